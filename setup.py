@@ -1,0 +1,96 @@
+"""Builds the hot path of the core: every ``mlcore/**/X.pxd`` that has an ``X.py`` beside it becomes an extension.
+
+The rest of the packaging is declared in pyproject.toml. The extensions are a speed-up and never a requirement:
+
+    MLCORE_PURE unset    compile; where there is no compiler or no Cython, warn and install pure Python
+    MLCORE_PURE=1        do not compile
+    MLCORE_PURE=0        compile, and fail when that fails
+
+An editable install never compiles: an extension in the source tree would hide every later edit of its .py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+PURE = os.environ.get("MLCORE_PURE", "")
+REQUIRED = PURE == "0"
+DIRECTIVES = {"language_level": "3", "binding": True, "embedsignature": False}
+
+
+def warn(reason: str) -> None:
+    print(f"warning: mlcore-core is installed uncompiled, as pure Python: {reason}", file=sys.stderr)
+
+
+def hot_path() -> list[Extension]:
+    """The extensions to build: one for each .pxd with a .py twin; none where they are not wanted or cannot be made."""
+    if PURE not in ("", "0"):
+        return []
+    twins = [pxd.with_suffix(".py").relative_to(ROOT) for pxd in sorted((ROOT / "mlcore").rglob("*.pxd"))]
+    sources = [path for path in twins if (ROOT / path).is_file()]
+    if not sources:
+        return []
+    try:
+        from Cython.Build import cythonize
+        from Cython.Compiler.Errors import CompileError
+    except ImportError:
+        if REQUIRED:
+            raise
+        warn("Cython is not installed")
+        return []
+    extensions = [
+        Extension(
+            ".".join(path.with_suffix("").parts),
+            [path.as_posix()],
+            extra_compile_args=[] if sys.platform == "win32" else ["-O2", "-g0"],
+            optional=not REQUIRED,
+        )
+        for path in sources
+    ]
+    try:
+        # The C files go to build/, so that the source tree stays clean.
+        made: list[Extension] = cythonize(
+            extensions, build_dir="build/cython", compiler_directives=DIRECTIVES, quiet=True, show_all_warnings=False
+        )
+    except CompileError as error:
+        if REQUIRED:
+            raise
+        warn(f"Cython stopped at {error}")
+        return []
+    return made
+
+
+class BuildExtensions(build_ext):
+    """`build_ext` that compiles nothing into the source tree of an editable install."""
+
+    def run(self) -> None:
+        if getattr(self, "editable_mode", False):
+            self.extensions = []
+            warn("an editable install always is")
+        super().run()
+
+
+class BuildPython(build_py):
+    """`build_py` that first removes what an earlier build left: a stale file would be packed, a stale .so would win."""
+
+    def run(self) -> None:
+        if not getattr(self, "editable_mode", False):
+            self.remove_leftovers()
+        super().run()
+
+    def remove_leftovers(self) -> None:
+        command = self.get_finalized_command("build_ext")
+        wanted = {Path(self.build_lib, command.get_ext_filename(e.name)) for e in self.distribution.ext_modules or ()}
+        for path in Path(self.build_lib, "mlcore").rglob("*"):
+            if path.is_file() and path not in wanted:
+                path.unlink()
+
+
+setup(ext_modules=hot_path(), cmdclass={"build_ext": BuildExtensions, "build_py": BuildPython})
