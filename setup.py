@@ -12,6 +12,7 @@ An editable install never compiles: an extension in the source tree would hide e
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -57,7 +58,11 @@ def hot_path() -> list[Extension]:
     try:
         # The C files go to build/, so that the source tree stays clean.
         made: list[Extension] = cythonize(
-            extensions, build_dir="build/cython", compiler_directives=DIRECTIVES, quiet=True, show_all_warnings=False
+            extensions,
+            build_dir="build/cython",
+            compiler_directives=DIRECTIVES,
+            quiet=True,
+            force=True,  # time stamps do not tell that Cython itself changed
         )
     except CompileError as error:
         if REQUIRED:
@@ -82,15 +87,8 @@ class BuildPython(build_py):
 
     def run(self) -> None:
         if not getattr(self, "editable_mode", False):
-            self.remove_leftovers()
+            shutil.rmtree(Path(self.build_lib, "mlcore"), ignore_errors=True)
         super().run()
-
-    def remove_leftovers(self) -> None:
-        command = self.get_finalized_command("build_ext")
-        wanted = {Path(self.build_lib, command.get_ext_filename(e.name)) for e in self.distribution.ext_modules or ()}
-        for path in Path(self.build_lib, "mlcore").rglob("*"):
-            if path.is_file() and path not in wanted:
-                path.unlink()
 
 
 setup(ext_modules=hot_path(), cmdclass={"build_ext": BuildExtensions, "build_py": BuildPython})
