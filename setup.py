@@ -19,6 +19,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.errors import BaseError, CCompilerError
 
 ROOT = Path(__file__).resolve().parent
 PURE = os.environ.get("MLCORE_PURE", "")
@@ -51,7 +52,6 @@ def hot_path() -> list[Extension]:
             ".".join(path.with_suffix("").parts),
             [path.as_posix()],
             extra_compile_args=[] if sys.platform == "win32" else ["-O2", "-g0"],
-            optional=not REQUIRED,
         )
         for path in sources
     ]
@@ -73,13 +73,25 @@ def hot_path() -> list[Extension]:
 
 
 class BuildExtensions(build_ext):
-    """`build_ext` that compiles nothing into the source tree of an editable install."""
+    """`build_ext` that outlives a missing compiler, and compiles nothing into the tree of an editable install."""
 
     def run(self) -> None:
         if getattr(self, "editable_mode", False):
             self.extensions = []
             warn("an editable install always is")
         super().run()
+
+    def build_extensions(self) -> None:
+        """All or none: a compiled file that meets an uncompiled one it was built against would not import."""
+        try:
+            super().build_extensions()
+        except (CCompilerError, BaseError, OSError) as error:
+            if REQUIRED:
+                raise
+            warn(str(error))
+            for extension in self.extensions:
+                Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
+            self.extensions = []
 
 
 class BuildPython(build_py):
