@@ -1,0 +1,493 @@
+"""Choosing a device and opening it: by name, by the environment, by measurement; and saying why.
+
+Order of authority: explicit argument > ``with device(...)`` > MLCORE_DEVICE > the user's configuration file >
+a site's policy hook > measured profiles > the rank that each backend declares. A device asked for by name
+works, or raises with the reason; it never becomes another one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final
+
+from mlcore import config
+from mlcore._version import __version__
+from mlcore.backends import profile
+from mlcore.backends.protocol import Backend, Device
+from mlcore.config import log
+from mlcore.errors import ArgumentTypeError, DeviceError, did_you_mean
+from mlcore.plugin import discovery, isolation
+from mlcore.plugin.api import BackendPlugin, DeviceInfo, Probe, ProbeContext
+from mlcore.plugin.records import Record, table
+from mlcore.plugin.requirements import installed_version
+
+AUTO: Final = "auto"
+
+
+class _Reference(BackendPlugin):
+    """The core's own backend: NumPy, the specification of every operation. It never wins against another."""
+
+    name, rank = "reference", -1
+
+    def probe(self, ctx: ProbeContext) -> Probe:
+        return Probe.ready(
+            [DeviceInfo(f"{self.name}:0", f"NumPy {installed_version('numpy') or ''}".strip())]
+        )
+
+    def open(self, device: Device, options: Mapping[str, str]) -> Backend:
+        from mlcore.backends.reference import ReferenceBackend
+
+        return ReferenceBackend(device)
+
+
+REFERENCE: Final = discovery.provide(_Reference(), discovery.CORE, __version__)
+
+on_open: Final[list[Callable[[Device], None]]] = []
+"""Called with each device when it opens, before anybody gets it: the self-test. One that raises closes it."""
+
+_lock = threading.RLock()
+_opened: Final[dict[str, Device]] = {}  # by every text that led to it
+_default: Device | None = None
+_choice: Choice | None = None
+
+
+class _Context(threading.local):
+    device: Device | None = None
+
+
+_context: Final = _Context()
+
+
+# ---------------------------------------------------------------- what one asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One item of a device specification, parsed.
+
+    >>> Request.parse("toy:1?speed=9&mode=a")
+    Request(name='toy', index=1, options={'speed': '9', 'mode': 'a'}, exclude=False)
+    """
+
+    name: str
+    index: int = 0
+    options: Mapping[str, str] = field(default_factory=dict)
+    exclude: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Request:
+        """Read ``name``, ``name:1``, ``dist/name``, ``name?key=value``, ``auto`` or ``!name``."""
+        head, question, tail = text.strip().partition("?")
+        exclude = head.startswith("!")
+        name, colon, number = head.removeprefix("!").strip().partition(":")
+        bad = not name or (colon and not number.isdecimal()) or (exclude and (colon or question))
+        options = {}
+        for pair in tail.split("&") if question else ():
+            key, equals, value = pair.partition("=")
+            bad = bad or not key or not equals
+            options[key] = value
+        if bad:
+            raise DeviceError(
+                f"{text!r} does not name a device",
+                fix="write name, name:1, name?key=value, a list a,b, auto, or auto,!name",
+            )
+        return cls(name, int(number or 0), options, exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """A device that can be used: what is known about it, and why it stands where it does in the order."""
+
+    info: DeviceInfo
+    record: Record = field(repr=False)
+    measured: profile.Profile | None
+    reason: str
+    chosen: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.info.id
+
+    @property
+    def type(self) -> str:
+        return self.info.type
+
+    @property
+    def name(self) -> str:
+        """The hardware's name."""
+        return self.info.name
+
+    def row(self) -> tuple[str, ...]:
+        """The cells of its line in a table."""
+        figures = self.measured.row() if self.measured else ("", "", "", "")
+        return ("*" if self.chosen else "", short(self.id), self.name, *figures, self.reason)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``mlcore devices --json``."""
+        return {
+            **self.info.to_json(),
+            "backend": self.record.source,
+            "rank": self.record.rank,
+            "reason": self.reason,
+            "chosen": self.chosen,
+            "profile": self.measured.to_json() if self.measured else None,
+        }
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Devices(list[Usable]):
+    """Usable devices that print as a table; the one marked * is the default."""
+
+    def __repr__(self) -> str:
+        head = ("", "device", "hardware", *profile.HEADINGS, "why")
+        return table([head, *(device.row() for device in self)])
+
+
+def short(id: str) -> str:
+    """
+    >>> short("toy:0"), short("toy:1")
+    ('toy', 'toy:1')
+    """
+    return id.removesuffix(":0")
+
+
+# ---------------------------------------------------------------- resolving
+
+
+def resolve(spec: Device | Usable | str | None = None) -> Device:
+    """The opened device that `spec` names; None is the default device. The same text gives the same object.
+
+    Raises DeviceError with the stored reason when it cannot be used.
+
+    >>> resolve("reference"), resolve("reference:0") is resolve("reference")
+    (reference, True)
+    """
+    if spec is None:
+        return default_device()
+    if isinstance(spec, Device):
+        return spec
+    if isinstance(spec, Usable):
+        spec = spec.id
+    if not isinstance(spec, str):
+        raise ArgumentTypeError(
+            f"a device is named by text or is a Device, got {type(spec).__name__}: {spec!r}"
+        )
+    found = _opened.get(spec)
+    return found if found is not None else _resolve_text(spec, "device=")
+
+
+def default_device() -> Device:
+    """The device of tensors that are created without naming one.
+
+    The environment is read at the first call; later changes of MLCORE_DEVICE do not count (`reset`).
+    """
+    chosen = _context.device
+    if chosen is not None:
+        return chosen
+    chosen = _default
+    return chosen if chosen is not None else _choose().device
+
+
+def _resolve_text(text: str, origin: str) -> Device:
+    requests = [Request.parse(item) for item in text.split(",") if item.strip()]
+    wanted = [request for request in requests if not request.exclude]
+    with _lock:
+        found = _opened.get(text)
+        if found is not None:
+            return found
+        if len(requests) == 1 and wanted and wanted[0].name != AUTO:
+            device = _open_named(wanted[0], origin)
+        else:
+            device = _first_usable(text, requests, origin)
+        _opened[text] = device
+        return device
+
+
+def _first_usable(text: str, requests: list[Request], origin: str) -> Device:
+    """The first device of a list that works; ``auto`` stands for all, fastest first."""
+    excluded = {request.name for request in requests if request.exclude}
+    wanted = [request for request in requests if not request.exclude]
+    if excluded and not wanted:
+        wanted = [Request(AUTO)]
+    reasons = []
+    for request in wanted:
+        if request.name == AUTO:
+            try:
+                return _automatic(excluded)[0]
+            except DeviceError as error:
+                reasons.append(error.what)
+        elif request.name not in excluded:
+            try:
+                return _open_named(request, origin)
+            except DeviceError as error:
+                reasons.append(f"{request.name}: {error.details.get('cause', error.what)}")
+                log.info("device list %r: %s", text, reasons[-1])
+    raise DeviceError(
+        f"none of the devices in {text!r} ({origin}) is usable",
+        cause="; ".join(reasons) or "the list names no device",
+        usable=_usable_text(),
+        more="mlcore doctor",
+    )
+
+
+def _open_named(request: Request, origin: str) -> Device:
+    record = discovery.find_backend(request.name)
+    if record is None:
+        installed = [r.name for r in discovery.backends()]
+        raise DeviceError(
+            f"unknown device {request.name!r}{did_you_mean(request.name, installed)}",
+            cause=f"no installed backend is called {request.name!r} (asked for by {origin})",
+            installed=", ".join(dict.fromkeys(installed)),
+        )
+    if record.state != "ready":
+        raise _unusable(record, origin)
+    info = next((info for info in record.devices if info.index == request.index), None)
+    if info is None:
+        there = ", ".join(info.id for info in record.devices)
+        raise DeviceError(
+            f"device '{request.name}:{request.index}' was requested ({origin}) but does not exist",
+            cause=f"{record.source or record.name} finds {len(record.devices)}: {there}",
+        )
+    return _open(record, info, request.options, origin)
+
+
+def _unusable(record: Record, origin: str) -> DeviceError:
+    return DeviceError(
+        f"device {record.name!r} was requested ({origin}) but is not usable",
+        backend=f"{record.source}, state {record.state}",
+        cause=record.reason,
+        fix=record.fix,
+        usable=_usable_text(),
+        more=f"mlcore doctor {record.name}",
+    )
+
+
+def _usable_text() -> str:
+    return ", ".join(f"{short(d.id)} ({d.name})" if d.name else short(d.id) for d in _ranked()[0])
+
+
+def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: str) -> Device:
+    suffix = "?" + "&".join(f"{k}={v}" for k, v in sorted(options.items())) if options else ""
+    with _lock:
+        device = _opened.get(info.id + suffix)
+        if device is not None:
+            return device
+        device = Device(info.type, info.index, info)
+        device.id += suffix
+        try:
+            plugin = discovery.load(record)
+            unknown = [key for key in options if key not in plugin.options]
+            if unknown:
+                hint = did_you_mean(unknown[0], plugin.options)
+                raise DeviceError(
+                    f"device {record.name!r} has no option {unknown[0]!r}{hint}",
+                    options="; ".join(f"{key}: {text}" for key, text in plugin.options.items()) or "none",
+                )
+            with isolation.marked(record):
+                device.backend = plugin.open(device, dict(options))
+                for check in on_open:
+                    check(device)
+        except (DeviceError, KeyboardInterrupt):
+            raise
+        except BaseException as failure:
+            if record.state == "ready":
+                reason = f"{discovery.describe(failure)} while opening {info.id}"
+                fix = f"update or reinstall {record.distribution or 'it'}, or choose another device"
+                record.settle("broken", reason, fix, discovery.traceback_text(failure))
+            raise _unusable(record, origin) from failure
+        log.info("opened device %s of %s", device.id, record.source)
+        for text in (device.id, repr(device)):
+            _opened.setdefault(text, device)
+        return device
+
+
+# ---------------------------------------------------------------- choosing
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The default device and how it was chosen."""
+
+    device: Device
+    by: str
+    notes: tuple[str, ...] = ()
+
+
+def _choose() -> Choice:
+    global _default, _choice
+    with _lock:
+        if _choice is None:
+            _choice = _decide()
+            _default = _choice.device
+            log.info("default device %s, chosen by %s", _choice.device, _choice.by)
+        return _choice
+
+
+def _decide() -> Choice:
+    text, origin = config.DEVICE.raw()
+    if text:
+        by = (
+            config.DEVICE.name
+            if origin == "environment"
+            else f"the configuration file {config.config_path()}"
+        )
+        return Choice(_resolve_text(text, by), f"{by}={text}" if origin == "environment" else by)
+    notes = []
+    discovery.load_policies()
+    for plugin, wish in _policies():
+        try:
+            return Choice(_resolve_text(wish, f"the site policy of {plugin}"), f"the site policy of {plugin}")
+        except DeviceError as error:
+            notes.append(f"the site policy of {plugin} asks for {wish!r}: {error.what}")
+            log.warning("%s", notes[-1])
+    device, by, failures = _automatic(set())
+    return Choice(device, by, (*notes, *failures))
+
+
+def _policies() -> list[tuple[str, str]]:
+    import sys
+
+    if "mlcore.plugin.hooks" not in sys.modules:
+        return []  # no plugin that was loaded has hooks
+    from mlcore.plugin import hooks
+
+    usable = [device.info for device in _ranked()[0]]
+    return [(name, str(wish)) for name, wish in hooks.call("mlcore_choose_device", devices=usable)]
+
+
+def _automatic(excluded: set[str]) -> tuple[Device, str, list[str]]:
+    """The fastest device that opens, what made it so, and those that failed on the way."""
+    ranked, by = _ranked()
+    failures: list[str] = []
+    for usable in ranked:
+        if usable.type in excluded or usable.record.qualified in excluded:
+            continue
+        try:
+            return _open(usable.record, usable.info, {}, AUTO), by, failures
+        except DeviceError as error:
+            failures.append(f"{short(usable.id)} was passed over: {error.details.get('cause', error.what)}")
+            log.warning("device %s", failures[-1])
+    raise DeviceError("no device is usable", cause="; ".join(failures) or f"all are excluded: {excluded}")
+
+
+def _ranked() -> tuple[list[Usable], str]:
+    """The usable devices, best first, and what ordered them.
+
+    Measurements decide when every candidate apart from the reference has one: a figure cannot be compared
+    with a rank. Nothing is measured unasked, because that opens every device.
+    """
+    found = [
+        (record, info)
+        for record in discovery.backends()
+        if record.state == "ready"
+        for info in record.devices
+    ]
+    measured = {info.id: profile.load(record, info) for record, info in found}
+    contenders = [info.id for record, info in found if record is not REFERENCE]
+    by_measure = len(contenders) > 1 and all(measured[id] for id in contenders)
+
+    def order(item: tuple[Record, DeviceInfo]) -> tuple[float, float, int]:
+        record, info = item
+        seconds = measured[info.id]
+        first = seconds.step_seconds if by_measure and seconds else 0.0
+        return (first if record is not REFERENCE else float("inf"), -record.rank, info.index)
+
+    ranked = []
+    for record, info in sorted(found, key=order):
+        seconds = measured[info.id]
+        if record is REFERENCE:
+            reason = "the specification: correct, not fast"
+        elif by_measure and seconds:
+            reason = f"a nominal training step would take {seconds.step_seconds * 1e3:.3g} ms"
+        else:
+            reason = f"rank {record.rank}"
+        ranked.append(Usable(info, record, seconds, reason))
+    if by_measure:
+        return ranked, "measured profiles"
+    return ranked, "static rank" if len(contenders) > 1 else "being the only one"
+
+
+def devices() -> Devices:
+    """The usable devices, fastest first, each with the reason for its place.
+
+    >>> [device.type for device in devices()][-1]
+    'reference'
+    """
+    chosen = default_device().id.partition("?")[0]
+    return Devices(
+        Usable(d.info, d.record, d.measured, d.reason, chosen=d.id == chosen) for d in _ranked()[0]
+    )
+
+
+def explain_device() -> str:
+    """Why the default device is what it is, and what stands against the others, as text for people."""
+    inside = _context.device
+    choice = _choose()
+    device = inside or choice.device
+    hardware = device.info.name if device.info else ""
+    lines = [f"default device: {device}" + (f" ({hardware})" if hardware else "")]
+    lines.append(f"chosen by: {'with device(...)' if inside else choice.by}")
+    lines.extend(choice.notes)
+    usable, by = _ranked()
+    rows = [("*" if d.id == device.id else "", short(d.id), "ready", d.reason) for d in usable]
+    rows += [("", r.name, r.state, r.reason) for r in discovery.backends() if r.state != "ready"]
+    lines.append(table(rows))
+    if by == "static rank":
+        lines.append("not all of them are measured; to order them by speed: mlcore devices --measure")
+    return "\n".join(lines)
+
+
+class device:
+    """Make a device the default inside a ``with`` block, in this thread.
+
+    >>> with device("reference") as chosen:
+    ...     default_device() is chosen
+    True
+    """
+
+    __slots__ = ("_before", "_spec")
+
+    def __init__(self, spec: Device | Usable | str) -> None:
+        self._spec = spec
+        self._before: list[Device | None] = []
+
+    def __enter__(self) -> Device:
+        found = resolve(self._spec)
+        self._before.append(_context.device)
+        _context.device = found
+        return found
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _context.device = self._before.pop()
+
+
+def reset() -> None:
+    """Forget the choice and what was found: the next question reads the environment and looks again.
+
+    Devices that are open stay open.
+    """
+    global _default, _choice
+    with _lock:
+        config.reload()
+        discovery.reset()
+        for text in [text for text in _opened if _opened[text].id != text and repr(_opened[text]) != text]:
+            del _opened[text]  # lists and `auto` are decided again
+        _default = _choice = None
+
+
+def _after_fork() -> None:
+    # Another thread of the parent may have held the lock; the child has no such thread.
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
