@@ -1,0 +1,294 @@
+"""The safetensors format: eight bytes of length, a JSON header, and the tensors' bytes. NumPy only.
+
+Written here and not left to the `safetensors` package, whose low layer changed between releases, writes
+without fsync and names neither the tensor nor the offsets when a file is damaged. The rules are those of its
+reference reader: no overlap, no hole, no byte after the last tensor, header at most 100 MB
+(https://github.com/huggingface/safetensors, README and tensor.rs). The tests hold both against each other.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NoReturn
+
+import numpy as np
+
+from mlcore import dtypes
+from mlcore.dtypes import DType
+from mlcore.errors import ArgumentError, ArgumentTypeError, DTypeError, FormatError
+from mlcore.io.files import atomic_write, file_error
+
+MAX_HEADER: Final = 100_000_000
+METADATA: Final = "__metadata__"
+MAX_RANK: Final = 64  # NumPy's
+
+CODES: Final[dict[DType, str]] = {
+    dtypes.bool_: "BOOL", dtypes.int8: "I8", dtypes.int16: "I16", dtypes.int32: "I32", dtypes.int64: "I64",
+    dtypes.uint8: "U8", dtypes.uint16: "U16", dtypes.uint32: "U32", dtypes.uint64: "U64", dtypes.float16:
+    "F16", dtypes.bfloat16: "BF16", dtypes.float32: "F32", dtypes.float64: "F64", dtypes.complex64: "C64",
+}  # fmt: skip
+_DTYPES: Final = {code: dtype for dtype, code in CODES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor of a file: where its bytes lie (counted from the end of the header) and what they are."""
+
+    name: str
+    code: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file's header says, checked against the file's size."""
+
+    entries: tuple[Entry, ...]
+    metadata: dict[str, str]
+    data_start: int
+
+
+def write_arrays(
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write named arrays to a safetensors file, atomically.
+
+    `metadata` maps strings to strings; `{"format": "pt"}` is added, without which some readers refuse a file.
+    The header keeps the order of `arrays`; the data is laid out by falling item size, so that it is aligned.
+
+    Raises `DTypeError` for a dtype that the format lacks (complex128), `FileError` if it cannot be written.
+    """
+    ready = {name: _little_endian(name, array) for name, array in arrays.items()}
+    notes = {"format": "pt", **(metadata or {})}
+    for key, value in notes.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ArgumentTypeError(
+                f"save: metadata maps str to str, got {key!r}: {value!r}", fix="convert with json.dumps"
+            )
+    layout = sorted(ready, key=lambda name: -ready[name].itemsize)  # stable: insertion order within a size
+    spans: dict[str, tuple[int, int]] = {}
+    position = 0
+    for name in layout:
+        spans[name] = (position, position + ready[name].nbytes)
+        position += ready[name].nbytes
+    header: dict[str, Any] = {METADATA: notes}
+    for name, array in ready.items():
+        code = CODES[dtypes.from_numpy(array.dtype)]
+        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": list(spans[name])}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise ArgumentError(f"save: the header would take {len(text)} bytes; the format allows {MAX_HEADER}")
+    with atomic_write(path) as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in layout:
+            _write_array(file, ready[name])
+
+
+def read_arrays(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+    """Read all arrays of a safetensors file, and its metadata. The arrays are new and belong to the caller.
+
+    Raises `FormatError` naming the file, the tensor and the offsets when anything is wrong with the file,
+    `DTypeError` for a dtype that mlcore lacks, `MissingFileError` when there is no such file.
+    """
+    with open_to_read(path) as file:
+        header = read_header(file, path)
+        return {
+            entry.name: _read_array(file, header, entry, path) for entry in header.entries
+        }, header.metadata
+
+
+def open_to_read(path: str | os.PathLike[str]) -> BinaryIO:
+    """`open(path, "rb")`, with mlcore's errors."""
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise file_error("read", path, error) from error
+
+
+def read_header(file: BinaryIO, path: str | os.PathLike[str]) -> Header:
+    """Read and check the header of an open safetensors file; the file's size is part of what is checked."""
+    size = os.fstat(file.fileno()).st_size
+    fail = _failer(path)
+    if size < 8:
+        fail(f"it has {size} bytes; even an empty safetensors file has 10")
+    file.seek(0)
+    (length,) = struct.unpack("<Q", file.read(8))
+    if length > MAX_HEADER:
+        fail(
+            f"its header claims {length} bytes (at most {MAX_HEADER} are allowed)",
+            "this is no safetensors file",
+        )
+    if 8 + length > size:
+        fail(f"it is truncated: the header ends at byte {8 + length}, the file at byte {size}")
+    text = file.read(length)
+    if text[:1] != b"{":
+        fail(f"its header starts with {text[:1]!r} in place of b'{{'", "this is no safetensors file")
+    table = _parse(text, fail)
+    metadata = table.pop(METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        fail("its metadata is not a table of strings")
+    entries = tuple(_entry(name, fields, fail) for name, fields in table.items())
+    _check_layout(entries, size - 8 - length, fail)
+    return Header(entries, metadata, 8 + length)
+
+
+def _failer(path: str | os.PathLike[str]) -> Callable[..., NoReturn]:
+    def fail(
+        problem: str, cause: str = "the file was cut off, altered, or made by a faulty writer"
+    ) -> NoReturn:
+        raise FormatError(
+            f"{os.fspath(path)} cannot be read: {problem}", cause=cause, fix="restore or save it again"
+        )
+
+    return fail
+
+
+def _parse(text: bytes, fail: Callable[..., NoReturn]) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) != len(pairs):
+            seen: set[str] = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            fail(f"the key {twice!r} stands twice in its header")
+        return table
+
+    def constant(name: str) -> NoReturn:
+        fail(f"its header holds {name}")
+
+    try:
+        table = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        fail(f"its header is not valid JSON ({_short(error)})")
+    assert isinstance(table, dict)  # the text starts with '{'
+    return table
+
+
+def _short(error: Exception) -> str:
+    return str(error)[:120]
+
+
+def _entry(name: str, fields: Any, fail: Callable[..., NoReturn]) -> Entry:
+    if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
+        fail(f"tensor {name!r} has {_clip(fields)} where dtype, shape and data_offsets belong")
+    code, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
+    if not isinstance(code, str):
+        fail(f"tensor {name!r} has dtype {_clip(code)}")
+    if not isinstance(shape, list) or len(shape) > MAX_RANK or not all(_is_size(extent) for extent in shape):
+        fail(f"tensor {name!r} has shape {_clip(shape)}")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(offset) for offset in offsets):
+        fail(f"tensor {name!r} has data_offsets {_clip(offsets)}")
+    start, stop = offsets
+    if stop < start:
+        fail(f"tensor {name!r} ends before it starts: data_offsets [{start}, {stop}]")
+    if code in _DTYPES:
+        need = math.prod(shape) * _DTYPES[code].itemsize
+        if need != stop - start:
+            fail(
+                f"tensor {name!r} of shape {tuple(shape)} and dtype {code} takes {need} bytes, "
+                f"its offsets [{start}, {stop}] give {stop - start}"
+            )
+    return Entry(name, code, tuple(shape), start, stop)
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _clip(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _check_layout(entries: tuple[Entry, ...], size: int, fail: Callable[..., NoReturn]) -> None:
+    end, last = 0, "the header"
+    for entry in sorted(entries, key=lambda entry: (entry.start, entry.stop)):
+        where = f"[{entry.start}, {entry.stop}]"
+        if entry.start < end:
+            fail(f"tensor {entry.name!r} at {where} overlaps {last}, which ends at {end}")
+        if entry.start > end:
+            fail(
+                f"there is a hole of {entry.start - end} bytes "
+                f"between {last} and tensor {entry.name!r} at {where}"
+            )
+        if entry.stop > size:
+            fail(f"it is truncated: tensor {entry.name!r} lies at {where}, the data has {size} bytes")
+        end, last = entry.stop, f"tensor {entry.name!r}"
+    if end != size:
+        fail(f"{size - end} bytes follow {last}, which ends at {end}")
+
+
+def _little_endian(name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"save: the names of tensors are strings, got {name!r}")
+    if name == METADATA:
+        raise ArgumentError(f"save: no tensor may be called {METADATA!r}", fix="rename it, or pass metadata=")
+    try:
+        dtype = dtypes.from_numpy(array.dtype)
+    except DTypeError as error:
+        raise DTypeError(f"save: tensor {name!r} has dtype {array.dtype}, which cannot be saved") from error
+    if dtype not in CODES:
+        raise DTypeError(
+            f"save: tensor {name!r} has dtype {dtype}, which safetensors files cannot hold",
+            fix="save its real and imag parts under two names, or convert it to complex64",
+        )
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
+
+
+def _write_array(file: BinaryIO, array: np.ndarray[Any, Any]) -> None:
+    for piece in byte_pieces(array):
+        file.write(piece)
+
+
+def byte_pieces(array: np.ndarray[Any, Any], piece: int = 1 << 24) -> Iterator[memoryview]:
+    """The bytes of a contiguous array in pieces of 16 MiB, so that a Ctrl-C need not wait for all of it."""
+    raw = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
+    for start in range(0, len(raw), piece):
+        yield raw[start : start + piece]
+
+
+def _read_array(
+    file: BinaryIO, header: Header, entry: Entry, path: str | os.PathLike[str]
+) -> np.ndarray[Any, Any]:
+    if entry.code not in _DTYPES:
+        raise DTypeError(
+            f"{os.fspath(path)}: tensor {entry.name!r} has dtype {entry.code}, which mlcore does not have",
+            known=", ".join(_DTYPES),
+        )
+    dtype = _DTYPES[entry.code].numpy
+    raw = np.empty(entry.stop - entry.start, np.uint8)
+    file.seek(header.data_start + entry.start)
+    view, position = raw.data, 0
+    while position < len(raw):
+        got = file.readinto(view[position : position + (1 << 24)])  # type: ignore[attr-defined]
+        if not got:
+            _failer(path)(f"it shrank while tensor {entry.name!r} at [{entry.start}, {entry.stop}] was read")
+        position += got
+    if dtype == np.bool_:
+        return (raw != 0).reshape(entry.shape)  # a byte of 2 would be a bool that equals neither truth value
+    try:
+        return raw.view(dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(entry.shape)
+    except ValueError as error:  # such as (2**62, 0): legal to the format, too large for NumPy
+        _failer(path)(
+            f"tensor {entry.name!r} has shape {entry.shape}, which no array can have ({_short(error)})"
+        )
+
+
+def describe(path: str | os.PathLike[str]) -> Header:
+    """The checked header of a file: names, dtypes, shapes, metadata; the tensors are not read."""
+    with open_to_read(Path(path)) as file:
+        return read_header(file, path)
