@@ -9,12 +9,9 @@ from the default. Plugins declare theirs with `declare` (hook ``mlcore_config_va
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-import tempfile
-import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,13 +265,14 @@ def reload() -> None:
 
 def _read_config() -> tuple[str, dict[str, str], str]:
     path = config_path()
-    if path is None:
+    if path is None or not (path.exists() or os.environ.get(CONFIG.name)):
         return "", {}, ""
+    import tomllib  # 3 ms, and most people have no such file
+
     try:
         values = _flatten(tomllib.loads(path.read_text(encoding="utf-8")), PREFIX)
     except FileNotFoundError:
-        asked = os.environ.get(CONFIG.name)
-        return str(path), {}, f"MLCORE_CONFIG names {path}, which does not exist" if asked else ""
+        return str(path), {}, f"MLCORE_CONFIG names {path}, which does not exist"
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         return str(path), {}, f"the configuration file {path} was ignored: {error}"
     return str(path), values, ""
@@ -338,6 +336,8 @@ def read_cache(name: str) -> bytes | None:
 
 def write_cache(name: str, data: bytes) -> bool:
     """Write a cache file whole or not at all; False when it cannot be written."""
+    import tempfile  # 8 ms, and many programs write nothing here
+
     path = cache_dir() / name
     temporary = ""
     try:
@@ -356,6 +356,8 @@ def write_cache(name: str, data: bytes) -> bool:
 
 def read_cache_json(name: str) -> dict[str, Any]:
     """A cache file that holds a JSON object; an absent or corrupt one reads as empty."""
+    import json
+
     data = read_cache(name)
     if data is None:
         return {}
@@ -369,6 +371,8 @@ def read_cache_json(name: str) -> dict[str, Any]:
 
 def write_cache_json(name: str, content: dict[str, Any]) -> bool:
     """Write a JSON object as a cache file; False when it cannot be written."""
+    import json
+
     return write_cache(name, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 

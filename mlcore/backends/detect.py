@@ -22,7 +22,8 @@ from mlcore.config import log
 from mlcore.errors import ArgumentTypeError, DeviceError, did_you_mean
 from mlcore.plugin import discovery, isolation
 from mlcore.plugin.api import BackendPlugin, DeviceInfo, Probe, ProbeContext
-from mlcore.plugin.records import Record, table
+from mlcore.plugin.examine import describe, traceback_text
+from mlcore.plugin.records import CORE, Record, table
 from mlcore.plugin.requirements import installed_version
 
 AUTO: Final = "auto"
@@ -44,7 +45,7 @@ class _Reference(BackendPlugin):
         return ReferenceBackend(device)
 
 
-REFERENCE: Final = discovery.provide(_Reference(), discovery.CORE, __version__)
+REFERENCE: Final = discovery.provide(_Reference(), CORE, __version__)
 
 on_open: Final[list[Callable[[Device], None]]] = []
 """Called with each device when it opens, before anybody gets it: the self-test. One that raises closes it."""
@@ -297,9 +298,9 @@ def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: 
             raise
         except BaseException as failure:
             if record.state == "ready":
-                reason = f"{discovery.describe(failure)} while opening {info.id}"
+                reason = f"{describe(failure)} while opening {info.id}"
                 fix = f"update or reinstall {record.distribution or 'it'}, or choose another device"
-                record.settle("broken", reason, fix, discovery.traceback_text(failure))
+                record.settle("broken", reason, fix, traceback_text(failure))
             raise _unusable(record, origin) from failure
         log.info("opened device %s of %s", device.id, record.source)
         for text in (device.id, repr(device)):

@@ -7,37 +7,18 @@ loaded when somebody needs to know its state. Every outcome is kept in a Record 
 from __future__ import annotations
 
 import os
-import sys
 import threading
-import time
-import traceback
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from mlcore import config
-from mlcore._version import __version__
 from mlcore.config import log
 from mlcore.errors import PluginError, did_you_mean
 from mlcore.plugin import isolation
-from mlcore.plugin.api import (
-    STATES,
-    BackendPlugin,
-    DeviceInfo,
-    DomainPlugin,
-    Probe,
-    ProbeContext,
-    State,
-    check_api,
-)
-from mlcore.plugin.records import Record, Records
-from mlcore.plugin.requirements import satisfies, split, unmet
-
-BACKENDS: Final = "mlcore.backends"
-DOMAINS: Final = "mlcore.domains"
-OPS: Final = "mlcore.ops"  # modules that declare operations
-HOOKS: Final = "mlcore.hooks"  # objects that only implement hooks, such as a site's device policy
-CORE: Final = "mlcore-core"
+from mlcore.plugin.api import BackendPlugin, DeviceInfo
+from mlcore.plugin.examine import examine, load_light
+from mlcore.plugin.records import BACKENDS, DOMAINS, HOOKS, OPS, Record, Records
 
 _lock = threading.RLock()
 _groups: dict[str, Records] = {}
@@ -125,7 +106,7 @@ def load(record: Record) -> Any:
     with _lock:
         if record.plugin is None and record.entry_point is not None and record.state != "disabled":
             with isolation.marked(record):
-                _load(record)
+                load_light(record)
         if record.plugin is None:
             raise error(record)
         return record.plugin
@@ -251,13 +232,17 @@ def _look_at(records: list[Record], *, retry: bool) -> None:
         if record.group == OPS:
             record.settle("ready")  # declarations: loaded when the operations are wanted
         elif record.entry_point is None:
-            _examine(record)
+            examine(record)
         elif _needs_child(record):
             probed_apart.append(record)
         else:
             _look_directly(record)
     if probed_apart:
-        isolation.look_in_child(probed_apart, config.PROBE_TIMEOUT.get())
+        from mlcore.plugin import (
+            child,
+        )  # subprocess and its kin: not needed once a plugin has proved harmless
+
+        child.look_in_child(probed_apart, config.PROBE_TIMEOUT.get())
     for record in probed_apart:
         if record.state == "found":  # no child process could be started
             _look_directly(record)
@@ -292,177 +277,9 @@ def _look_directly(record: Record) -> None:
     if record.state != "found":
         return  # a remembered outcome
     with isolation.marked(record):
-        _examine(record)
+        examine(record)
     if (record.probe_ms or 0.0) > isolation.SLOW_MS:
         isolation.keep_proof(record)  # the next process uses this answer, or asks in a child
-
-
-def child_main(data: list[dict[str, Any]]) -> None:
-    """What the child process runs (see mlcore.plugin.isolation)."""
-    from importlib.metadata import EntryPoint
-
-    def look(item: dict[str, Any]) -> dict[str, Any]:
-        record = Record(item["group"], item["name"], item["distribution"], item["version"], item["target"])
-        record.entry_point = EntryPoint(_short(record), record.target, record.group)
-        _examine(record)
-        return record.to_json()
-
-    isolation.report_to_parent(data, look)
-
-
-def _short(record: Record) -> str:
-    return record.name.rpartition("/")[2]
-
-
-def _examine(record: Record) -> None:
-    """Load a plugin, check that it fits, and probe it. Whatever it raises ends up in the record."""
-    if record.plugin is None:
-        _load(record)
-    else:
-        _accept(record, record.plugin)
-    if record.plugin is None or record.state != "found":
-        return
-    if record.group != BACKENDS:
-        record.settle("ready")
-        return
-    started = time.perf_counter()
-    _probe(record)
-    record.probe_ms = round((time.perf_counter() - started) * 1e3, 3)
-
-
-def _probe(record: Record) -> None:
-    try:
-        found = record.plugin.probe(ProbeContext(in_child=isolation.in_child()))
-        problem = _check_probe(record, found)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as failure:
-        reason = f"{describe(failure)} while probing"
-        record.settle("broken", reason, _leave_out(record), traceback.format_exc())
-        return
-    if problem:
-        record.settle("broken", problem, _leave_out(record))
-    else:
-        record.apply(found)
-
-
-def _load(record: Record) -> None:
-    started = time.perf_counter()
-    assert record.entry_point is not None
-    module = record.target.partition(":")[0]
-    try:
-        plugin = record.entry_point.load()
-        _accept(record, plugin)
-    except KeyboardInterrupt:
-        raise
-    except ModuleNotFoundError as failure:
-        missing = (failure.name or "").partition(".")[0]
-        if missing in ("", "mlcore", module.partition(".")[0]):
-            _broken(record, failure, module)
-        else:
-            reason = f"{module} imports {missing!r}, which is not installed"
-            fix = f"install {missing!r}, or reinstall {record.distribution} with what it requires"
-            record.settle("missing_dependency", reason, fix, traceback.format_exc())
-    except BaseException as failure:  # SystemExit too: a plugin must not end its user's program
-        _broken(record, failure, module)
-    record.load_ms = round((time.perf_counter() - started) * 1e3, 3)
-
-
-def _broken(record: Record, failure: BaseException, module: str) -> None:
-    record.plugin = None
-    record.settle(
-        "broken", f"{describe(failure)} while loading {module}", _leave_out(record), traceback.format_exc()
-    )
-
-
-def describe(failure: BaseException) -> str:
-    """One line: the kind of exception and its message.
-
-    >>> describe(SystemExit(3))
-    'raised SystemExit: 3'
-    """
-    lines = str(failure).strip().splitlines()
-    return f"raised {type(failure).__name__}" + (f": {lines[0]}" if lines else "")
-
-
-def traceback_text(failure: BaseException) -> str:
-    """The traceback of an exception as text, for its record."""
-    return "".join(traceback.format_exception(failure))
-
-
-def _leave_out(record: Record) -> str:
-    switch = (
-        f"leave it out with MLCORE_BACKENDS=!{_short(record)}" if record.group == BACKENDS else "uninstall it"
-    )
-    return f"update or reinstall {record.distribution}, or {switch}"
-
-
-def _accept(record: Record, plugin: Any) -> None:
-    """Check the light object against this core and this installation, and register its hooks."""
-    if record.group in (BACKENDS, DOMAINS):
-        refusal = _check_plugin(record, plugin)
-        if refusal is not None:
-            record.settle(*refusal)
-            return
-    if record.group == BACKENDS:
-        record.rank, record.visible_env = plugin.rank, tuple(plugin.visible_env)
-    if any(hasattr(getattr(type(plugin), name, None), "mlcore_impl") for name in dir(type(plugin))):
-        from mlcore.plugin import hooks
-
-        hooks.register(plugin, f"{record.group}:{record.qualified}")
-    record.plugin = plugin
-
-
-def _check_plugin(record: Record, plugin: Any) -> tuple[State, str, str] | None:
-    base = BackendPlugin if record.group == BACKENDS else DomainPlugin
-    mismatch = check_api(getattr(plugin, "api", None))
-    if mismatch:
-        return (
-            "incompatible_api",
-            mismatch,
-            f"install a version of {record.distribution} made for this mlcore",
-        )
-    if not isinstance(plugin, base):
-        what = f"class {plugin.__name__}" if isinstance(plugin, type) else type(plugin).__name__
-        reason = f"{record.target} is a {what}, not a {base.__name__} object"
-        return "broken", reason, "end the module with `plugin = MyPlugin()` and name that object"
-    if plugin.name != _short(record):
-        reason = f"the entry point is called {_short(record)!r}, the plugin calls itself {plugin.name!r}"
-        return "broken", reason, f"report this to the makers of {record.distribution}"
-    if plugin.core and not satisfies(__version__, plugin.core):
-        reason = f"needs {CORE}{plugin.core}; {__version__} is installed"
-        return "incompatible_api", reason, f"pip install '{CORE}{plugin.core}'"
-    for requirement in plugin.requires:
-        missing = unmet(requirement)
-        if missing:
-            return "missing_dependency", missing, f"pip install '{requirement}'"
-    for requirement in plugin.conflicts:
-        if not unmet(requirement):
-            name = split(requirement)[0]
-            return (
-                "broken",
-                f"cannot be used beside {requirement}, which is installed",
-                f"pip uninstall {name}",
-            )
-    return None
-
-
-def _check_probe(record: Record, found: object) -> str:
-    """What is wrong with a probe's answer; empty when nothing is."""
-    if not isinstance(found, Probe):
-        return f"its probe returned {type(found).__name__}, not a Probe"
-    if found.state not in STATES:
-        return f"its probe returned the unknown state {found.state!r}"
-    if found.state == "ready" and not found.devices:
-        return "its probe says ready and lists no device"
-    name = _short(record)
-    for info in found.devices:
-        number = info.id.removeprefix(f"{name}:") if isinstance(info, DeviceInfo) else ""
-        if not number.isdecimal():
-            return (
-                f"its probe lists the device {getattr(info, 'id', info)!r}; an id is {name}:0, {name}:1, ..."
-            )
-    return ""
 
 
 def _after_fork() -> None:
@@ -473,6 +290,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-if sys.implementation.name != "cpython":  # pragma: no cover
-    log.debug("plugins are probed by child processes of %s", sys.executable)

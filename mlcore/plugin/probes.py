@@ -1,16 +1,12 @@
 """Cheap facts for a backend's probe: device files, PCI vendors, libraries, drivers. Nothing here imports a
 library or creates a device context; each answers in about a millisecond, `loads` excepted.
-"""
+"""  # imports inside functions: `import mlcore` reads this file and calls none of them
 
 from __future__ import annotations
 
-import ctypes.util
 import glob
-import importlib.util
 import os
-import platform
 import re
-import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -85,6 +81,8 @@ def find_spec(module: str) -> bool:
     >>> find_spec("numpy"), find_spec("no_such_module")
     (True, False)
     """
+    import importlib.util
+
     try:
         return importlib.util.find_spec(module.partition(".")[0]) is not None
     except (ImportError, ValueError):
@@ -97,6 +95,8 @@ def library(name: str) -> str | None:
     >>> library("no-such-library") is None
     True
     """
+    import ctypes.util
+
     return ctypes.util.find_library(name)
 
 
@@ -107,6 +107,8 @@ def loads(name: str, *, limit: float = 5.0) -> str:
     >>> loads("libno-such-thing.so.7") != ""
     True
     """
+    import subprocess
+
     code = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
     try:
         run = subprocess.run(
@@ -142,6 +144,8 @@ def cpu_name() -> str:
     >>> bool(cpu_name())
     True
     """
+    import platform
+
     found = driver_version("/proc/cpuinfo", r"model name\s*:\s*\S[^\n]*")
     name = found.partition(":")[2] if found else platform.processor()
     return " ".join(name.split()) or platform.machine()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mlcore.plugin.api import DeviceInfo, Probe, State
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+BACKENDS: Final = "mlcore.backends"
+DOMAINS: Final = "mlcore.domains"
+OPS: Final = "mlcore.ops"  # modules that declare operations
+HOOKS: Final = "mlcore.hooks"  # objects that only implement hooks, such as a site's device policy
+CORE: Final = "mlcore-core"
 
 
 class Record:
@@ -79,6 +85,11 @@ class Record:
     def qualified(self) -> str:
         """The name that no other distribution can have: ``dist/name``."""
         return self.name if "/" in self.name else f"{self.distribution}/{self.name}"
+
+    @property
+    def short(self) -> str:
+        """The entry point's name, without the distribution."""
+        return self.name.rpartition("/")[2]
 
     def settle(self, state: State, reason: str = "", fix: str = "", traceback: str = "") -> None:
         """Enter what came out."""
