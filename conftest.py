@@ -1,7 +1,7 @@
 """What every test of this repository runs under, whichever package it belongs to.
 
-Set before anything reads it: no silent fallback to the host, and a cache folder of the run's own, so that no test
-sees what an earlier run or the user's own programs measured.
+Set before anything reads it: no silent fallback to the host, and a cache folder of the run's own, so that
+no test sees what an earlier run or the user's own programs measured.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Builds the hot path of the core: every ``mlcore/**/X.pxd`` that has an ``X.py`` beside it becomes an extension.
+"""Builds the hot path of the core: each ``mlcore/**/X.pxd`` with an ``X.py`` beside it becomes an extension.
 
-The rest of the packaging is declared in pyproject.toml. The extensions are a speed-up and never a requirement:
+The rest of the packaging is declared in pyproject.toml. The extensions are a speed-up, never a requirement:
 
     MLCORE_PURE unset    compile; where there is no compiler or no Cython, warn and install pure Python
     MLCORE_PURE=1        do not compile
@@ -32,7 +32,7 @@ def warn(reason: str) -> None:
 
 
 def hot_path() -> list[Extension]:
-    """The extensions to build: one for each .pxd with a .py twin; none where they are not wanted or cannot be made."""
+    """One extension for each .pxd with a .py twin; none where they are not wanted or cannot be made."""
     if PURE not in ("", "0"):
         return []
     twins = [pxd.with_suffix(".py").relative_to(ROOT) for pxd in sorted((ROOT / "mlcore").rglob("*.pxd"))]
@@ -73,7 +73,7 @@ def hot_path() -> list[Extension]:
 
 
 class BuildExtensions(build_ext):
-    """`build_ext` that outlives a missing compiler, and compiles nothing into the tree of an editable install."""
+    """`build_ext` that outlives a missing compiler, and leaves the tree of an editable install alone."""
 
     def run(self) -> None:
         if getattr(self, "editable_mode", False):
@@ -95,7 +95,7 @@ class BuildExtensions(build_ext):
 
 
 class BuildPython(build_py):
-    """`build_py` that first removes what an earlier build left: a stale file would be packed, a stale .so would win."""
+    """`build_py` that first removes what an earlier build left: it would be packed, and a stale .so win."""
 
     def run(self) -> None:
         if not getattr(self, "editable_mode", False):

@@ -1,7 +1,7 @@
 """Makes built wheels fit to be given away: ``repair_wheels.py FROM TO``.
 
-On Linux, auditwheel copies the shared libraries that a compiled wheel needs (oneDNN) into it and writes the oldest
-manylinux tag that its symbols allow; a wheel without such needs, and every wheel elsewhere, is copied as it is.
+On Linux, auditwheel copies the shared libraries that a compiled wheel needs into it and writes the oldest
+manylinux tag that its symbols allow; a pure wheel, and every wheel elsewhere, is copied as it is.
 """
 
 from __future__ import annotations

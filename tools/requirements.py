@@ -1,4 +1,4 @@
-"""Prints what a pyproject.toml asks for, one requirement a line: ``requirements.py PYPROJECT... [--extra NAME...]``.
+"""Prints what projects ask for, one requirement a line: ``requirements.py PYPROJECT... [--extra NAME...]``.
 
 Lets the Makefile install the tools of an extra without building the distribution that declares it. Our own
 distributions are left out: they come from this repository, never from an index.
@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("pyproject", nargs="+", type=Path)
     parser.add_argument("--extra", action="append", default=[])
     arguments = parser.parse_args()
-    lines = [line for path in arguments.pyproject if path.is_file() for line in requirements(path, arguments.extra)]
+    lines = [
+        line for path in arguments.pyproject if path.is_file() for line in requirements(path, arguments.extra)
+    ]
     print("\n".join(dict.fromkeys(lines)))
 
 

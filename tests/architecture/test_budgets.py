@@ -1,0 +1,74 @@
+"""How much one has to read: a budget for the kernel of the core, and one for each file."""
+
+from __future__ import annotations
+
+import io
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNEL_BUDGET = 5_000
+FILE_BUDGET = 450
+# What may be longer, and why.
+LONGER: dict[str, tuple[int, str]] = {}
+
+FOLDERS = ["mlcore", "backend-cpu/src", "plugins"]
+FILES = sorted(
+    path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if "build" not in path.parts
+)
+KERNEL = ["errors.py", "dtypes.py", "shapes.py", "config.py", "tensor.py", "dispatch.py", "autograd.py"]
+KERNEL_FOLDERS = ["plugin", "backends", "ops"]
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def code_lines(path: Path) -> int:
+    """Lines that hold code: no blank lines, comments or docstrings."""
+    lines: set[int] = set()
+    skipped = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+    previous = tokenize.NEWLINE
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
+        starts_statement = previous in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+        if token.type not in skipped and not (token.type == tokenize.STRING and starts_statement):
+            lines.update(range(token.start[0], token.end[0] + 1))
+        if token.type not in (tokenize.NL, tokenize.COMMENT):
+            previous = token.type
+    return len(lines)
+
+
+def test_code_lines_are_counted_without_prose(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text('"""Says\nmuch."""\n\n# more\nx = """a\nb"""\ndef f():\n    "doc"\n    return x\n')
+    assert code_lines(file) == 4
+
+
+def test_the_kernel_fits_its_budget() -> None:
+    core = ROOT / "mlcore"
+    files = [core / file for file in KERNEL] + [
+        p for folder in KERNEL_FOLDERS for p in (core / folder).rglob("*.py")
+    ]
+    total = sum(code_lines(path) for path in files)
+    assert 0 < total <= KERNEL_BUDGET, f"the kernel of the core (L0 to L3) has {total} lines of code"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_a_file_reads_in_one_go(path: Path) -> None:
+    budget, reason = LONGER.get(name(path), (FILE_BUDGET, ""))
+    count = len(path.read_text(encoding="utf-8").splitlines())
+    assert count <= budget, f"{name(path)} has {count} lines; split it, or give a reason in LONGER"
+    assert not reason or count > FILE_BUDGET, f"{name(path)} fits now: remove it from LONGER"
+
+
+def test_every_exception_still_exists() -> None:
+    assert not [path for path in LONGER if not (ROOT / path).exists()]
