@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 from mlcore import config
 from mlcore._version import __version__
-from mlcore.backends import profile
 from mlcore.backends.protocol import Backend, Device
+from mlcore.backends.ranking import Devices, Usable, ranked, short
+from mlcore.backends.request import AUTO, Request, parse_list
 from mlcore.config import log
 from mlcore.errors import ArgumentTypeError, DeviceError, did_you_mean
 from mlcore.plugin import discovery, isolation
@@ -25,8 +26,6 @@ from mlcore.plugin.api import BackendPlugin, DeviceInfo, Probe, ProbeContext
 from mlcore.plugin.examine import describe, traceback_text
 from mlcore.plugin.records import CORE, Record, table
 from mlcore.plugin.requirements import installed_version
-
-AUTO: Final = "auto"
 
 
 class _Reference(BackendPlugin):
@@ -61,101 +60,6 @@ class _Context(threading.local):
 
 
 _context: Final = _Context()
-
-
-# ---------------------------------------------------------------- what one asks for
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One item of a device specification, parsed.
-
-    >>> Request.parse("toy:1?speed=9&mode=a")
-    Request(name='toy', index=1, options={'speed': '9', 'mode': 'a'}, exclude=False)
-    """
-
-    name: str
-    index: int = 0
-    options: Mapping[str, str] = field(default_factory=dict)
-    exclude: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Request:
-        """Read ``name``, ``name:1``, ``dist/name``, ``name?key=value``, ``auto`` or ``!name``."""
-        head, question, tail = text.strip().partition("?")
-        exclude = head.startswith("!")
-        name, colon, number = head.removeprefix("!").strip().partition(":")
-        bad = not name or (colon and not number.isdecimal()) or (exclude and (colon or question))
-        options = {}
-        for pair in tail.split("&") if question else ():
-            key, equals, value = pair.partition("=")
-            bad = bad or not key or not equals
-            options[key] = value
-        if bad:
-            raise DeviceError(
-                f"{text!r} does not name a device",
-                fix="write name, name:1, name?key=value, a list a,b, auto, or auto,!name",
-            )
-        return cls(name, int(number or 0), options, exclude)
-
-
-@dataclass(frozen=True, slots=True)
-class Usable:
-    """A device that can be used: what is known about it, and why it stands where it does in the order."""
-
-    info: DeviceInfo
-    record: Record = field(repr=False)
-    measured: profile.Profile | None
-    reason: str
-    chosen: bool = False
-
-    @property
-    def id(self) -> str:
-        return self.info.id
-
-    @property
-    def type(self) -> str:
-        return self.info.type
-
-    @property
-    def name(self) -> str:
-        """The hardware's name."""
-        return self.info.name
-
-    def row(self) -> tuple[str, ...]:
-        """The cells of its line in a table."""
-        figures = self.measured.row() if self.measured else ("", "", "", "")
-        return ("*" if self.chosen else "", short(self.id), self.name, *figures, self.reason)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for ``mlcore devices --json``."""
-        return {
-            **self.info.to_json(),
-            "backend": self.record.source,
-            "rank": self.record.rank,
-            "reason": self.reason,
-            "chosen": self.chosen,
-            "profile": self.measured.to_json() if self.measured else None,
-        }
-
-    def __str__(self) -> str:
-        return self.id
-
-
-class Devices(list[Usable]):
-    """Usable devices that print as a table; the one marked * is the default."""
-
-    def __repr__(self) -> str:
-        head = ("", "device", "hardware", *profile.HEADINGS, "why")
-        return table([head, *(device.row() for device in self)])
-
-
-def short(id: str) -> str:
-    """
-    >>> short("toy:0"), short("toy:1")
-    ('toy', 'toy:1')
-    """
-    return id.removesuffix(":0")
 
 
 # ---------------------------------------------------------------- resolving
@@ -196,7 +100,7 @@ def default_device() -> Device:
 
 
 def _resolve_text(text: str, origin: str) -> Device:
-    requests = [Request.parse(item) for item in text.split(",") if item.strip()]
+    requests = parse_list(text)
     wanted = [request for request in requests if not request.exclude]
     with _lock:
         found = _opened.get(text)
@@ -270,7 +174,7 @@ def _unusable(record: Record, origin: str) -> DeviceError:
 
 
 def _usable_text() -> str:
-    return ", ".join(f"{short(d.id)} ({d.name})" if d.name else short(d.id) for d in _ranked()[0])
+    return ", ".join(f"{short(d.id)} ({d.name})" if d.name else short(d.id) for d in ranked()[0])
 
 
 def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: str) -> Device:
@@ -333,12 +237,10 @@ def _choose() -> Choice:
 def _decide() -> Choice:
     text, origin = config.DEVICE.raw()
     if text:
-        by = (
-            config.DEVICE.name
-            if origin == "environment"
-            else f"the configuration file {config.config_path()}"
-        )
-        return Choice(_resolve_text(text, by), f"{by}={text}" if origin == "environment" else by)
+        if origin == "environment":
+            return Choice(_resolve_text(text, config.DEVICE.name), f"{config.DEVICE.name}={text}")
+        by = f"device = {text!r} in {config.config_path()}"
+        return Choice(_resolve_text(text, by), by)
     notes = []
     discovery.load_policies()
     for plugin, wish in _policies():
@@ -358,15 +260,15 @@ def _policies() -> list[tuple[str, str]]:
         return []  # no plugin that was loaded has hooks
     from mlcore.plugin import hooks
 
-    usable = [device.info for device in _ranked()[0]]
+    usable = [device.info for device in ranked()[0]]
     return [(name, str(wish)) for name, wish in hooks.call("mlcore_choose_device", devices=usable)]
 
 
 def _automatic(excluded: set[str]) -> tuple[Device, str, list[str]]:
     """The fastest device that opens, what made it so, and those that failed on the way."""
-    ranked, by = _ranked()
+    candidates, by = ranked()
     failures: list[str] = []
-    for usable in ranked:
+    for usable in candidates:
         if usable.type in excluded or usable.record.qualified in excluded:
             continue
         try:
@@ -377,53 +279,18 @@ def _automatic(excluded: set[str]) -> tuple[Device, str, list[str]]:
     raise DeviceError("no device is usable", cause="; ".join(failures) or f"all are excluded: {excluded}")
 
 
-def _ranked() -> tuple[list[Usable], str]:
-    """The usable devices, best first, and what ordered them.
-
-    Measurements decide when every candidate apart from the reference has one: a figure cannot be compared
-    with a rank. Nothing is measured unasked, because that opens every device.
-    """
-    found = [
-        (record, info)
-        for record in discovery.backends()
-        if record.state == "ready"
-        for info in record.devices
-    ]
-    measured = {info.id: profile.load(record, info) for record, info in found}
-    contenders = [info.id for record, info in found if record is not REFERENCE]
-    by_measure = len(contenders) > 1 and all(measured[id] for id in contenders)
-
-    def order(item: tuple[Record, DeviceInfo]) -> tuple[float, float, int]:
-        record, info = item
-        seconds = measured[info.id]
-        first = seconds.step_seconds if by_measure and seconds else 0.0
-        return (first if record is not REFERENCE else float("inf"), -record.rank, info.index)
-
-    ranked = []
-    for record, info in sorted(found, key=order):
-        seconds = measured[info.id]
-        if record is REFERENCE:
-            reason = "the specification: correct, not fast"
-        elif by_measure and seconds:
-            reason = f"a nominal training step would take {seconds.step_seconds * 1e3:.3g} ms"
-        else:
-            reason = f"rank {record.rank}"
-        ranked.append(Usable(info, record, seconds, reason))
-    if by_measure:
-        return ranked, "measured profiles"
-    return ranked, "static rank" if len(contenders) > 1 else "being the only one"
-
-
 def devices() -> Devices:
     """The usable devices, fastest first, each with the reason for its place.
 
     >>> [device.type for device in devices()][-1]
     'reference'
     """
-    chosen = default_device().id.partition("?")[0]
-    return Devices(
-        Usable(d.info, d.record, d.measured, d.reason, chosen=d.id == chosen) for d in _ranked()[0]
-    )
+    try:
+        chosen = default_device().id.partition("?")[0]
+    except DeviceError as error:  # the environment names one that is unusable: all the more reason to list
+        log.warning("no default device: %s", error.what)
+        chosen = ""
+    return Devices(replace(usable, chosen=usable.id == chosen) for usable in ranked()[0])
 
 
 def explain_device() -> str:
@@ -435,7 +302,7 @@ def explain_device() -> str:
     lines = [f"default device: {device}" + (f" ({hardware})" if hardware else "")]
     lines.append(f"chosen by: {'with device(...)' if inside else choice.by}")
     lines.extend(choice.notes)
-    usable, by = _ranked()
+    usable, by = ranked()
     rows = [("*" if d.id == device.id else "", short(d.id), "ready", d.reason) for d in usable]
     rows += [("", r.name, r.state, r.reason) for r in discovery.backends() if r.state != "ready"]
     lines.append(table(rows))

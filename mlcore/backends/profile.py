@@ -19,7 +19,7 @@ from mlcore import config
 from mlcore.backends.protocol import Device
 from mlcore.errors import DeviceError
 from mlcore.plugin.api import PLUGIN_API, DeviceInfo
-from mlcore.plugin.probes import cpu_count, cpu_name
+from mlcore.plugin.probes import processor_count, processor_name
 from mlcore.plugin.records import Record
 
 GEMM_SIZES: Final = (64, 256, 1024)
@@ -76,8 +76,8 @@ def key(record: Record, info: DeviceInfo) -> dict[str, str]:
     return {
         "device": f"{info.id} {info.uuid or info.name}".strip(),
         "driver": info.driver,
-        "processor": cpu_name(),
-        "threads": str(config.NUM_THREADS.get() or cpu_count()),
+        "processor": processor_name(),
+        "threads": str(config.NUM_THREADS.get() or processor_count()),
         "plugin": record.source,
         "api": PLUGIN_API,
     }
@@ -152,4 +152,4 @@ def measure(device: Device, ops: Mapping[str, Any], seconds: float = 0.2) -> Pro
 def environment() -> dict[str, str]:
     """What else bears on a measurement, for a report."""
     load_average = f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
-    return {"processor": cpu_name(), "processors": str(cpu_count()), "load": load_average}
+    return {"processor": processor_name(), "processors": str(processor_count()), "load": load_average}

@@ -26,15 +26,26 @@ _provided: dict[str, Record] = {}  # backends made in this process: the core's o
 _qualified: dict[str, Record] = {}  # duplicates that were asked for as dist/name
 
 
-def backends(*, retry: bool = False, only: str | None = None) -> Records:
+def backends() -> Records:
     """Every backend that is installed, with its state and reason. Light modules are loaded and probed; no
-    backend is opened. `retry` looks again at those that crashed (or at `only`)."""
-    return _look(BACKENDS, retry=retry, only=only)
+    backend is opened."""
+    return _look(BACKENDS)
 
 
 def domains() -> Records:
     """Every domain plugin that is installed, with its state and reason. Their packages are not imported."""
     return _look(DOMAINS)
+
+
+def retry(name: str | None = None) -> None:
+    """Forget what is remembered about the plugin of that name, or about all that crashed, so that the next
+    question looks at it again."""
+    with _lock:
+        for record in (*_look(BACKENDS), *_look(DOMAINS)):
+            asked = name in (record.name, record.qualified) if name else record.state == "crashed"
+            if asked and record.entry_point is not None:
+                isolation.forget(record)
+        reset()
 
 
 def load_hooks() -> None:
@@ -75,26 +86,29 @@ def provide(plugin: BackendPlugin, distribution: str = "this program", version: 
 
 
 def find_backend(name: str) -> Record | None:
-    """The record of a backend by its name or as ``dist/name``; None when none is installed.
+    """The record of a backend by its name or as ``dist/name``; None when none is installed. Looks at no
+    other one.
 
     A duplicate is usable only by its full name: then it gets a record of its own.
     """
-    records = backends()
-    record = next((r for r in records if r.name == name), None)
-    if record is not None or "/" not in name:
-        return record
     with _lock:
         if name in _qualified:
             return _qualified[name]
-        record = next((r for r in records if r.qualified == name), None)
-        if record is None or record.state != "duplicate":
+        records = _records(BACKENDS)
+        record = next((r for r in records if r.name == name), None) or records.named(name)
+        if record is None or record.state not in ("found", "duplicate"):
             return record
-        own = Record(record.group, name, record.distribution, record.version, record.target)
-        own.entry_point = record.entry_point
-        _look_at([own], retry=False)
-        own.devices = tuple(_renamed(info, name) for info in own.devices)
-        _qualified[name] = own
-        return own
+        if record.state == "duplicate":
+            if record.name == name:
+                return record
+            original = record
+            record = Record(BACKENDS, name, original.distribution, original.version, original.target)
+            record.entry_point = original.entry_point
+            _qualified[name] = record
+        _look_at([record])
+        if record.name != record.short:
+            record.devices = tuple(_renamed(info, name) for info in record.devices)
+        return record
 
 
 def _renamed(info: DeviceInfo, name: str) -> DeviceInfo:
@@ -207,25 +221,25 @@ def _mark_duplicates(records: Records) -> None:
 # ---------------------------------------------------------------- looking at plugins
 
 
-def _look(group: str, *, retry: bool = False, only: str | None = None) -> Records:
-    records = _groups.get(group)
-    if records is not None and not retry and all(r.state != "found" for r in records):
-        return records  # without the lock: nothing is left to do
+def _records(group: str) -> Records:
     with _lock:
         records = _groups.get(group)
         if records is None:
             records = _groups[group] = _scan(group)
-        if retry:
-            for record in records:
-                asked = only in (record.name, record.qualified) if only else record.state == "crashed"
-                if asked and record.state not in ("disabled", "duplicate"):
-                    isolation.forget(record)
-                    record.settle("found")
-        _look_at([r for r in records if r.state == "found"], retry=retry)
         return records
 
 
-def _look_at(records: list[Record], *, retry: bool) -> None:
+def _look(group: str) -> Records:
+    records = _groups.get(group)
+    if records is not None and all(record.state != "found" for record in records):
+        return records  # without the lock: nothing is left to do
+    with _lock:
+        records = _records(group)
+        _look_at([record for record in records if record.state == "found"])
+        return records
+
+
+def _look_at(records: list[Record]) -> None:
     """Bring each record from `found` to its state, in this process or in a child."""
     probed_apart = []
     for record in records:

@@ -15,8 +15,6 @@ from typing import Final
 from mlcore.plugin.requirements import installed_version, satisfies, unmet, version_key
 
 __all__ = [
-    "cpu_count",
-    "cpu_name",
     "device_node",
     "driver_version",
     "find_spec",
@@ -25,6 +23,8 @@ __all__ = [
     "loads",
     "pci_devices",
     "pci_vendors",
+    "processor_count",
+    "processor_name",
     "satisfies",
     "unmet",
     "version_key",
@@ -138,10 +138,10 @@ def driver_version(path: str, pattern: str = r"\d+(?:\.\d+)+") -> str | None:
 
 
 @lru_cache(maxsize=1)
-def cpu_name() -> str:
+def processor_name() -> str:
     """The processor's name as its maker writes it, or its architecture.
 
-    >>> bool(cpu_name())
+    >>> bool(processor_name())
     True
     """
     import platform
@@ -151,10 +151,10 @@ def cpu_name() -> str:
     return " ".join(name.split()) or platform.machine()
 
 
-def cpu_count() -> int:
+def processor_count() -> int:
     """The processors this process may run on.
 
-    >>> cpu_count() >= 1
+    >>> processor_count() >= 1
     True
     """
     if hasattr(os, "sched_getaffinity"):

@@ -87,6 +87,11 @@ class Record:
         return self.name if "/" in self.name else f"{self.distribution}/{self.name}"
 
     @property
+    def builtin(self) -> bool:
+        """Whether this is the core's own backend."""
+        return self.distribution == CORE
+
+    @property
     def short(self) -> str:
         """The entry point's name, without the distribution."""
         return self.name.rpartition("/")[2]
