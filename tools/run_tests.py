@@ -62,7 +62,7 @@ def suites(pure: Path | None) -> list[Suite]:
 
 
 def pytest_command() -> str:
-    """The `pytest` beside this Python: `python -m pytest` would find the source tree before the installed core."""
+    """The `pytest` beside this Python; `python -m pytest` would test the source tree."""
     beside = Path(sys.executable).parent / "pytest"
     return str(beside) if beside.exists() else (shutil.which("pytest") or "pytest")
 

@@ -30,7 +30,7 @@ def python(code: str, tmp_path: Path, **environment: str) -> str:
 
 
 def test_import_loads_no_plugin_and_no_other_library(tmp_path: Path) -> None:
-    code = "import sys, json; old = set(sys.modules); import mlcore; print(json.dumps([*set(sys.modules) - old]))"
+    code = "import sys, json; old = {*sys.modules}; import mlcore; print(json.dumps([*{*sys.modules} - old]))"
     loaded = {name.partition(".")[0] for name in json.loads(python(code, tmp_path))}
     strangers = loaded - EXPECTED - set(sys.stdlib_module_names)
     assert not strangers, f"import mlcore also imports {sorted(strangers)}"
@@ -44,7 +44,7 @@ def test_import_starts_no_thread_and_writes_no_file(tmp_path: Path) -> None:
 
 
 def test_import_takes_at_most_twice_as_long_as_numpy(tmp_path: Path) -> None:
-    """The best of alternating runs: noise only ever adds. Other work on the machine may pass by, three times."""
+    """The best of alternating runs: noise only ever adds. Other work may pass by, three times."""
     ratios = []
     for _ in range(3):
         best = {"numpy": float("inf"), "mlcore": float("inf")}

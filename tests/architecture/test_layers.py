@@ -1,4 +1,4 @@
-"""The core's imports: by the layers of pyproject.toml, of declared distributions, and never the package root."""
+"""The core's imports: by the layers, of declared distributions only, and never the package root."""
 
 from __future__ import annotations
 
@@ -24,8 +24,19 @@ def imports(path: Path) -> list[tuple[str, int]]:
         if isinstance(node, ast.Import):
             found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found.append(("." * node.level + (node.module or ""), node.lineno))
+            found += [(name, node.lineno) for name in imported_from(node)]
     return found
+
+
+def imported_from(node: ast.ImportFrom) -> list[str]:
+    """The modules of a `from ... import`: `from mlcore import shapes` imports the file mlcore/shapes.py."""
+    module = "." * node.level + (node.module or "")
+    if module != "mlcore":
+        return [module]
+    files = {alias.name: ROOT / "mlcore" / alias.name for alias in node.names}
+    return [
+        f"mlcore.{n}" if p.is_dir() or p.with_suffix(".py").exists() else "mlcore" for n, p in files.items()
+    ]
 
 
 def names(path: Path) -> str:

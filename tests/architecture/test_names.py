@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*(ROOT / "mlcore").rglob("*.py"), *(ROOT / "mlcore").rglob("*.pyi")])
 BACKEND = re.compile(r"(?<![a-z])(cpu|cuda|rocm|hip|metal|mps|oneapi|opencl|xpu|tpu)(?![a-z])", re.IGNORECASE)
 # Words of the operating system, not of a backend.
-INNOCENT = {"cpu_count", "process_cpu_count"}
+INNOCENT = {"cpu_count", "process_cpu_count", "cpu_name"}
 
 
 def words(tree: ast.Module) -> Iterator[tuple[str, int]]:
