@@ -1,0 +1,106 @@
+"""The wheel of the core, built from a copy of the tree in every way a machine may force: no compiler, no Cython,
+uncompiled on purpose, editable. Nothing is fetched: builds use the setuptools that is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HAS_CYTHON = importlib.util.find_spec("Cython") is not None
+BUILD = "from setuptools import build_meta; print(build_meta.build_{kind}({folder!r}))"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of what the core's build reads, and nothing that a build in the real tree has left."""
+    copy = tmp_path / "tree with a space"
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.c")
+    shutil.copytree(ROOT / "mlcore", copy / "mlcore", ignore=ignored)
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md"):
+        shutil.copy2(ROOT / name, copy / name)
+    return copy
+
+
+def build(tree: Path, kind: str = "wheel", **environment: str) -> tuple[list[str], str]:
+    """Build a distribution; the names of the files in it, and what the build said."""
+    target = tree.parent / "built"
+    target.mkdir(exist_ok=True)
+    clean = {
+        key: value for key, value in os.environ.items() if key not in ("MLCORE_PURE", "PYTHONPATH", "CC")
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", BUILD.format(kind=kind, folder=str(target))],
+        cwd=tree,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = result.stdout + result.stderr
+    assert result.returncode == 0, said
+    [made] = target.iterdir()
+    with zipfile.ZipFile(made) as archive:
+        return archive.namelist(), said
+
+
+def compiled(names: list[str]) -> list[str]:
+    return [name for name in names if name.endswith((".so", ".pyd"))]
+
+
+def test_uncompiled_on_purpose(tree: Path) -> None:
+    names, said = build(tree, MLCORE_PURE="1")
+    assert not compiled(names)
+    assert "installed uncompiled" not in said
+    assert {"mlcore/py.typed", "mlcore/tensor.pxd", "mlcore/tensor.pyi", "mlcore/dispatch.py"} <= set(names)
+    assert not [name for name in names if not name.startswith(("mlcore/", "mlcore_core-"))]
+    assert not list(tree.rglob("*.so"))
+
+
+@pytest.mark.skipif(not HAS_CYTHON, reason="Cython is not installed")
+def test_without_a_compiler_it_warns_and_is_pure(tree: Path) -> None:
+    names, said = build(tree, CC="/nonexistent/compiler")
+    assert not compiled(names)
+    assert "mlcore-core is installed uncompiled" in said
+
+
+def test_without_cython_it_warns_and_is_pure(tree: Path) -> None:
+    # A Cython that cannot be imported hides the installed one.
+    blocked = tree.parent / "blocked" / "Cython"
+    blocked.mkdir(parents=True)
+    (blocked / "__init__.py").write_text("raise ImportError('no Cython here')\n")
+    names, said = build(tree, PYTHONPATH=str(blocked.parent))
+    assert not compiled(names)
+    assert "uncompiled, as pure Python: Cython is not installed" in said
+
+
+def test_an_editable_install_leaves_no_extension_in_the_tree(tree: Path) -> None:
+    build(tree, "editable")
+    assert not [path for path in (tree / "mlcore").rglob("*") if path.suffix in (".so", ".pyd", ".c")]
+
+
+def test_a_stale_build_is_not_packed(tree: Path) -> None:
+    stale = tree / "build" / "lib" / "mlcore"
+    stale.mkdir(parents=True)
+    (stale / "removed_long_ago.py").write_text("")
+    names, _ = build(tree, MLCORE_PURE="1")
+    assert "mlcore/removed_long_ago.py" not in names
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_CYTHON, reason="Cython is not installed")
+def test_compiled_all_or_nothing(tree: Path) -> None:
+    """One file that does not compile leaves none compiled: the others were built against it."""
+    compiler = tree.parent / "compiler"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *tensor.c*) exit 1;; esac\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    names, said = build(tree, CC=str(compiler))
+    assert not compiled(names)
+    assert "mlcore-core is installed uncompiled" in said
