@@ -1,7 +1,7 @@
 """Writes the pages that come from the code: one for each operation, one for each public module.
 
-Docstrings are Markdown with doctest examples, so a page is the docstring with its examples fenced. An operation
-that is only a formula has no example of its own; one is made by running it.
+Docstrings are Markdown with doctest examples, so a page is the docstring with its examples fenced. An
+operation that is only a formula has no example of its own; one is made by running it.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def fence(code: str) -> str:
 
 
 def markdown(doc: str) -> str:
-    """A docstring as Markdown: its doctest examples fenced, its headings and references left to the reader."""
+    """A docstring as Markdown, with its doctest examples fenced."""
     parts: list[str] = []
     block: list[str] = []
     inside = False

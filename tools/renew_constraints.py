@@ -1,8 +1,8 @@
 """Pins again everything that the tests run with: ``renew_constraints.py [--torch VERSION]``.
 
-Installs the requirements of all packages, with the extras that the Makefile uses, into a throw-away environment
-without constraints, and writes what came out to constraints.txt. Pins that were set on purpose stay in the
-projects' own requirements.
+Installs the requirements of all packages, with the extras that the Makefile uses, into a throw-away
+environment without constraints, and writes what came out to constraints.txt. A version that is wanted for a
+reason belongs in a project's own requirements.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from requirements import requirements
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = ["test", "lint", "docs", "dev"]
 HEADER = """\
-# What the tests ran with: name==version for everything, what it pulls in included. The Makefile hands it to every
-# pip, those of build environments too. To renew it: make constraints
+# What the tests ran with: name==version for everything, what it pulls in included. The Makefile hands it to
+# every pip, those of build environments too. To renew it: make constraints
 """
 
 

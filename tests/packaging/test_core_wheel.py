@@ -1,5 +1,7 @@
-"""The wheel of the core, built from a copy of the tree in every way a machine may force: no compiler, no Cython,
-uncompiled on purpose, editable. Nothing is fetched: builds use the setuptools that is installed."""
+"""The core's wheel, built from a copy of the tree in every way a machine may force.
+
+No compiler, no Cython, uncompiled on purpose, editable. Nothing is fetched: the installed setuptools builds.
+"""
 
 from __future__ import annotations
 
