@@ -124,7 +124,7 @@ dev:
 
 .PHONY: dev-install
 dev-install: $(DONE)/venv
-	$(BIN)/python tools/requirements.py $(PYPROJECTS) --extra test --extra lint --extra docs --extra dev > $(DONE)/dev.txt
+	$(BIN)/python tools/requirements.py $(PYPROJECTS) --extra test --extra lint --extra docs --extra dev --build > $(DONE)/dev.txt
 	$(PIP) install -r $(DONE)/dev.txt
 	MLCORE_PURE=1 $(PIP) install --no-deps --no-build-isolation -e .
 	$(PIP) install --no-deps --no-build-isolation -e ./backend-cpu
