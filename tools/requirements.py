@@ -37,9 +37,8 @@ def main() -> None:
     parser.add_argument("--extra", action="append", default=[])
     parser.add_argument("--build", action="store_true", help="what their builds need, too")
     arguments = parser.parse_args()
-    lines = [
-        line for path in arguments.pyproject if path.is_file() for line in requirements(path, arguments.extra)
-    ]
+    projects = [path for path in arguments.pyproject if path.is_file()]
+    lines = [line for path in projects for line in requirements(path, arguments.extra)]
     if arguments.build:
         for path in projects:
             lines += tomllib.loads(path.read_text(encoding="utf-8"))["build-system"]["requires"]
