@@ -192,7 +192,7 @@ def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: 
                 hint = did_you_mean(unknown[0], plugin.options)
                 raise DeviceError(
                     f"device {record.name!r} has no option {unknown[0]!r}{hint}",
-                    options="; ".join(f"{key}: {text}" for key, text in plugin.options.items()) or "none",
+                    options=", ".join(plugin.options) or "none",
                 )
             with isolation.marked(record):
                 device.backend = plugin.open(device, dict(options))

@@ -132,8 +132,8 @@ class BackendPlugin:
     `rank` orders backends that nobody has measured, the higher the sooner (accelerators 200-500, processors
     100). `requires` are requirements such as ``"toylib>=2"``, checked without importing; `conflicts` are
     requirements that must not be installed; `core` limits the core's version (``">=0.1,<2"``). `visible_env`
-    names the vendor's variables that hide devices. `options` names what ``device="toy:0?key=value"`` may
-    carry, with its meaning.
+    names the vendor's variables that hide devices. `options` are the keys that ``device="toy:0?key=value"``
+    may carry.
 
     >>> class Toy(BackendPlugin):
     ...     name, api, rank = "toy", "1.0", 300
@@ -152,7 +152,7 @@ class BackendPlugin:
     vendor: str = ""
     kind: str = ""
     visible_env: tuple[str, ...] = ()
-    options: Mapping[str, str] = {}
+    options: tuple[str, ...] = ()
     homepage: str = ""
 
     def probe(self, ctx: ProbeContext) -> Probe:

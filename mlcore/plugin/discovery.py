@@ -41,9 +41,8 @@ def retry(name: str | None = None) -> None:
     """Forget what is remembered about the plugin of that name, or about all that crashed, so that the next
     question looks at it again."""
     with _lock:
-        for record in (*_look(BACKENDS), *_look(DOMAINS)):
-            asked = name in (record.name, record.qualified) if name else record.state == "crashed"
-            if asked and record.entry_point is not None:
+        for record in (*_records(BACKENDS), *_records(DOMAINS)):
+            if name in (record.name, record.qualified) if name else isolation.known_to_crash(record):
                 isolation.forget(record)
         reset()
 

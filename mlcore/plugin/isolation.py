@@ -50,6 +50,12 @@ def proof(record: Record) -> dict[str, Any]:
     return content if fits else {}
 
 
+def known_to_crash(record: Record) -> bool:
+    """Whether this version of the plugin crashed a child process."""
+    known = proof(record)
+    return bool(known) and known["record"].get("state") == "crashed"
+
+
 def keep_proof(record: Record) -> None:
     """Remember how the plugin came out."""
     content = {

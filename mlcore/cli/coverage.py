@@ -1,0 +1,56 @@
+"""``mlcore coverage BACKEND``: which operations it runs natively, as a composite, or on the host."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from mlcore import dispatch, dtypes
+from mlcore.backends import detect
+from mlcore.cli.output import print_json, table
+from mlcore.ops import registry
+
+LETTERS = {"native": "N", "composite": "c", "host": "h"}
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "coverage", help="operations by dtype: native, composite, host", description=__doc__
+    )
+    parser.add_argument("backend", help="a device's name")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    device = detect.resolve(arguments.backend)
+    ops = sorted(registry.all_ops(), key=lambda op: op.name)
+    covered = dispatch.coverage(device, ops)
+    origins = {op.name: dispatch.entry(op, device).origin for op in ops}
+    totals = Counter(how for by_dtype in covered.values() for how in by_dtype.values())
+    if arguments.json:
+        content = {name: {"origin": origins[name], "dtypes": found} for name, found in covered.items()}
+        print_json(
+            {"device": device.id, "totals": {how: totals[how] for how in LETTERS}, "operations": content}
+        )
+        return 0
+    names = [d.name for d in dtypes.all_dtypes if any(d.name in found for found in covered.values())]
+    rows = [
+        (name, *(LETTERS.get(found.get(dtype, ""), ".") for dtype in names), origins[name] or "")
+        for name, found in covered.items()
+    ]
+    print(table([("operation", *map(_abbreviated, names), "origin"), *rows]))
+    summary = ", ".join(f"{totals[how]} {how}" for how in LETTERS)
+    print(f"\n{device}: {len(covered)} operations; {summary} (N native, c composite, h host, . not accepted)")
+    return 0
+
+
+def _abbreviated(dtype: str) -> str:
+    """
+    >>> _abbreviated("bfloat16"), _abbreviated("uint8"), _abbreviated("bool")
+    ('bf16', 'u8', 'bool')
+    """
+    for long, brief in (("bfloat", "bf"), ("float", "f"), ("complex", "c"), ("uint", "u"), ("int", "i")):
+        if dtype.startswith(long):
+            return brief + dtype.removeprefix(long)
+    return dtype

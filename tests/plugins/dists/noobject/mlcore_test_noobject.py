@@ -1,0 +1,3 @@
+"""A backend whose entry point names nothing."""
+
+"""nothing here"""
