@@ -63,7 +63,7 @@ class Checkpoint:
         for name, part in parts.items():
             part.load_state_dict(self.state[name])
         if rng and self.state.get("rng") is not None:
-            from mlcore import random
+            from mlcore.ops import random
 
             random.set_state(self.state["rng"])
 
@@ -103,7 +103,7 @@ def save_checkpoint(
         raise file_error("write a checkpoint into", place, error) from error
     state = {name: part.state_dict() if hasattr(part, "state_dict") else part for name, part in parts.items()}
     if rng:
-        from mlcore import random
+        from mlcore.ops import random
 
         state["rng"] = random.get_state()
     path = place / f"checkpoint-{max(present, default=0) + 1:06d}.safetensors"

@@ -4,8 +4,10 @@ included, ends up in its record.
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
+from contextlib import redirect_stdout
 from typing import Any
 
 from mlcore._version import __version__
@@ -42,7 +44,8 @@ def examine(record: Record) -> None:
 
 def _probe(record: Record) -> None:
     try:
-        found = record.plugin.probe(ProbeContext(in_child=isolation.in_child()))
+        with redirect_stdout(sys.stderr):
+            found = record.plugin.probe(ProbeContext(in_child=isolation.in_child()))
         problem = _check_probe(record, found)
     except KeyboardInterrupt:
         raise
@@ -61,7 +64,8 @@ def load_light(record: Record) -> None:
     assert record.entry_point is not None
     module = record.target.partition(":")[0]
     try:
-        plugin = record.entry_point.load()
+        with redirect_stdout(sys.stderr):  # what a plugin has to say must not mix with the program's output
+            plugin = record.entry_point.load()
         _accept(record, plugin)
     except KeyboardInterrupt:
         raise

@@ -1,0 +1,458 @@
+"""The tape read backwards: backward, gradients of any order, checkpoint.
+
+It knows Op.vjp and nothing else of an operation: each rule is written in operations, so recording while the tape
+is read gives the next order.
+"""
+
+from __future__ import annotations
+
+from mlcore import dispatch
+from mlcore.dispatch import apply, intercept, is_recording, recording, refuse_second_backward, saving
+from mlcore.errors import ArgumentTypeError, AutogradError, ShapeError
+from mlcore.tensor import Node, Tensor, TensorBase, assign, wrap
+
+INPUT, OUTPUT, EXTRA, PARAM, SHAPE, DTYPE, GRADIENT, MASK = range(8)
+
+
+class no_grad(recording):  # noqa: N801
+    """Context manager and decorator: operations inside are not recorded.
+
+    >>> import mlcore as ml
+    >>> x = ml.ones((2,), requires_grad=True)
+    >>> with ml.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+
+    __slots__ = ()
+
+    def __init__(self):
+        recording.__init__(self, False)
+
+
+class enable_grad(recording):  # noqa: N801
+    """Context manager and decorator: operations inside are recorded, also under no_grad."""
+
+    __slots__ = ()
+
+    def __init__(self):
+        recording.__init__(self, True)
+
+
+# -- the engine ------------------------------------------------------------------------------------------
+
+
+def backward(tensor, gradient=None, retain_graph=None, create_graph=False):
+    """Add the gradients of `tensor` to `.grad` of every leaf that it was computed from.
+
+    `gradient` is needed where the tensor has more than one element. The values saved on the tape are freed on the
+    way unless `retain_graph`; `create_graph` records the backward pass itself.
+    """
+    seed = _seed(tensor, gradient)
+    if create_graph and retain_graph is None:
+        retain_graph = True
+    _run_backward([tensor], [seed], None, bool(retain_graph), create_graph)
+
+
+def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):
+    """The gradients of `outputs` with respect to `inputs`, as a tuple; nothing is accumulated in `.grad`.
+
+    An input that the outputs do not depend on raises, or gives None with `allow_unused`.
+    """
+    outputs = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, TensorBase) else list(inputs)
+    seeds = [None] * len(outputs) if grad_outputs is None else grad_outputs
+    seeds = [seeds] if isinstance(seeds, TensorBase) else list(seeds)
+    if len(seeds) != len(outputs):
+        raise ShapeError(f"grad: {len(outputs)} outputs but {len(seeds)} grad_outputs")
+    for one in inputs:
+        if not one.requires_grad:
+            raise AutogradError("grad: an input does not require a gradient", fix="set requires_grad=True on it first")
+    if create_graph and retain_graph is None:
+        retain_graph = True
+    seeds = [_seed(tensor, seed) for tensor, seed in zip(outputs, seeds)]
+    targets = [one if one.node is None else one.node for one in inputs]
+    found = _run_backward(outputs, seeds, targets, bool(retain_graph), create_graph)
+    for i, one in enumerate(found):
+        if one is None and not allow_unused:
+            raise AutogradError(
+                f"grad: the outputs do not depend on input {i}", fix="pass allow_unused=True to get None for it"
+            )
+    return tuple(found)
+
+
+def _seed(tensor, gradient):
+    if not isinstance(tensor, TensorBase):
+        raise ArgumentTypeError(f"backward: expected a Tensor, got {type(tensor).__name__}")
+    if not tensor.requires_grad:
+        raise AutogradError(
+            "backward: this tensor has no history and requires no gradient",
+            cause="no input required a gradient, or it was made under no_grad or detached",
+            fix="set requires_grad=True on what you differentiate by",
+        )
+    if gradient is None:
+        if tensor.size != 1:
+            raise AutogradError(
+                f"backward: a tensor of shape {tensor.shape} needs a gradient of the same shape",
+                cause="only a tensor of one element has the default gradient 1",
+                fix="reduce it first, e.g. .sum().backward(), or pass gradient=",
+            )
+        return dispatch.apply(_fill[0], (), {"shape": tensor.shape, "value": 1, "dtype": tensor.dtype}, tensor.device)
+    if not isinstance(gradient, TensorBase):
+        raise ArgumentTypeError(f"backward: gradient is a {type(gradient).__name__}, expected a Tensor")
+    if gradient.shape != tensor.shape:
+        raise ShapeError(f"backward: gradient of shape {gradient.shape} for a tensor of shape {tensor.shape}")
+    return gradient if gradient.dtype is tensor.dtype else dispatch.cast(gradient, tensor.dtype)
+
+
+_fill = []  # the full operation, put here by mlcore.ops
+
+
+def _reachable(roots):
+    """The nodes above `roots`, latest first: a node comes before everything it was computed from."""
+    seen = set()
+    stack = []
+    for node in roots:
+        if node not in seen:
+            seen.add(node)
+            stack.append(node)
+    order = list(stack)
+    while stack:
+        for edge in stack.pop().edges:
+            if isinstance(edge, Node) and edge not in seen:
+                seen.add(edge)
+                stack.append(edge)
+                order.append(edge)
+    order.sort(key=_by_serial, reverse=True)
+    return order
+
+
+def _by_serial(node):
+    return node.serial
+
+
+def _wanted(order, targets):
+    """The nodes that lie between the outputs and the targets; the others need no gradient."""
+    goal = set(map(id, targets))
+    wanted = set()
+    for node in reversed(order):
+        if id(node) in goal:
+            wanted.add(id(node))
+            continue
+        for edge in node.edges:
+            if edge is not None and (id(edge) in goal or id(edge) in wanted):
+                wanted.add(id(node))
+                break
+    return wanted | goal
+
+
+def _run_backward(outputs, seeds, targets, retain, create):
+    """Push the seeds back through the tape; returns the targets' gradients, or fills the leaves' `.grad`."""
+    pending = {}
+    for tensor, seed in zip(outputs, seeds):
+        _add(pending, tensor if tensor.node is None else tensor.node, seed)
+    order = _reachable([tensor.node for tensor in outputs if tensor.node is not None])
+    wanted = None if targets is None else _wanted(order, targets)
+    found = {}
+    if targets is not None:
+        goal = set(map(id, targets))
+    with recording(create):
+        for node in order:
+            gradient = pending.pop(node, None)
+            if gradient is None:
+                continue
+            if node.hooks:
+                gradient = _call_hooks(node.hooks, gradient)
+            if node.retains is not None:
+                _accumulate_retained(node, gradient)
+            if targets is not None:
+                if id(node) in goal:
+                    found[id(node)] = gradient
+                if id(node) not in wanted:
+                    continue
+            _step(node, gradient, pending, wanted, create)
+            if not retain:
+                _free(node)
+        for leaf, gradient in pending.items():
+            hooks = getattr(leaf, "_hooks", None)
+            if hooks:
+                gradient = _call_hooks(hooks, gradient)
+            if targets is None:
+                _accumulate(leaf, gradient, create)
+            elif id(leaf) in goal:
+                found[id(leaf)] = gradient
+    return None if targets is None else [found.get(id(one)) for one in targets]
+
+
+def _step(node, gradient, pending, wanted, create):
+    """One node: call its vjp and hand the results to its edges."""
+    op = node.op
+    edges = node.edges
+    needs = [edge is not None and (wanted is None or id(edge) in wanted) for edge in edges]
+    if True not in needs:
+        return
+    if node.freed:
+        raise refuse_second_backward(node)
+    if node.checkpoint is not None:
+        node.checkpoint.restore(node)
+    if create and op.body is not None and (op.vjp_all is not None and op.multiple or op.vjps is None and op.vjp_all is None):
+        results = _replay(node, gradient, needs)
+    elif op.vjps is not None:
+        results = []
+        for i in range(len(edges)):
+            results.append(op.vjps[i](*_arguments(node, op.plans[i], gradient, create, needs)) if needs[i] else None)
+    elif op.vjp_all is not None:
+        results = op.vjp_all(*_arguments(node, op.plans[0], gradient, create, needs))
+        if not isinstance(results, (tuple, list)):
+            results = (results,)
+    else:
+        results = _replay(node, gradient, needs)
+    for i in range(len(edges)):
+        if needs[i] and results[i] is not None:
+            result = results[i]
+            if node.shapes is not None and op.elementwise:
+                result = unbroadcast(result, node.shapes[i][0])
+            _add(pending, edges[i], result)
+
+
+def _arguments(node, plan, gradient, create, needs):
+    """The values for a vjp's parameters, by the names it was declared with."""
+    values = []
+    for kind, i in plan:
+        if kind == GRADIENT:
+            values.append(gradient)
+        elif kind == PARAM:
+            values.append(node.params[i])
+        elif kind == INPUT:
+            if node.op.variadic:
+                values.append([_connected(one, edge, create) for one, edge in zip(node.saved, node.edges)])
+            else:
+                values.append(_connected(node.saved[i], node.edges[i], create))
+        elif kind == OUTPUT:
+            values.append(_connected(node.out, node, create))
+        elif kind == EXTRA:
+            values.append(node.extra[i])
+        elif kind == SHAPE:
+            values.append([one[0] for one in node.shapes] if node.op.variadic else node.shapes[i] and node.shapes[i][0])
+        elif kind == DTYPE:
+            values.append(node.shapes[i] and node.shapes[i][1])
+        else:
+            values.append(tuple(needs))
+    return values
+
+
+def _connected(saved, edge, create):
+    """A saved value; while a graph is created, with its place on the tape again."""
+    if saved is None or not create or edge is None:
+        return saved
+    twin = wrap(saved.array, saved.device, saved.dtype, saved.shape)
+    if isinstance(edge, Node):
+        twin.node = edge
+        twin.requires_grad = True
+        return twin
+    return edge if edge.array is saved.array else _alias(edge, twin)
+
+
+def _alias(leaf, snapshot):
+    """The value that a leaf had, whose gradient still flows to the leaf (it took a new value since)."""
+    node = Node(_identity[0], leaf.device, (leaf,), (None,), (), None)
+    snapshot.node = node
+    snapshot.requires_grad = True
+    return snapshot
+
+
+_identity = []  # the identity operation ("positive"), put here by mlcore.ops
+
+
+def _replay(node, gradient, needs):
+    """The gradient of a composite without a rule of its own: run its body again, recorded, and differentiate that."""
+    op = node.op
+    with recording(True):
+        inputs = []
+        for saved, edge in zip(node.saved, node.edges):
+            if saved is None or edge is None:
+                inputs.append(saved)
+            else:
+                inputs.append(_stand_in(saved, edge))
+        made = op.body(*inputs, **dict(zip(op.params, node.params)))
+    first = made if isinstance(made, TensorBase) else made[0]
+    asked = [one for one, need in zip(inputs, needs) if need]
+    if not first.requires_grad:
+        return [None] * len(inputs)
+    found = iter(
+        grad([first], asked, [gradient], create_graph=is_recording(), retain_graph=is_recording(), allow_unused=True)
+    )
+    return [next(found) if need else None for need in needs]
+
+
+def _stand_in(saved, edge):
+    """A saved input with a node of its own, so that a replay's gradient stops here and yet stays connected."""
+    node = Node(_identity[0], saved.device, (edge,), (None,), (), None)
+    twin = wrap(saved.array, saved.device, saved.dtype, saved.shape)
+    twin.node = node
+    twin.requires_grad = True
+    return twin
+
+
+def unbroadcast(gradient, shape):
+    """Sum a gradient over the dimensions that broadcasting had added to an input of `shape`."""
+    if gradient.shape == shape:
+        return gradient
+    extra = len(gradient.shape) - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        i + extra for i, dim in enumerate(shape) if dim == 1 and gradient.shape[i + extra] != 1
+    )
+    summed = apply(_sum[0], (gradient,), {"axis": axes, "keepdims": True}) if axes else gradient
+    return summed if not extra else apply(_reshape[0], (summed,), {"shape": shape})
+
+
+_sum = []  # put here by mlcore.ops
+_reshape = []
+
+
+def _add(pending, key, gradient):
+    before = pending.get(key)
+    pending[key] = gradient if before is None else dispatch.binary(_plus[0], before, gradient)
+
+
+_plus = []  # the add operation, put here by mlcore.ops
+
+
+def _accumulate(leaf, gradient, create):
+    before = leaf.grad
+    if before is None:
+        leaf._grad = gradient if create else wrap(gradient.array, gradient.device, gradient.dtype, gradient.shape)
+    else:
+        leaf._grad = dispatch.binary(_plus[0], before, gradient)
+
+
+def _accumulate_retained(node, gradient):
+    tensor = node.retains()
+    if tensor is not None:
+        before = tensor.grad
+        tensor._grad = gradient.detach() if before is None else dispatch.binary(_plus[0], before, gradient).detach()
+
+
+def _call_hooks(hooks, gradient):
+    for hook in list(hooks.values()):
+        changed = hook(gradient)
+        if changed is not None:
+            if not isinstance(changed, TensorBase) or changed.shape != gradient.shape:
+                raise ShapeError(
+                    f"a gradient hook returned {getattr(changed, 'shape', type(changed).__name__)} for a gradient of"
+                    f" shape {gradient.shape}",
+                    fix="return None or a Tensor of the gradient's shape",
+                )
+            gradient = changed
+    return gradient
+
+
+def _free(node):
+    """Drop what a node saved; one that saved nothing can be read again."""
+    saved = node.saved
+    for one in saved:
+        if one is not None:
+            node.freed = True
+    if node.out is not None or node.extra is not None:
+        node.freed = True
+    if node.freed:
+        node.saved = ()
+    node.out = None
+    node.extra = None
+
+
+# -- checkpoint ------------------------------------------------------------------------------------------
+
+
+class Checkpoint:
+    """Forgets what a function saved, and runs it again when the backward pass first needs it."""
+
+    __slots__ = ("args", "function", "kwargs", "kept", "nodes", "states")
+
+    def __init__(self, function, args, kwargs, states):
+        self.function = function
+        self.args = [_snapshot(one) for one in args]
+        self.kwargs = {name: _snapshot(one) for name, one in kwargs.items()}
+        self.states = states
+        self.nodes = 0
+        self.kept = None
+
+    def forget(self, node):
+        """Drop a new node's saved values and remember its place in the order of recording."""
+        node.checkpoint = Slot(self, self.nodes)
+        self.nodes += 1
+        node.saved = tuple([None] * len(node.edges))
+        node.out = None
+        node.extra = None
+
+    def values(self, index):
+        """What node number `index` had saved."""
+        if self.kept is None:
+            self.kept = {}
+            count = [0]
+
+            def keep(node):
+                self.kept[count[0]] = (node.saved, node.out, node.extra)
+                count[0] += 1
+
+            with recording(True), saving(keep), _replayed(self.states):
+                self.function(*self.args, **self.kwargs)
+            if count[0] != self.nodes:
+                raise AutogradError(
+                    f"checkpoint: the function recorded {self.nodes} operations at first and {count[0]} when run again",
+                    cause="it depends on something that changed in between",
+                    fix="make the function depend on its arguments only",
+                )
+        return self.kept.pop(index)
+
+
+class Slot:
+    """One node's place in a Checkpoint."""
+
+    __slots__ = ("checkpoint", "index")
+
+    def __init__(self, checkpoint, index):
+        self.checkpoint = checkpoint
+        self.index = index
+
+    def restore(self, node):
+        """Give the node its saved values back."""
+        node.saved, node.out, node.extra = self.checkpoint.values(self.index)
+        node.checkpoint = None
+
+
+def _snapshot(value):
+    """A tensor argument as it is now: on the tape at the same place, but safe from later assignment."""
+    if not isinstance(value, TensorBase):
+        return value
+    twin = wrap(value.array, value.device, value.dtype, value.shape)
+    twin.requires_grad = value.requires_grad
+    if value.requires_grad:
+        twin.node = Node(_identity[0], value.device, (value if value.node is None else value.node,), (None,), (), None)
+    return twin
+
+
+_random_state = []  # (get, replay) of the default random stream, put here by mlcore.ops.random
+
+
+def _replayed(state):
+    return _random_state[0][1](state)
+
+
+def checkpoint(function, *args, **kwargs):
+    """Run `function` keeping none of its intermediate values; the backward pass runs it again to get them.
+
+    Memory for time (Chen et al. 2016, "Training deep nets with sublinear memory cost"). Random numbers repeat.
+
+    >>> import mlcore as ml
+    >>> x = ml.asarray([1.0, 2.0], requires_grad=True)
+    >>> ml.checkpoint(lambda v: (v.exp() * v).sum(), x).backward()
+    >>> x.grad.shape
+    (2,)
+    """
+    if not is_recording():
+        return function(*args, **kwargs)
+    keeper = Checkpoint(function, args, kwargs, _random_state[0][0]())
+    with saving(keeper.forget):
+        return function(*args, **kwargs)

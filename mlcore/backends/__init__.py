@@ -1,0 +1,1 @@
+"""Backends: the protocol, the adapter for array libraries, the NumPy reference, and the detector."""

@@ -1,0 +1,121 @@
+"""Every error mlcore raises: what happened, the actual values, the cause, and what to do.
+
+Each kind also derives from the built-in exception that people already catch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MlcoreError(Exception):
+    """Base of all mlcore errors.
+
+    ``MlcoreError("what happened", cause="why", fix="what to do")`` renders the details as aligned lines
+    below the first one; details that are None or empty are left out.
+
+    >>> print(MlcoreError("it broke", cause="a value of 3", fix="use 4"))
+    it broke
+      cause: a value of 3
+      fix:   use 4
+    """
+
+    def __init__(self, what: str, **details: object) -> None:
+        self.what = what
+        self.details = {name: str(value) for name, value in details.items() if value not in (None, "")}
+        super().__init__(render(what, self.details))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.details)
+
+
+def _rebuild(kind: type[MlcoreError], what: str, details: dict[str, str]) -> MlcoreError:
+    return kind(what, **details)
+
+
+def render(what: str, details: dict[str, str]) -> str:
+    """Lay out a message: the first line, then one aligned line for each detail."""
+    width = max((len(name) for name in details), default=0) + 1
+    return "\n".join([what, *(f"  {name + ':':<{width}} {value}" for name, value in details.items())])
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A ``; did you mean 'x'?`` suffix, or nothing when no known name is near.
+
+    >>> did_you_mean("relv", ["relu", "tanh"])
+    "; did you mean 'relu'?"
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class ShapeError(MlcoreError, ValueError):
+    """Shapes that do not fit together, or a size that cannot exist."""
+
+
+class DTypeError(MlcoreError, TypeError):
+    """A dtype that an operation does not accept, or dtypes that do not promote."""
+
+
+class ArgumentError(MlcoreError, ValueError):
+    """An argument whose value makes no sense, such as a NaN learning rate."""
+
+
+class ArgumentTypeError(MlcoreError, TypeError):
+    """An argument of the wrong Python type, or a call with missing or unknown arguments."""
+
+
+class OutOfRangeError(MlcoreError, IndexError):
+    """An index or axis outside its range."""
+
+
+class DivisionError(MlcoreError, ZeroDivisionError):
+    """An integer division by zero."""
+
+
+class DeviceError(MlcoreError, RuntimeError):
+    """A device that is unknown, unusable, or not the one the other operand lives on."""
+
+
+class PluginError(MlcoreError, RuntimeError):
+    """A plugin that cannot be loaded or does not keep the contract."""
+
+
+class UnsupportedOpError(MlcoreError, NotImplementedError):
+    """An operation that a device has no way to run, or a host fallback that was forbidden."""
+
+
+class AutogradError(MlcoreError, RuntimeError):
+    """A gradient that cannot be computed as asked."""
+
+
+class OutOfMemoryError(MlcoreError, MemoryError):
+    """An allocation that failed; the process stays usable."""
+
+
+class FormatError(MlcoreError, ValueError):
+    """A file that is corrupt, truncated, or not of the format it claims."""
+
+
+class UnsafeFileError(MlcoreError, ValueError):
+    """A file that would run code or reach outside its folder."""
+
+
+class CheckpointError(MlcoreError, RuntimeError):
+    """A checkpoint that does not match the model or fails verification."""
+
+
+class StateDictError(MlcoreError, RuntimeError, KeyError):
+    """A state_dict whose names or shapes differ from the module's; lists all of them."""
+
+    def __str__(self) -> str:  # KeyError would show the repr
+        return str(self.args[0])
+
+
+class DataError(MlcoreError, ValueError):
+    """A dataset or loader that was set up or behaves wrongly."""
+
+
+class FallbackWarning(UserWarning):
+    """An operation ran on the host because its device has no kernel for it."""

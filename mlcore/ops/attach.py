@@ -1,0 +1,178 @@
+"""Give Tensor its methods and operators, from the registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlcore import autograd
+from mlcore.backends import detect
+from mlcore.dispatch import BinaryOp, Op, UnaryOp, binary, unary
+from mlcore.dtypes import DType, as_dtype
+from mlcore.ops import registry
+from mlcore.ops.elementwise import astype
+from mlcore.ops.index import getitem, setitem
+from mlcore.ops.shape import matrix_transpose, permute_dims, reshape
+from mlcore.tensor import Tensor, TensorBase
+
+# Operators that combine with another value in place: the object takes the result, tensors being values.
+_IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift")
+
+
+def _method(op: Any, name: str, doc: str) -> Any:
+    """A Tensor method of an operation or function: self is its first argument."""
+    if isinstance(op, UnaryOp):
+
+        def method(self: Any) -> Any:
+            return unary(op, self)
+    elif isinstance(op, BinaryOp):
+
+        def method(self: Any, other: Any) -> Any:  # type: ignore[misc]
+            return binary(op, self, other)
+    else:
+
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+            return op(self, *args, **kwargs)
+
+    method.__name__ = name
+    method.__qualname__ = f"Tensor.{name}"
+    method.__doc__ = doc
+    return method
+
+
+def _reflected(op: Any, name: str) -> Any:
+    def method(self: Any, other: Any) -> Any:
+        return op(other, self)
+
+    method.__name__ = name
+    return method
+
+
+def _operator(op: Any, name: str, doc: str) -> Any:
+    """An operator method: hands over to the other operand's type where mlcore does not know it."""
+    plain = _method(op, name, doc)
+    if not isinstance(op, BinaryOp):
+        return plain
+
+    def method(self: Any, other: Any) -> Any:
+        if isinstance(other, TensorBase) or isinstance(other, (bool, int, float, complex)) or hasattr(other, "__array__"):
+            return binary(op, self, other)
+        return NotImplemented
+
+    method.__name__ = name
+    return method
+
+
+def attach(target: Any) -> None:
+    """Put the methods of one operation or function on Tensor; called for each, also for those of later plugins."""
+    callable_ = target if isinstance(target, Op) else target.call
+    if target.method:
+        setattr(Tensor, target.method, _method(callable_, target.method, target.doc))
+    for name in target.operators:
+        if name.startswith("__r") and name not in ("__rshift__", "__round__"):
+            setattr(Tensor, name, _reflected(callable_, name))
+        else:
+            setattr(Tensor, name, _operator(callable_, name, target.doc))
+
+
+def _in_place(name: str) -> Any:
+    forward = f"__{name}__"
+
+    def method(self: Any, other: Any) -> Any:
+        result = getattr(self, forward)(other)
+        if result is NotImplemented:
+            return result
+        if result.dtype is not self.dtype or result.shape != self.shape:
+            from mlcore.errors import DTypeError, ShapeError
+
+            kind = DTypeError if result.dtype is not self.dtype else ShapeError
+            raise kind(f"in-place {name}: the result is {result.shape} {result.dtype}, the tensor {self.shape} {self.dtype}",
+                       fix="write x = x + y for a result of another shape or dtype")  # fmt: skip
+        return self.rebind(result)
+
+    method.__name__ = f"__i{name}__"
+    return method
+
+
+def _setitem(self: Any, index: Any, value: Any) -> None:
+    self.rebind(setitem(self, index, value))
+
+
+def _iterate(self: Any) -> Any:
+    from mlcore.errors import ArgumentTypeError
+
+    if not self.shape:
+        raise ArgumentTypeError("iteration over a 0-d tensor", fix="use .item() for its value")
+    return (self[i] for i in range(self.shape[0]))
+
+
+def _to(self: Any, *targets: Any, device: Any = None, dtype: Any = None, copy: bool = False) -> Any:
+    """The tensor on another device and/or in another dtype, given in any order or by name; itself if nothing changes."""
+    for one in targets:
+        if isinstance(one, TensorBase):
+            device, dtype = one.device, one.dtype
+        elif isinstance(one, DType) or (isinstance(one, str) and one in _dtype_names) or isinstance(one, type):
+            dtype = as_dtype(one)
+        else:
+            device = one
+    moved = self
+    if device is not None and (where := detect.resolve(device)) is not self.device:
+        moved = transfer(self, where)
+    if dtype is not None and as_dtype(dtype) is not moved.dtype:
+        moved = astype(moved, dtype)
+    return moved
+
+
+def transfer(tensor: Any, device: Any) -> Any:
+    """A tensor's values on another device; the gradient comes back the same way."""
+    from mlcore.ops.transfer import move
+
+    return move(tensor, device)
+
+
+def _to_device(self: Any, device: Any, /, *, stream: Any = None) -> Any:
+    """The tensor on another device (Array API)."""
+    return _to(self, device=device)
+
+
+def _reshape(self: Any, *shape: Any) -> Any:
+    """`reshape` with the shape as one tuple or as separate ints."""
+    return reshape(self, shape[0] if len(shape) == 1 else shape)
+
+
+def _permute(self: Any, *axes: Any) -> Any:
+    """`permute_dims` with the axes as one tuple or as separate ints."""
+    return permute_dims(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes)
+
+
+def _transpose(self: Any) -> Any:
+    """The transpose of a 2-d tensor."""
+    if self.ndim != 2:
+        from mlcore.errors import ShapeError
+
+        raise ShapeError(f"T: a tensor of shape {self.shape} is not 2-d", fix="use mT, or permute_dims")
+    return matrix_transpose(self)
+
+
+def _contains(self: Any, value: Any) -> bool:
+    return bool((self == value).any().item())
+
+
+_dtype_names = {d.name for d in __import__("mlcore.dtypes", fromlist=["all_dtypes"]).all_dtypes}
+
+for _one in (*registry.all_ops(), *registry.all_functions()):
+    attach(_one)
+for _name in _IN_PLACE:
+    setattr(Tensor, f"__i{_name}__", _in_place(_name))
+Tensor.__getitem__ = getitem  # type: ignore[attr-defined]
+Tensor.__setitem__ = _setitem  # type: ignore[attr-defined]
+Tensor.__iter__ = _iterate  # type: ignore[attr-defined]
+Tensor.__contains__ = _contains  # type: ignore[attr-defined]
+Tensor.__array_priority__ = 1000  # type: ignore[attr-defined]  # numpy_array * tensor comes to us
+Tensor.__array_ufunc__ = None  # type: ignore[attr-defined]
+Tensor.T = property(_transpose)  # type: ignore[attr-defined]
+Tensor.mT = property(matrix_transpose)  # type: ignore[attr-defined]
+Tensor.to = _to  # type: ignore[attr-defined]
+Tensor.to_device = _to_device  # type: ignore[attr-defined]
+Tensor.reshape = _reshape  # type: ignore[attr-defined]
+Tensor.permute_dims = _permute  # type: ignore[attr-defined]
+Tensor.backward = autograd.backward  # type: ignore[attr-defined]

@@ -1,0 +1,404 @@
+"""Indexing: what `x[...]` and `x[...] = v` mean, on the primitives slice, take, index_add and scatter."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from mlcore import dtypes, shapes
+from mlcore.dispatch import from_data
+from mlcore.dtypes import booleans, integers, numeric
+from mlcore.errors import ArgumentTypeError, DTypeError, OutOfRangeError, ShapeError
+from mlcore.ops.creation import iota_on
+from mlcore.ops.elementwise import astype, equal, where
+from mlcore.ops.reduce import any as any_
+from mlcore.ops.reduce import max as max_
+from mlcore.ops.reduce import min as min_
+from mlcore.ops.reduce import reduce_argmax
+from mlcore.ops.shape import broadcast_to, permute_dims, reshape, slice_, slice_update
+from mlcore.ops.spec import Outs, composite, function, out, outs, primitive
+from mlcore.shapes import normalize_axis
+from mlcore.tensor import TensorBase
+
+# -- primitives: indices are int64, not negative, and valid (the functions below see to it) ---------------------
+
+
+@primitive(
+    reference=lambda x, indices, axis: np.take(x, indices, axis=axis),
+    promote=("x",),
+    public=False,
+    standard="take",
+    samples=lambda: [dict(axis=0), dict(axis=-1)],
+    vjp=(lambda g, x_shape, indices, axis: _gather_grad(g, x_shape, indices, axis), None),
+)
+def gather(x: Any, indices: Any, /, *, axis: int) -> Outs:
+    """Slices of `x` along `axis` at `indices` of any shape."""
+    axis = normalize_axis("take", axis, x.ndim)
+    return out((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype, axis)
+
+
+def _gather_grad(g: Any, shape: tuple[int, ...], indices: Any, axis: int) -> Any:
+    from mlcore.ops.creation import zeros
+
+    flat = reshape(g, (*shape[:axis], math.prod(indices.shape), *shape[axis + 1 :]))
+    return index_add(zeros(shape, dtype=g.dtype, device=g.device), reshape(indices, (-1,)), flat, axis=axis)
+
+
+def _index_add(x: np.ndarray, indices: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:  # type: ignore[type-arg]
+    y = np.moveaxis(x, axis, 0).copy()
+    np.add.at(y, indices, np.moveaxis(values, axis, 0))
+    return np.moveaxis(y, 0, axis)
+
+
+def _updates_rule(x: Any, indices: Any, values: Any, /, *, axis: int) -> Outs:
+    axis = normalize_axis("index_add", axis, x.ndim)
+    wanted = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    if len(indices.shape) != 1 or values.shape != wanted:
+        raise ShapeError(f"index_add: values of shape {values.shape} for indices of shape {indices.shape} along axis"
+                         f" {axis} of {x.shape}", fix=f"the values must have shape {wanted}")  # fmt: skip
+    return out(x.shape, x.dtype, axis)
+
+
+def _hits(size: int, indices: Any) -> Any:
+    """(size, n) bool: which of the n indices names which position."""
+    return equal(reshape(iota_on(indices, size), (-1, 1)), reshape(indices, (1, -1)))
+
+
+@composite(
+    _updates_rule,
+    accepts=numeric,
+    ulp=4,
+    public=False,
+    promote=("x", "values"),
+    samples=lambda: [dict(axis=0), dict(axis=-1)],
+    reference=_index_add,
+    vjp=(lambda g: g, None, lambda g, indices, axis: gather(g, indices, axis=axis)),
+)
+def index_add(x: Any, indices: Any, values: Any, /, *, axis: int) -> Any:
+    """A copy of `x` with `values` added along `axis` at 1-d `indices`; repeated indices add up."""
+    from mlcore.ops.linalg import matmul
+
+    hits = astype(_hits(x.shape[axis], indices), x.dtype)
+    order = (axis, *(i for i in range(x.ndim) if i != axis))
+    rows = reshape(permute_dims(values, order), (indices.shape[0], -1))
+    added = reshape(matmul(hits, rows), tuple(x.shape[i] for i in order))
+    return x + permute_dims(added, tuple(int(i) for i in np.argsort(order)))
+
+
+def _scatter(x: np.ndarray, indices: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:  # type: ignore[type-arg]
+    y = np.moveaxis(x, axis, 0).copy()
+    y[indices] = np.moveaxis(values, axis, 0)
+    return np.moveaxis(y, 0, axis)
+
+
+@composite(
+    _updates_rule,
+    public=False,
+    promote=("x", "values"),
+    samples=lambda: [dict(axis=0), dict(axis=-1)],
+    reference=_scatter,
+    vjp=lambda g, indices, x_shape, axis: _scatter_grad(g, indices, x_shape, axis),
+)
+def scatter(x: Any, indices: Any, values: Any, /, *, axis: int) -> Any:
+    """A copy of `x` with `values` put along `axis` at 1-d `indices`; of repeated indices the last wins."""
+    if indices.shape[0] == 0:
+        return x
+    winner, hit = _winners(x.shape[axis], indices)
+    wide = tuple(-1 if i == axis else 1 for i in range(x.ndim))
+    return where(broadcast_to(reshape(hit, wide), x.shape), gather(values, winner, axis=axis), x)
+
+
+def _winners(size: int, indices: Any) -> tuple[Any, Any]:
+    """For each position, the last of `indices` that names it, and whether any does."""
+    hits = _hits(size, indices)
+    turn = where(hits, iota_on(indices, indices.shape[0]), -1)
+    return reduce_argmax(turn, axis=1), any_(hits, axis=1)
+
+
+def _scatter_grad(g: Any, indices: Any, x_shape: tuple[int, ...], axis: int) -> tuple[Any, None, Any]:
+    from mlcore.ops.creation import zeros
+
+    count = indices.shape[0]
+    shape = tuple(count if i == axis else d for i, d in enumerate(x_shape))
+    kept = scatter(g, indices, zeros(shape, dtype=g.dtype, device=g.device), axis=axis)
+    if count == 0:
+        return kept, None, zeros(shape, dtype=g.dtype, device=g.device)
+    order = iota_on(indices, count)
+    last = gather(scatter(zeros((x_shape[axis],), dtype=dtypes.int64, device=g.device), indices, order, axis=0), indices, axis=0)
+    won = reshape(equal(last, order), tuple(-1 if i == axis else 1 for i in range(len(x_shape))))
+    return kept, None, where(won, gather(g, indices, axis=axis), 0)
+
+
+@primitive(reference=lambda x: tuple(i.astype(np.int64) for i in np.nonzero(x)), listed=True, public=False, standard="nonzero")
+def where_true(x: Any, /) -> Outs:
+    """The indices of the elements that are not zero, one tensor per dimension, in row-major order."""
+    return outs([(None, dtypes.int64)] * x.ndim)
+
+
+@function(method=True)
+def nonzero(x: Any, /) -> tuple[Any, ...]:
+    """The indices of the elements that are not zero, as one int64 tensor per dimension.
+
+    >>> import mlcore as ml
+    >>> [t.tolist() for t in ml.nonzero(ml.asarray([0, 3, 0, 4]))]
+    [[1, 3]]
+    """
+    if x.ndim == 0:
+        raise ShapeError("nonzero: a 0-d tensor has no indices", fix="compare it to 0 instead")
+    found = where_true(x)
+    return found if isinstance(found, tuple) else (found,)
+
+
+# -- checked indices -----------------------------------------------------------------------------------------------
+
+
+def checked(op: str, indices: Any, size: int, axis: int, device: Any) -> Any:
+    """Indices as a valid int64 tensor on `device`; negative ones count from the end."""
+    if not isinstance(indices, TensorBase):
+        indices = from_data(indices, dtypes.int64 if np.size(indices) == 0 else None, device)
+    if indices.dtype not in integers:
+        raise DTypeError(f"{op}: indices are {indices.dtype}, expected an integer dtype", fix="astype int64")
+    if indices.dtype is not dtypes.int64:
+        indices = astype(indices, dtypes.int64)
+    if indices.size:
+        low, high = min_(indices).item(), max_(indices).item()
+        if low < -size or high >= size:
+            bad = high if high >= size else low
+            raise OutOfRangeError(f"{op}: index {bad} out of range for dim {axis} of size {size}",
+                                  fix=f"use indices from {-size} to {size - 1}")  # fmt: skip
+        if low < 0:
+            indices = where(indices < 0, indices + size, indices)
+    return indices
+
+
+@function(method=True)
+def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Any:
+    """Slices of `x` along `axis` (needed beyond one dimension) at integer `indices` of any shape.
+
+    >>> import mlcore as ml
+    >>> ml.take(ml.asarray([10, 20, 30]), ml.asarray([2, 0])).tolist()
+    [30, 10]
+    """
+    if axis is None and x.ndim != 1:
+        raise ArgumentTypeError(f"take: axis is needed for a tensor of shape {x.shape}")
+    place = normalize_axis("take", axis or 0, x.ndim)
+    return gather(x, checked("take", indices, x.shape[place], place, x.device), axis=place)
+
+
+@function(method=True)
+def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Any:
+    """One element of `x` for each of `indices`, which match `x` in every dimension but `axis` (or broadcast).
+
+    >>> import mlcore as ml
+    >>> ml.take_along_axis(ml.asarray([[1, 2], [3, 4]]), ml.asarray([[1], [0]])).tolist()
+    [[2], [3]]
+    """
+    place = normalize_axis("take_along_axis", axis, x.ndim)
+    indices = checked("take_along_axis", indices, x.shape[place], place, x.device)
+    if indices.ndim != x.ndim:
+        raise ShapeError(f"take_along_axis: indices of shape {indices.shape} for a tensor of shape {x.shape}",
+                         fix="both need the same number of dimensions")  # fmt: skip
+    rest = shapes.broadcast("take_along_axis", *(tuple(1 if i == place else d for i, d in enumerate(s)) for s in (x.shape, indices.shape)))
+    x = broadcast_to(x, tuple(x.shape[place] if i == place else d for i, d in enumerate(rest)))
+    shape = tuple(indices.shape[place] if i == place else d for i, d in enumerate(rest))
+    parts = [broadcast_to(indices, shape) if i == place else _along(indices, i, d, len(shape)) for i, d in enumerate(shape)]
+    return gather(reshape(x, (-1,)), _flat(parts, x.shape, shape), axis=0)
+
+
+def _along(like: Any, axis: int, size: int, rank: int) -> Any:
+    """0..size-1 along one of `rank` axes."""
+    return reshape(iota_on(like, size), tuple(-1 if i == axis else 1 for i in range(rank)))
+
+
+def _flat(parts: list[Any], dims: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    """Row-major positions from one index tensor per dimension."""
+    flat = None
+    for part, dim in zip(parts, dims, strict=True):
+        flat = part if flat is None else flat * dim + part
+    return broadcast_to(flat, shape)
+
+
+# -- x[...] --------------------------------------------------------------------------------------------------------
+
+
+class Plan:
+    """An index expression in canonical form: slices per axis, then new and dropped axes, then integer tensors."""
+
+    __slots__ = ("basic", "key", "layout")
+
+    def __init__(self, x: Any, index: Any) -> None:
+        items = list(index) if isinstance(index, tuple) else [index]
+        items = [_as_item(one, x.device) for one in items]
+        items = _spell_out(items, x)
+        key: list[tuple[int, int | None, int]] = []
+        layout: list[Any] = []  # per axis of the sliced tensor: None new, "drop", "keep", or an index tensor
+        axis = 0
+        for one in items:
+            if one is None:
+                layout.append(None)
+            elif isinstance(one, slice):
+                key.append(shapes.slice_key(_indexable(one), x.shape[axis]))
+                layout.append("keep")
+                axis += 1
+            elif isinstance(one, int):
+                size = x.shape[axis]
+                if not -size <= one < size:
+                    raise OutOfRangeError(f"index {one} out of range for dim {axis} of size {size}",
+                                          fix=f"use an index from {-size} to {size - 1}" if size else "the dimension is empty")  # fmt: skip
+                one %= size
+                key.append((one, one + 1, 1))
+                layout.append("drop")
+                axis += 1
+            elif one.dtype in booleans:
+                for dim, indices in enumerate(_mask_indices(one, x, axis)):
+                    key.append((0, x.shape[axis + dim], 1) if x.shape[axis + dim] else (0, 0, 1))
+                    layout.append(indices)
+                axis += one.ndim
+            else:
+                key.append((0, x.shape[axis], 1) if x.shape[axis] else (0, 0, 1))
+                layout.append(checked("index", one, x.shape[axis], axis, x.device))
+                axis += 1
+        self.key = tuple(key)
+        self.layout = layout
+        self.basic = not [one for one in layout if isinstance(one, TensorBase)]
+
+
+def _indexable(item: slice) -> slice:
+    try:
+        return slice(*(None if one is None else operator.index(one) for one in (item.start, item.stop, item.step)))
+    except TypeError:
+        raise ArgumentTypeError(f"slice bounds must be ints, got {item}") from None
+
+
+def _as_item(one: Any, device: Any) -> Any:
+    if one is None or one is Ellipsis or isinstance(one, slice):
+        return one
+    if isinstance(one, TensorBase):
+        if one.dtype in booleans or one.dtype in integers:
+            return one if one.shape or one.dtype in booleans else int(one.item())  # type: ignore[attr-defined]
+        raise ArgumentTypeError(f"index: a {one.dtype} tensor is no index", fix="use integers, bools, slices, ... or None")
+    if isinstance(one, (bool, np.bool_)):
+        return from_data(bool(one), None, device)
+    try:
+        return operator.index(one)
+    except TypeError:
+        pass
+    if isinstance(one, (list, np.ndarray)):
+        return _as_item(from_data(one, dtypes.int64 if np.size(one) == 0 else None, device), device)
+    raise ArgumentTypeError(f"index: {type(one).__name__} {one!r} is no index", fix="use integers, bools, slices, ... or None")
+
+
+def _spell_out(items: list[Any], x: Any) -> list[Any]:
+    """Replace the ellipsis, and add full slices for the axes that are not named."""
+    used = 0
+    for one in items:
+        if one is None or one is Ellipsis:
+            continue
+        used += one.ndim if isinstance(one, TensorBase) and one.dtype in booleans else 1  # type: ignore[attr-defined]
+    dots = [i for i, one in enumerate(items) if one is Ellipsis]
+    if len(dots) > 1:
+        raise OutOfRangeError("index: more than one ellipsis", fix="use `...` once")
+    if used > x.ndim:
+        raise OutOfRangeError(f"index: {used} indices for a tensor of {x.ndim} dimensions (shape {x.shape})")
+    missing = [slice(None)] * (x.ndim - used)
+    at = dots[0] if dots else len(items)
+    return items[:at] + missing + items[at + bool(dots) :]
+
+
+def _mask_indices(mask: Any, x: Any, axis: int) -> tuple[Any, ...]:
+    wanted = x.shape[axis : axis + mask.ndim]
+    if mask.shape != wanted:
+        raise OutOfRangeError(f"index: a mask of shape {mask.shape} for dimensions {wanted} of {x.shape}",
+                              fix="the mask must have the shape of what it selects from")  # fmt: skip
+    return nonzero(mask) if mask.ndim else ()
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """`x[index]`: integers, slices, `...`, None, boolean masks and integer tensors, as in NumPy."""
+    plan = Plan(x, index)
+    picked = x if plan.key == _whole(x.shape) else slice_(x, plan.key)
+    if plan.basic:
+        shape, axis = [], 0
+        for one in plan.layout:
+            if one is None:
+                shape.append(1)
+                continue
+            if one == "keep":
+                shape.append(picked.shape[axis])
+            axis += 1
+        return picked if tuple(shape) == picked.shape else reshape(picked, tuple(shape))
+    view, axes, indices = _arrange(picked, plan.layout)
+    flat_shape, flat = _advanced(view, axes, indices)
+    return gather(reshape(view, flat_shape), flat, axis=axes[0])
+
+
+def _whole(shape: tuple[int, ...]) -> shapes.Key:
+    return tuple((0, d, 1) for d in shape)
+
+
+def _arrange(picked: Any, layout: list[Any]) -> tuple[Any, list[int], list[Any]]:
+    """New axes in, dropped ones out, and the indexed axes side by side; returns (view, those axes, their indices)."""
+    dims, indices, places, axis = [], [], [], 0
+    for one in layout:
+        if one is None:
+            dims.append(1)
+            continue
+        if not isinstance(one, str):
+            places.append(len(dims))
+            indices.append(one)
+            dims.append(picked.shape[axis])
+        elif one == "keep":
+            dims.append(picked.shape[axis])
+        axis += 1
+    view = reshape(picked, tuple(dims))
+    adjacent = places == list(range(places[0], places[0] + len(places)))
+    first = places[0] if adjacent else 0
+    order = [i for i in range(len(dims)) if i not in places]
+    order[first:first] = places
+    if order != list(range(len(dims))):
+        view = permute_dims(view, tuple(order))
+    return view, list(range(first, first + len(places))), indices
+
+
+def _advanced(view: Any, axes: list[int], indices: list[Any]) -> tuple[tuple[int, ...], Any]:
+    """The shape that merges the indexed axes into one, and the indices into that one."""
+    dims = tuple(view.shape[i] for i in axes)
+    shape = shapes.broadcast("index", *(one.shape for one in indices))
+    merged = (*view.shape[: axes[0]], math.prod(dims), *view.shape[axes[-1] + 1 :])
+    return merged, _flat(indices, dims, shape)
+
+
+# -- x[...] = v ----------------------------------------------------------------------------------------------------
+
+
+def setitem(x: Any, index: Any, value: Any) -> Any:
+    """What `x` is after `x[index] = value`; the value broadcasts and takes the dtype of `x`."""
+    if not isinstance(value, TensorBase):
+        value = from_data(value, x.dtype if isinstance(value, (bool, int, float, complex)) else None, x.device)
+    if value.dtype is not x.dtype:
+        value = astype(value, x.dtype)
+    if isinstance(index, TensorBase) and index.dtype in booleans and index.shape == x.shape and value.shape == ():
+        return where(index, value, x)
+    plan = Plan(x, index)
+    if plan.basic:
+        target = shapes.sliced(x.shape, plan.key)
+        kept = tuple(d for d, one in zip(target, [l for l in plan.layout if l is not None], strict=True) if one == "keep")
+        return slice_update(x, reshape(_fit(value, kept, index), target), key=plan.key)
+    positions = reshape(iota_on(x, math.prod(x.shape)), x.shape)
+    chosen = getitem(positions, index)
+    value = _fit(value, chosen.shape, index)
+    flat = scatter(reshape(x, (-1,)), reshape(chosen, (-1,)), reshape(value, (-1,)), axis=0)
+    return reshape(flat, x.shape)
+
+
+def _fit(value: Any, shape: tuple[int, ...], index: Any) -> Any:
+    while value.ndim > len(shape) and value.shape[0] == 1:
+        value = reshape(value, value.shape[1:])
+    try:
+        return value if value.shape == shape else broadcast_to(value, shape)
+    except ShapeError:
+        raise ShapeError(f"assignment: a value of shape {value.shape} does not fit the selection of shape {shape}",
+                         fix="the value must broadcast to the selection") from None  # fmt: skip

@@ -1,0 +1,45 @@
+"""The classification loss as one composite of rows; `nn.functional` adds reductions, weights and targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlcore import dtypes
+from mlcore.dtypes import floating
+from mlcore.errors import DTypeError, ShapeError
+from mlcore.ops.creation import iota_on
+from mlcore.ops.elementwise import astype, equal, exp
+from mlcore.ops.index import take_along_axis
+from mlcore.ops.reduce import logsumexp
+from mlcore.ops.shape import reshape
+from mlcore.ops.spec import Outs, composite, out, outs
+
+
+def _rule(logits: Any, target: Any, /) -> Outs:
+    if logits.ndim != 2 or target.shape != logits.shape[:1]:
+        raise ShapeError(f"softmax_cross_entropy: logits {logits.shape}, target {target.shape}", fix="use (N, C) and (N,)")
+    if target.dtype is not dtypes.int64:
+        raise DTypeError(f"softmax_cross_entropy: target is {target.dtype}, expected int64")
+    return outs([(target.shape, logits.dtype), (target.shape, logits.dtype)])
+
+
+@composite(
+    _rule, accepts=floating, public=False, promote=("logits",), outputs=("y", "lse"), ulp=32, samples=lambda: [],
+    vjp=lambda g, logits, target, lse: (softmax_cross_entropy_grad(g, logits, target, lse), None),
+)  # fmt: skip
+def softmax_cross_entropy(logits: Any, target: Any, /) -> Any:
+    """`logsumexp(logits) - logits[target]` for each row; returns (loss, logsumexp), both (N,). Targets are valid."""
+    lse = logsumexp(logits, 1)
+    picked = reshape(take_along_axis(logits, reshape(target, (-1, 1)), axis=1), (-1,))
+    return lse - picked, lse
+
+
+def _grad_rule(g: Any, logits: Any, target: Any, lse: Any, /) -> Outs:
+    return out(logits.shape, logits.dtype)
+
+
+@composite(_grad_rule, accepts=floating, public=False, promote=("g", "logits", "lse"), ulp=32, samples=lambda: [])
+def softmax_cross_entropy_grad(g: Any, logits: Any, target: Any, lse: Any, /) -> Any:
+    """`g * (softmax(logits) - one_hot(target))`."""
+    hot = astype(equal(iota_on(logits, logits.shape[1]), reshape(target, (-1, 1))), logits.dtype)
+    return reshape(g, (-1, 1)) * (exp(logits - reshape(lse, (-1, 1))) - hot)

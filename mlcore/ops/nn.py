@@ -1,0 +1,147 @@
+"""Composites of neural networks that are not convolutions, norms or losses: linear, softmax, attention."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mlcore.dtypes import floating
+from mlcore.errors import ShapeError
+from mlcore.ops.creation import iota_on
+from mlcore.ops.elementwise import equal, exp, isfinite, log, where
+from mlcore.ops.linalg import contract, matmul
+from mlcore.ops.reduce import add_up
+from mlcore.ops.reduce import max as max_
+from mlcore.ops.reduce import sum as sum_
+from mlcore.ops.shape import matrix_transpose, reshape
+from mlcore.ops.spec import Outs, composite, out
+from mlcore.shapes import broadcast, normalize_axis
+
+
+def _axis_rule(name: str) -> Any:
+    def rule(x: Any, /, *, axis: int = -1) -> Outs:
+        return out(x.shape, x.dtype, normalize_axis(name, axis, x.ndim))
+
+    return rule
+
+
+def _axis_grad_rule(g: Any, y: Any, /, *, axis: int = -1) -> Outs:
+    return out(y.shape, y.dtype, normalize_axis("softmax", axis, y.ndim))
+
+
+def _last_and_first() -> list[dict[str, Any]]:
+    return [dict(axis=-1), dict(axis=0)]
+
+
+@composite(_axis_grad_rule, accepts=floating, ulp=16, public=False, samples=_last_and_first)
+def softmax_grad(g: Any, y: Any, /, *, axis: int = -1) -> Any:
+    """Gradient of softmax from its output."""
+    return y * (g - sum_(g * y, axis=axis, keepdims=True))
+
+
+@composite(_axis_grad_rule, accepts=floating, ulp=16, public=False, samples=_last_and_first)
+def log_softmax_grad(g: Any, y: Any, /, *, axis: int = -1) -> Any:
+    """Gradient of log_softmax from its output."""
+    return g - exp(y) * sum_(g, axis=axis, keepdims=True)
+
+
+def _top(x: Any, axis: int) -> Any:
+    """The maximum as a constant shift; 0 where a whole row is -inf, so that it does not turn into nan."""
+    top = max_(x.detach(), axis=axis, keepdims=True)
+    return where(isfinite(top), top, 0)
+
+
+@composite(
+    _axis_rule("softmax"), accepts=floating, ulp=16, method=True, samples=_last_and_first, domain=(-10, 10),
+    vjp=lambda g, y, axis: softmax_grad(g, y, axis=axis),
+)  # fmt: skip
+def softmax(x: Any, /, *, axis: int = -1) -> Any:
+    """`exp(x) / sum(exp(x))` along `axis`, without overflow. A row of -inf only gives zeros.
+
+    >>> import mlcore as ml
+    >>> ml.softmax(ml.zeros((2,))).tolist()
+    [0.5, 0.5]
+    """
+    if x.shape[axis] == 0:
+        return x * 1
+    e = exp(x - _top(x, axis))
+    total = sum_(e, axis=axis, keepdims=True)
+    return e / where(equal(total, 0), 1, total)
+
+
+@composite(
+    _axis_rule("log_softmax"), accepts=floating, ulp=16, method=True, samples=_last_and_first, domain=(-10, 10),
+    vjp=lambda g, y, axis: log_softmax_grad(g, y, axis=axis),
+)  # fmt: skip
+def log_softmax(x: Any, /, *, axis: int = -1) -> Any:
+    """`x - logsumexp(x)` along `axis`.
+
+    >>> import mlcore as ml
+    >>> round(ml.log_softmax(ml.zeros((2,)))[0].item(), 4)
+    -0.6931
+    """
+    if x.shape[axis] == 0:
+        return x * 1
+    shifted = x - _top(x, axis)
+    return shifted - log(sum_(exp(shifted), axis=axis, keepdims=True))
+
+
+def _linear_rule(x: Any, weight: Any, bias: Any = None, /) -> Outs:
+    if weight.ndim != 2:
+        raise ShapeError(f"linear: weight must be (out, in), got shape {weight.shape}")
+    if x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(f"linear: expected a last dimension of {weight.shape[1]}, got {x.shape}",
+                         cause=f"the weight is {weight.shape}: (out features, in features)")  # fmt: skip
+    if bias is not None and bias.shape != (weight.shape[0],):
+        raise ShapeError(f"linear: bias of shape {bias.shape} for {weight.shape[0]} outputs")
+    return out((*x.shape[:-1], weight.shape[0]), x.dtype)
+
+
+def _linear_grad(g: Any, x: Any, weight: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    rows = reshape(g, (-1, g.shape[-1]))
+    gx = reshape(contract(rows, weight), x.shape) if needs[0] else None
+    gw = contract(matrix_transpose(rows), reshape(x, (-1, x.shape[-1]))) if needs[1] else None
+    gb = add_up(rows, axis=0) if len(needs) > 2 and needs[2] else None
+    return gx, gw, gb
+
+
+@composite(_linear_rule, accepts=floating, ulp=16, public=False, vjp=_linear_grad, samples=lambda: [])
+def linear(x: Any, weight: Any, bias: Any = None, /) -> Any:
+    """`x @ weight.mT + bias`: `x` (..., in), `weight` (out, in), `bias` (out,) or None."""
+    y = matmul(x, matrix_transpose(weight))
+    return y if bias is None else y + bias
+
+
+def _attention_rule(q: Any, k: Any, v: Any, mask: Any = None, /, *, is_causal: bool = False, scale: float | None = None) -> Outs:
+    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise ShapeError(
+            f"scaled_dot_product_attention: q {q.shape}, k {k.shape}, v {v.shape}",
+            cause="q and k need one width, k and v one length", fix="shapes are (..., length, width)",
+        )  # fmt: skip
+    batch = broadcast("scaled_dot_product_attention", q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    if mask is not None:
+        broadcast("scaled_dot_product_attention mask", mask.shape, (*batch, q.shape[-2], k.shape[-2]))
+    if scale is None:
+        scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
+    return out((*batch, q.shape[-2], v.shape[-1]), q.dtype, bool(is_causal), float(scale))
+
+
+@composite(
+    _attention_rule, accepts=floating, ulp=64, public=False, promote=("q", "k", "v"),
+    samples=lambda: [],
+)  # fmt: skip
+def scaled_dot_product_attention(
+    q: Any, k: Any, v: Any, mask: Any = None, /, *, is_causal: bool = False, scale: float | None = None
+) -> Any:
+    """`softmax(q @ k.mT * scale + mask) @ v` (Vaswani et al. 2017); a bool mask is True where attention is allowed.
+
+    A row that may attend to nothing gives zeros, with gradient 0.
+    """
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scores = matmul(q, matrix_transpose(k)) * scale
+    if is_causal:
+        rows = reshape(iota_on(q, q.shape[-2]), (-1, 1))
+        scores = where(iota_on(q, k.shape[-2]) <= rows, scores, float("-inf"))
+    if mask is not None:
+        scores = where(mask, scores, float("-inf")) if mask.dtype.kind == "b" else scores + mask
+    return matmul(softmax(scores, axis=-1), v)

@@ -1,0 +1,79 @@
+"""The registry: every operation and public function by name. Whatever needs a list of them iterates this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mlcore.dispatch import Op
+from mlcore.errors import UnsupportedOpError, did_you_mean
+
+_ops: dict[str, Op] = {}
+_functions: dict[str, Function] = {}
+
+
+class Function:
+    """A public function made of operations, with no kernel or gradient of its own, such as `stack`."""
+
+    __slots__ = ("call", "doc", "group", "method", "name", "operators", "reference", "samples", "signature")
+
+    def __init__(self, call: Callable[..., Any], **facts: Any) -> None:
+        import inspect
+
+        self.call = call
+        self.name = call.__name__
+        self.doc = inspect.getdoc(call) or ""
+        self.signature = inspect.signature(call)
+        self.group: str = facts.get("group", "")
+        self.method: str | None = facts.get("method")
+        self.operators: tuple[str, ...] = facts.get("operators", ())
+        self.reference = facts.get("reference")
+        self.samples = facts.get("samples")
+
+    def __repr__(self) -> str:
+        return f"<mlcore function {self.name}{self.signature}>"
+
+
+def add_op(op: Op) -> None:
+    """Register an operation and give it its place in the devices' tables."""
+    if op.name in _ops or op.name in _functions:
+        raise ValueError(f"an operation named {op.name!r} is registered already")
+    op.index = len(_ops)
+    _ops[op.name] = op
+
+
+def add_function(function: Function) -> None:
+    """Register a public function."""
+    if function.name in _functions or function.name in _ops:
+        raise ValueError(f"a function named {function.name!r} is registered already")
+    _functions[function.name] = function
+
+
+def all_ops() -> list[Op]:
+    """Every operation, in the order of declaration."""
+    return list(_ops.values())
+
+
+def all_functions() -> list[Function]:
+    """Every public function that is not itself an operation."""
+    return list(_functions.values())
+
+
+def get(name: str) -> Op:
+    """The operation of that name.
+
+    >>> get("tanh").name
+    'tanh'
+    """
+    if name not in _ops:
+        raise UnsupportedOpError(f"no operation is called {name!r}{did_you_mean(name, _ops)}")
+    return _ops[name]
+
+
+def public() -> Iterator[tuple[str, Any]]:
+    """(name, callable) of everything that `mlcore` exports from the registry."""
+    for op in _ops.values():
+        if op.public:
+            yield op.name, op
+    for function in _functions.values():
+        yield function.name, function.call

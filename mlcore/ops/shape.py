@@ -1,0 +1,412 @@
+"""Shape operations: results may share storage with their input, since tensors are values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlcore import autograd, shapes
+from mlcore.dispatch import from_data
+from mlcore.errors import ArgumentError, ArgumentTypeError, ShapeError
+from mlcore.ops.spec import Outs, function, out, primitive
+from mlcore.shapes import Key, key_slices, normalize_axes, normalize_axis
+from mlcore.tensor import TensorBase
+
+
+@primitive(
+    reference=lambda x, shape: x.reshape(shape),
+    vjp=lambda g, x_shape: reshape(g, x_shape),
+    ignores=("copy",),
+    samples=lambda: [dict(shape=(-1,)), dict(shape=(1, -1, 1))],
+)
+def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Outs:
+    """`x` with another shape of as many elements; one dimension may be -1.
+
+    >>> import mlcore as ml
+    >>> ml.reshape(ml.arange(6), (2, -1)).shape
+    (2, 3)
+    """
+    return out(*(lambda target: (target, x.dtype, target))(shapes.resolve_reshape(x.shape, shape)))
+
+
+
+@primitive(
+    reference=lambda x, axes: x.transpose(axes),
+    vjp=lambda g, axes: permute_dims(g, tuple(int(i) for i in np.argsort(axes))),
+    samples=lambda: [dict(axes="reversed")],
+)
+def permute_dims(x: Any, /, axes: Any) -> Outs:
+    """`x` with its dimensions in the order `axes`.
+
+    >>> import mlcore as ml
+    >>> ml.permute_dims(ml.zeros((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
+    if isinstance(axes, str) and axes == "reversed":
+        axes = tuple(range(x.ndim))[::-1]
+    order = tuple(normalize_axis("permute_dims", a, x.ndim) for a in axes)
+    if sorted(order) != list(range(x.ndim)):
+        raise ShapeError(f"permute_dims: axes {tuple(axes)} for a {x.ndim}-d tensor", fix="name every axis once")
+    return out(tuple(x.shape[i] for i in order), x.dtype, order)
+
+
+@primitive(
+    reference=lambda x, shape: np.broadcast_to(x, shape),
+    vjp=lambda g, x_shape: autograd.unbroadcast(g, x_shape),
+    method=True,
+    samples=lambda: [dict(shape="wider")],
+)
+def broadcast_to(x: Any, /, shape: Any) -> Outs:
+    """`x` repeated along dimensions of size 1 and new leading ones, to `shape`.
+
+    >>> import mlcore as ml
+    >>> ml.broadcast_to(ml.ones((3, 1)), (2, 3, 4)).shape
+    (2, 3, 4)
+    """
+    target = (2, *x.shape) if isinstance(shape, str) else shapes.as_shape(shape, "broadcast_to")
+    if len(target) < x.ndim or any(
+        have not in (1, want) for have, want in zip(x.shape, target[len(target) - x.ndim :], strict=True)
+    ):
+        raise ShapeError(
+            f"broadcast_to: {x.shape} does not broadcast to {target}",
+            cause="each dimension, aligned from the right, must be equal or 1",
+            fix="reshape first, or choose another target",
+        )
+    return out(target, x.dtype, target)
+
+
+@primitive(
+    reference=lambda x, key: x[key_slices(key)],
+    vjp=lambda g, x_shape, key: slice_update(_zeros_like(g, x_shape), g, key=key),
+    public=False,
+    samples=lambda: [dict(key="inner"), dict(key="backwards")],
+)
+def slice_(x: Any, /, key: Any) -> Outs:
+    """The elements that `key`, a canonical (start, stop, step) per axis, selects."""
+    key = _sample_key(key, x.shape)
+    return out(shapes.sliced(x.shape, key), x.dtype, key)
+
+
+@primitive(
+    reference=lambda x, v, key: _slice_update(x, v, key),
+    vjp=(lambda g, v_shape, key: slice_update(g, _zeros_like(g, v_shape), key=key), lambda g, key: slice_(g, key)),
+    public=False,
+    samples=lambda: [dict(key="inner"), dict(key="backwards")],
+)
+def slice_update(x: Any, v: Any, /, key: Any) -> Outs:
+    """A copy of `x` with the elements that `key` selects replaced by `v` (of the slice's shape)."""
+    key = _sample_key(key, x.shape)
+    if v.shape != shapes.sliced(x.shape, key):
+        raise ShapeError(f"slice_update: a value of shape {v.shape} for a slice of shape {shapes.sliced(x.shape, key)}")
+    return out(x.shape, x.dtype, key)
+
+
+def _slice_update(x: np.ndarray[Any, Any], v: np.ndarray[Any, Any], key: Key) -> np.ndarray[Any, Any]:
+    y = x.copy()
+    y[key_slices(key)] = v
+    return y
+
+
+def _sample_key(key: Any, shape: shapes.Shape) -> Key:
+    """A key as given; the words are what the conformance kit asks for, whatever the shape."""
+    if key == "inner":
+        return tuple(shapes.slice_key(slice(1, None), d) for d in shape)
+    if key == "backwards":
+        return tuple(shapes.slice_key(slice(None, None, -2), d) for d in shape)
+    return tuple(key)
+
+
+def _zeros_like(x: Any, shape: shapes.Shape) -> Any:
+    from mlcore.ops.creation import zeros
+
+    return zeros(shape, dtype=x.dtype, device=x.device)
+
+
+def _concat_split(g: Any, arrays_shape: Any, axis: int) -> list[Any]:
+    pieces, start = [], 0
+    for shape in arrays_shape:
+        stop = start + shape[axis]
+        pieces.append(g[(slice(None),) * axis + (slice(start, stop),)])
+        start = stop
+    return pieces
+
+
+@primitive(
+    reference=lambda *arrays_axis: np.concatenate(arrays_axis[:-1], axis=arrays_axis[-1]),
+    vjp=_concat_split,
+    variadic=True,
+    samples=lambda: [dict(axis=0), dict(axis=-1)],
+)
+def concat(arrays: Any, /, *rest: Any, axis: int = 0) -> Outs:
+    """Tensors joined along an existing axis.
+
+    >>> import mlcore as ml
+    >>> ml.concat([ml.zeros((2, 3)), ml.ones((1, 3))]).shape
+    (3, 3)
+    """
+    tensors = (arrays, *rest)
+    if not tensors[0].shape:
+        raise ShapeError("concat: 0-d tensors have no axis to join", fix="use stack")
+    index = normalize_axis("concat", axis, tensors[0].ndim)
+    first = tensors[0].shape
+    total = 0
+    for i, one in enumerate(tensors):
+        if len(one.shape) != len(first) or any(
+            a != b for k, (a, b) in enumerate(zip(one.shape, first, strict=True)) if k != index
+        ):
+            raise ShapeError(f"concat: tensor {i} has shape {one.shape}, the first {first}, joined along axis {index}",
+                             fix="all dimensions but the joined one must be equal")  # fmt: skip
+        total += one.shape[index]
+    return out((*first[:index], total, *first[index + 1 :]), tensors[0].dtype, index)
+
+
+# -- functions ------------------------------------------------------------------------------------------------
+
+
+@function(method=True)
+def expand_dims(x: Any, /, *, axis: int = 0) -> Any:
+    """`x` with a new dimension of size 1 at `axis`.
+
+    >>> import mlcore as ml
+    >>> ml.expand_dims(ml.zeros((2, 3)), axis=1).shape
+    (2, 1, 3)
+    """
+    axis = normalize_axis("expand_dims", axis, x.ndim + 1)
+    return reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
+
+
+@function(method=True)
+def squeeze(x: Any, /, axis: Any = None) -> Any:
+    """`x` without the dimensions `axis`, which must have size 1 (None: all of size 1).
+
+    >>> import mlcore as ml
+    >>> ml.squeeze(ml.zeros((1, 3, 1)), axis=0).shape
+    (3, 1)
+    """
+    axes = tuple(i for i, d in enumerate(x.shape) if d == 1) if axis is None else normalize_axes("squeeze", axis, x.ndim)
+    for i in axes:
+        if x.shape[i] != 1:
+            raise ShapeError(f"squeeze: dim {i} of {x.shape} has size {x.shape[i]}, not 1", fix="index it instead")
+    return reshape(x, tuple(d for i, d in enumerate(x.shape) if i not in axes))
+
+
+@function(method=True)
+def flip(x: Any, /, *, axis: Any = None) -> Any:
+    """`x` in reverse order along `axis` (None: all).
+
+    >>> import mlcore as ml
+    >>> ml.flip(ml.arange(3)).tolist()
+    [2, 1, 0]
+    """
+    axes = normalize_axes("flip", axis, x.ndim)
+    return slice_(x, tuple(shapes.slice_key(slice(None, None, -1 if i in axes else 1), d) for i, d in enumerate(x.shape)))
+
+
+@function(method=True)
+def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Any:
+    """Elements moved by `shift` places along `axis`, those pushed out coming in at the other end.
+
+    >>> import mlcore as ml
+    >>> ml.roll(ml.arange(4), 1).tolist()
+    [3, 0, 1, 2]
+    """
+    if axis is None:
+        return reshape(roll(reshape(x, (-1,)), shift, axis=0), x.shape)
+    shifts = (shift,) if isinstance(shift, int) else tuple(shift)
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    for count, one in zip(shifts * len(axes) if len(shifts) == 1 else shifts, axes, strict=True):
+        index = normalize_axis("roll", one, x.ndim)
+        size = x.shape[index]
+        if size and count % size:
+            start = (slice(None),) * index
+            x = concat([x[(*start, slice(size - count % size, None))], x[(*start, slice(0, size - count % size))]], axis=index)
+    return x
+
+
+@function()
+def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Any:
+    """Tensors of one shape joined along a new axis.
+
+    >>> import mlcore as ml
+    >>> ml.stack([ml.zeros((3,)), ml.ones((3,))], axis=-1).shape
+    (3, 2)
+    """
+    tensors = [one if isinstance(one, TensorBase) else from_data(one) for one in arrays]
+    if not tensors:
+        raise ArgumentError("stack: no tensors given", fix="pass at least one")
+    for i, one in enumerate(tensors):
+        if one.shape != tensors[0].shape:
+            raise ShapeError(f"stack: tensor {i} has shape {one.shape}, the first {tensors[0].shape}",
+                             fix="all shapes must be equal; use concat to join along an existing axis")  # fmt: skip
+    return concat([expand_dims(one, axis=axis) for one in tensors], axis=normalize_axis("stack", axis, tensors[0].ndim + 1))
+
+
+@function(method=True)
+def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
+    """The slices of `x` along `axis`, without that dimension, as a tuple.
+
+    >>> import mlcore as ml
+    >>> [t.tolist() for t in ml.unstack(ml.asarray([[1, 2], [3, 4]]))]
+    [[1, 2], [3, 4]]
+    """
+    index = normalize_axis("unstack", axis, x.ndim)
+    return tuple(x[(slice(None),) * index + (i,)] for i in range(x.shape[index]))
+
+
+@function(method=True)
+def split(x: Any, /, sizes: Any, *, axis: int = 0) -> tuple[Any, ...]:
+    """`x` cut along `axis` into pieces of `sizes` (an int: equal pieces of that size, the last may be smaller).
+
+    >>> import mlcore as ml
+    >>> [t.shape for t in ml.split(ml.zeros((5, 2)), 2)]
+    [(2, 2), (2, 2), (1, 2)]
+    """
+    index = normalize_axis("split", axis, x.ndim)
+    size = x.shape[index]
+    if isinstance(sizes, int):
+        if sizes < 1:
+            raise ArgumentError(f"split: pieces of size {sizes}", fix="use a size of at least 1")
+        sizes = [min(sizes, size - start) for start in range(0, size, sizes)] or [0]
+    if sum(sizes) != size:
+        raise ShapeError(f"split: sizes {list(sizes)} add up to {sum(sizes)}, dim {index} of {x.shape} is {size}")
+    pieces, start = [], 0
+    for one in sizes:
+        pieces.append(x[(slice(None),) * index + (slice(start, start + one),)])
+        start += one
+    return tuple(pieces)
+
+
+@function(method=True)
+def moveaxis(x: Any, source: Any, destination: Any, /) -> Any:
+    """`x` with the dimensions `source` moved to `destination`, the others keeping their order.
+
+    >>> import mlcore as ml
+    >>> ml.moveaxis(ml.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    sources = [normalize_axis("moveaxis", a, x.ndim) for a in (source if isinstance(source, (tuple, list)) else (source,))]
+    places = [normalize_axis("moveaxis", a, x.ndim) for a in (destination if isinstance(destination, (tuple, list)) else (destination,))]
+    if len(sources) != len(places):
+        raise ArgumentError(f"moveaxis: {len(sources)} sources but {len(places)} destinations")
+    order = [i for i in range(x.ndim) if i not in sources]
+    for place, axis in sorted(zip(places, sources, strict=True)):
+        order.insert(place, axis)
+    return permute_dims(x, tuple(order))
+
+
+@function(method=True)
+def swapaxes(x: Any, axis1: int, axis2: int, /) -> Any:
+    """`x` with two dimensions exchanged.
+
+    >>> import mlcore as ml
+    >>> ml.swapaxes(ml.zeros((2, 3, 4)), 0, 2).shape
+    (4, 3, 2)
+    """
+    order = list(range(x.ndim))
+    a, b = normalize_axis("swapaxes", axis1, x.ndim), normalize_axis("swapaxes", axis2, x.ndim)
+    order[a], order[b] = b, a
+    return permute_dims(x, tuple(order))
+
+
+@function(method=True)
+def matrix_transpose(x: Any, /) -> Any:
+    """The last two dimensions exchanged.
+
+    >>> import mlcore as ml
+    >>> ml.matrix_transpose(ml.zeros((5, 2, 3))).shape
+    (5, 3, 2)
+    """
+    if x.ndim < 2:
+        raise ShapeError(f"matrix_transpose: needs at least 2 dimensions, got shape {x.shape}")
+    return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+@function(method=True)
+def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """Dimensions `start_dim` to `end_dim` merged into one.
+
+    >>> import mlcore as ml
+    >>> ml.flatten(ml.zeros((2, 3, 4)), 1).shape
+    (2, 12)
+    """
+    if x.ndim == 0:
+        return reshape(x, (1,))
+    first, last = normalize_axis("flatten", start_dim, x.ndim), normalize_axis("flatten", end_dim, x.ndim)
+    if first > last:
+        raise ArgumentError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} of shape {x.shape}")
+    return reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
+
+
+@function()
+def broadcast_arrays(*arrays: Any) -> list[Any]:
+    """Tensors broadcast to their common shape.
+
+    >>> import mlcore as ml
+    >>> [t.shape for t in ml.broadcast_arrays(ml.zeros((2, 1)), ml.zeros((3,)))]
+    [(2, 3), (2, 3)]
+    """
+    shape = shapes.broadcast("broadcast_arrays", *(one.shape for one in arrays))
+    return [broadcast_to(one, shape) for one in arrays]
+
+
+@function(method=True)
+def tile(x: Any, repetitions: Any, /) -> Any:
+    """`x` repeated `repetitions` times along each dimension.
+
+    >>> import mlcore as ml
+    >>> ml.tile(ml.asarray([1, 2]), (2, 2)).tolist()
+    [[1, 2, 1, 2], [1, 2, 1, 2]]
+    """
+    counts = shapes.as_shape(repetitions, "tile")
+    rank = max(len(counts), x.ndim)
+    counts = (1,) * (rank - len(counts)) + counts
+    dims = (1,) * (rank - x.ndim) + x.shape
+    spread = tuple(d for pair in zip(counts, dims, strict=True) for d in pair)
+    shapes.check_size(tuple(c * d for c, d in zip(counts, dims, strict=True)), "tile")
+    wide = broadcast_to(reshape(x, tuple(d for one in dims for d in (1, one))), spread)
+    return reshape(wide, tuple(c * d for c, d in zip(counts, dims, strict=True)))
+
+
+@function(method=True)
+def repeat(x: Any, repeats: int, /, *, axis: int | None = None) -> Any:
+    """Each element repeated `repeats` times along `axis` (None: of the flattened tensor).
+
+    >>> import mlcore as ml
+    >>> ml.repeat(ml.asarray([1, 2]), 2).tolist()
+    [1, 1, 2, 2]
+    """
+    if not isinstance(repeats, int):
+        raise ArgumentTypeError(f"repeat: repeats must be an int, got {type(repeats).__name__}")
+    if axis is None:
+        return repeat(reshape(x, (-1,)), repeats, axis=0)
+    index = normalize_axis("repeat", axis, x.ndim)
+    shape = shapes.check_size((*x.shape[:index], x.shape[index] * repeats, *x.shape[index + 1 :]), "repeat")
+    wide = broadcast_to(expand_dims(x, axis=index + 1), (*x.shape[: index + 1], repeats, *x.shape[index + 1 :]))
+    return reshape(wide, shape)
+
+
+@function()
+def pad(x: Any, pad_width: Any, /, *, value: float = 0) -> Any:
+    """`x` with `value` around it: `pad_width` is an int, or one (before, after) pair per dimension.
+
+    >>> import mlcore as ml
+    >>> ml.pad(ml.ones((2,)), ((1, 2),)).tolist()
+    [0.0, 1.0, 1.0, 0.0, 0.0]
+    """
+    from mlcore.ops.creation import full
+
+    pairs = [(pad_width, pad_width)] * x.ndim if isinstance(pad_width, int) else [tuple(p) for p in pad_width]
+    if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
+        raise ArgumentError(f"pad: widths {pad_width} for a tensor of shape {x.shape}",
+                            fix="give one (before, after) pair of non-negative ints per dimension")  # fmt: skip
+    if not any(a or b for a, b in pairs):
+        return x
+    shape = tuple(d + a + b for d, (a, b) in zip(x.shape, pairs, strict=True))
+    key = tuple(shapes.slice_key(slice(a, a + d), n) for d, (a, _), n in zip(x.shape, pairs, shape, strict=True))
+    return slice_update(full(shape, value, dtype=x.dtype, device=x.device), x, key=key)
+
+
+autograd._reshape.append(reshape)

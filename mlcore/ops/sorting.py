@@ -1,0 +1,90 @@
+"""Sorting and searching."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mlcore import dtypes
+from mlcore.dtypes import real
+from mlcore.errors import ArgumentError, ShapeError
+from mlcore.ops.elementwise import astype
+from mlcore.ops.index import take_along_axis
+from mlcore.ops.spec import Outs, function, out, primitive
+from mlcore.shapes import normalize_axis
+
+
+def _argsort(x: np.ndarray[Any, Any], axis: int, descending: bool) -> np.ndarray[Any, Any]:
+    if not descending:
+        return np.argsort(x, axis=axis, kind="stable").astype(np.int64)
+    flipped = np.argsort(np.flip(x, axis=axis), axis=axis, kind="stable")
+    return np.ascontiguousarray(np.flip(x.shape[axis] - 1 - flipped, axis=axis)).astype(np.int64)
+
+
+@primitive(
+    reference=_argsort, accepts=real, public=False, standard="argsort", samples=lambda: [dict(axis=-1), dict(axis=0, descending=True)]
+)
+def sort_indices(x: Any, /, *, axis: int = -1, descending: bool = False) -> Outs:
+    """The stable order of the elements along an axis, nan last when ascending, as int64."""
+    return out(x.shape, dtypes.int64, normalize_axis("sort", axis, x.ndim), bool(descending))
+
+
+@function(method=True)
+def argsort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
+    """Indices that sort `x` along `axis`; always stable.
+
+    >>> import mlcore as ml
+    >>> ml.argsort(ml.asarray([3, 1, 2])).tolist()
+    [1, 2, 0]
+    """
+    if x.dtype is dtypes.bool_:
+        x = astype(x, dtypes.int8)
+    return sort_indices(x, axis=axis, descending=descending)
+
+
+@function(method=True)
+def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
+    """`x` in order along `axis`; always stable.
+
+    >>> import mlcore as ml
+    >>> ml.sort(ml.asarray([3, 1, 2]), descending=True).tolist()
+    [3, 2, 1]
+    """
+    return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)
+
+
+@function(method=True)
+def topk(x: Any, k: int, /, *, axis: int = -1, largest: bool = True) -> tuple[Any, Any]:
+    """The `k` largest (or smallest) elements along `axis` in order, and their indices.
+
+    >>> import mlcore as ml
+    >>> [t.tolist() for t in ml.topk(ml.asarray([1, 9, 5]), 2)]
+    [[9, 5], [1, 2]]
+    """
+    index = normalize_axis("topk", axis, x.ndim)
+    if not 0 <= k <= x.shape[index]:
+        raise ArgumentError(f"topk: k is {k} for dim {index} of size {x.shape[index]}", fix="use 0 <= k <= size")
+    order = argsort(x, axis=index, descending=largest)[(slice(None),) * index + (slice(0, k),)]
+    return take_along_axis(x, order, axis=index), order
+
+
+def _searchsorted(x1: np.ndarray[Any, Any], x2: np.ndarray[Any, Any], side: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(np.searchsorted(x1, x2, side=side)).astype(np.int64)
+
+
+@primitive(reference=_searchsorted, accepts=real, samples=lambda: [])
+def searchsorted(x1: Any, x2: Any, /, *, side: str = "left") -> Outs:
+    """Where to insert each of `x2` into the sorted 1-d `x1` to keep it sorted.
+
+    >>> import mlcore as ml
+    >>> ml.searchsorted(ml.asarray([1, 3, 5]), ml.asarray([3, 4])).tolist()
+    [1, 2]
+    """
+    if x1.ndim != 1:
+        raise ShapeError(f"searchsorted: x1 must be 1-d, got shape {x1.shape}")
+    if side not in ("left", "right"):
+        raise ArgumentError(f"searchsorted: side={side!r}", fix="use 'left' or 'right'")
+    return out(x2.shape, dtypes.int64, side)
+
+

@@ -1,0 +1,312 @@
+"""Families of operations: an operation is one call of these, in one file.
+
+`unary`, `binary`, `compare` and `elementwise` declare scalar formulas; `reduction` folds axes; `primitive` and
+`composite` decorate a function whose signature is the operation's own. `function` registers a plain composition.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from mlcore import autograd, dtypes
+from mlcore.dispatch import BinaryOp, Op, UnaryOp
+from mlcore.dtypes import DType
+from mlcore.ops.registry import Function, add_function, add_op
+from mlcore.shapes import Shape, broadcast
+
+Outs = tuple[tuple[tuple[Shape | None, DType], ...], tuple[Any, ...]]
+_OUTPUT, _EXTRA = 1 << 62, 1 << 61
+
+
+def out(shape: Shape | None, dtype: DType, *params: Any) -> Outs:
+    """What a rule returns for one output: its shape and dtype, and the canonical parameters."""
+    return ((shape, dtype),), params
+
+
+def outs(specs: Iterable[tuple[Shape | None, DType]], *params: Any) -> Outs:
+    """What a rule returns for several outputs."""
+    return tuple(specs), params
+
+
+# -- families of scalar formulas ----------------------------------------------------------------------------
+
+
+def unary(name: str, doc: str, *, result: Any = None, method: bool = True, **facts: Any) -> Op:
+    """Declare an elementwise operation of one tensor.
+
+    `reference` is its NumPy function (on the whole array), `c` the scalar body over `x`, `vjp` its gradient; `result`
+    maps the input's dtype to the output's (default: the same); `body` composes it where a backend has no kernel.
+    """
+    op = UnaryOp()
+    rule = _elementwise_rule(name, op)
+    return _declare(op, name, doc, rule, ("x",), (), family="unary", result=result, method=method, **facts)
+
+
+def binary(name: str, doc: str, *, result: Any = None, method: bool = True, **facts: Any) -> Op:
+    """Declare an elementwise operation of two tensors, `x1` and `x2`, that broadcast; `vjp` is a pair."""
+    op = BinaryOp()
+    rule = _elementwise_rule(name, op)
+    return _declare(op, name, doc, rule, ("x1", "x2"), (), family="binary", result=result, method=method, **facts)
+
+
+def _elementwise_rule(name: str, op: Op) -> Callable[..., Outs]:
+    def rule(*inputs: Any) -> Outs:
+        shape = inputs[0].shape if len(inputs) == 1 else broadcast(name, *(one.shape for one in inputs))
+        return out(shape, op.result[inputs[-1].dtype.index])
+
+    return rule
+
+
+def to_bool(dtype: DType) -> DType:
+    """The result dtype of comparisons."""
+    return dtypes.bool_
+
+
+def to_real(dtype: DType) -> DType:
+    """The dtype of the parts of a complex number."""
+    return {dtypes.complex64: dtypes.float32, dtypes.complex128: dtypes.float64}.get(dtype, dtype)
+
+
+# -- families that decorate a rule or a body ------------------------------------------------------------------
+
+
+def elementwise(**facts: Any) -> Callable[[Callable[..., Outs]], Op]:
+    """Like `primitive` for a scalar formula with parameters or more than two inputs: broadcasting is undone in one place."""
+    return primitive(elementwise=True, **facts)
+
+
+def primitive(**facts: Any) -> Callable[[Callable[..., Outs]], Op]:
+    """Declare an operation by its rule: a function with the operation's own signature and docstring.
+
+    Parameters before `/` are the inputs (tensors), the others parameters. The body checks them and returns
+    `out(shape, dtype, *canonical_params)`.
+    """
+
+    def declare(rule: Callable[..., Outs]) -> Op:
+        inputs, params, optional = _split(rule)
+        doc = inspect.getdoc(rule) or ""
+        facts.setdefault("family", "primitive")
+        return _declare(Op(), rule.__name__.rstrip("_"), doc, rule, inputs, params, optional=optional, **facts)
+
+    return declare
+
+
+def composite(rule: Callable[..., Outs] | None = None, **facts: Any) -> Callable[[Callable[..., Any]], Op]:
+    """Declare an operation by its body, written in operations.
+
+    With a `rule` (same signature) a backend may replace the body by one fused kernel; its gradient is `vjp`, or else
+    replays the body. Without a rule the tape always sees the parts.
+    """
+
+    def declare(body: Callable[..., Any]) -> Op:
+        inputs, params, optional = _split(body)
+        doc = inspect.getdoc(body) or ""
+        facts.setdefault("family", "composite")
+        name = body.__name__.rstrip("_")
+        return _declare(Op(), name, doc, rule, inputs, params, body=body, optional=optional, **facts)
+
+    return declare
+
+
+def same_as_first(*inputs: Any, **params: Any) -> Outs:
+    """The rule of an operation whose output is like its first input; parameters as given."""
+    return out(inputs[0].shape, inputs[0].dtype, *params.values())
+
+
+def function(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a public function made of operations; `method` names the Tensor method (True: its own name)."""
+
+    def declare(call: Callable[..., Any]) -> Callable[..., Any]:
+        if facts.get("method") is True:
+            facts["method"] = call.__name__
+        facts.setdefault("group", call.__module__.rsplit(".", 1)[-1])
+        add_function(Function(call, **facts))
+        return call
+
+    return declare
+
+
+def reduction(
+    name: str, doc: str, *, c: str | dict[str, str], c_init: str, reference: Callable[..., Any], **facts: Any
+) -> Op:
+    """Declare a fold over axes: `c` combines the accumulator `a` with an element `x`, from `c_init`."""
+    from mlcore.shapes import normalize_axes, reduced
+
+    result = facts.pop("result", None) or (lambda dtype: dtype)
+    identity = facts.pop("identity", True)
+
+    def rule(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Outs:
+        axes = normalize_axes(name, axis, x.ndim)
+        if not identity:
+            _refuse_empty(name, x.shape, axes)
+        return out(reduced(x.shape, axes, bool(keepdims)), result(x.dtype), axes, bool(keepdims))
+
+    op = Op()
+    return _declare(
+        op, name, doc, rule, ("x",), ("axis", "keepdims"), family="reduction", reference=reference, c=c, c_init=c_init,
+        **facts,
+    )  # fmt: skip
+
+
+def _refuse_empty(name: str, shape: Shape, axes: tuple[int, ...]) -> None:
+    from mlcore.errors import ArgumentError
+
+    for axis in axes:
+        if shape[axis] == 0:
+            raise ArgumentError(
+                f"{name}: dim {axis} of shape {shape} is empty", cause=f"{name} of nothing has no value",
+                fix="check the size first, or use a reduction with an identity such as sum",
+            )  # fmt: skip
+
+
+# -- assembling an Op -----------------------------------------------------------------------------------------
+
+
+def _split(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
+    """(inputs, params, optional inputs) of a function: what stands before `/` are inputs."""
+    parameters = inspect.signature(function).parameters.values()
+    inputs = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
+    params = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    optional = frozenset(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is None)
+    return inputs, params, optional
+
+
+def _declare(op: Op, name: str, doc: str, rule: Any, inputs: tuple[str, ...], params: tuple[str, ...], **facts: Any) -> Op:
+    """Fill in an Op from its declaration, and register it."""
+    accepts = facts.pop("accepts", dtypes.everything)
+    ignores = facts.pop("ignores", ())  # accepted for a standard's sake, without effect on the values
+    op.name, op.inputs, op.params = name, inputs, tuple(p for p in params if p not in ignores)
+    op.rule, op.body = _in_order(op, rule), facts.pop("body", None)
+    op.accepts = frozenset(accepts)
+    op.n_inputs = len(inputs)
+    op.variadic = facts.pop("variadic", False)
+    op.listed = facts.pop("listed", False)
+    op.cacheable = facts.pop("cacheable", bool(inputs) and not op.variadic)
+    op.cache = {}
+    op.check = facts.pop("check", None)
+    op.optional = facts.pop("optional", frozenset())
+    op.outputs = facts.pop("outputs", ("y",))
+    op.multiple = len(op.outputs) > 1
+    promoted = facts.pop("promote", None)
+    op.promoted = None if promoted is None else frozenset(inputs.index(one) for one in promoted)
+    op.family = facts.pop("family")
+    op.elementwise = facts.pop("elementwise", op.family in ("unary", "binary"))
+    op.casts_integers = facts.pop("casts_integers", op.elementwise and not op.accepts & dtypes.integers)
+    op.result = _results(op.accepts, facts.pop("result", None))
+    op.reference, op.c, op.c_init = facts.pop("reference", None), facts.pop("c", None), facts.pop("c_init", None)
+    op.ulp, op.domain = facts.pop("ulp", 0), facts.pop("domain", None)
+    op.samples, op.nondeterministic = facts.pop("samples", None), facts.pop("nondeterministic", False)
+    method = facts.pop("method", False)
+    op.method = name if method is True else method or None
+    op.operators = facts.pop("operators", ())
+    op.public = facts.pop("public", True)
+    op.standard = facts.pop("standard", name)  # the Array API's name for what the kernel does
+    op.group = facts.pop("group", None) or inspect.stack()[2].frame.f_globals["__name__"].rsplit(".", 1)[-1]
+    op.gradient_notes = facts.pop("gradient_notes", "")
+    _signature(op, facts.pop("signature", None))
+    op.doc = inspect.cleandoc(doc)
+    op.__doc__ = f"{name}{op.signature}\n\n{op.doc}"
+    op.__name__ = op.__qualname__ = name
+    op.__signature__ = op.signature
+    _gradient(op, facts.pop("vjp", None))
+    if facts:
+        raise TypeError(f"{name}: unknown declaration {sorted(facts)}")
+    if op.reference is None and op.body is None:
+        raise TypeError(f"{name}: an operation needs a reference or a body")
+    add_op(op)
+    return op
+
+
+def _in_order(op: Op, rule: Any) -> Any:
+    """A rule that takes **params gets them in the declared order, however they were given."""
+    if rule is None or not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(rule).parameters.values()):
+        return rule
+
+    def ordered(*inputs: Any, **params: Any) -> Outs:
+        found: Outs = rule(*inputs, **{name: params.pop(name) for name in op.params if name in params}, **params)
+        return found
+
+    return ordered
+
+
+def _results(accepts: Iterable[DType], result: Any) -> list[DType | None]:
+    rule = result or (lambda dtype: dtype)
+    return [rule(d) if d in accepts else None for d in dtypes.all_dtypes]
+
+
+def _signature(op: Op, given: inspect.Signature | None) -> None:
+    """The public signature: the rule's or body's, or plain inputs for scalar formulas."""
+    source = op.body if op.family == "composite" or (op.rule is None) else op.rule
+    if op.family in ("unary", "binary"):
+        kind = inspect.Parameter.POSITIONAL_ONLY
+        signature = inspect.Signature([inspect.Parameter(one, kind, annotation="Tensor") for one in op.inputs])
+    else:
+        signature = given or inspect.signature(source)
+    shown = [p for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    op.signature = inspect.Signature(shown)
+    parameters = [p for p in signature.parameters.values() if p.name in op.params]
+    op.positional = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    op.required = tuple(p.name for p in parameters if p.default is p.empty)
+
+
+def _gradient(op: Op, vjp: Any) -> None:
+    """Work out from the names of the vjp's parameters what the tape saves."""
+    op.vjps = op.vjp_all = op.plans = None
+    op.vjp = vjp
+    op.needs_shapes = False
+    op.differentiable = vjp is not None or op.body is not None and op.rule is not None
+    everything = (1 << op.n_inputs) - 1
+    if vjp is None:
+        op.masks = [everything] * op.n_inputs
+        return
+    if isinstance(vjp, tuple) or op.family == "unary":
+        op.vjps = vjp if isinstance(vjp, tuple) else (vjp,)
+        if len(op.vjps) != op.n_inputs:
+            raise TypeError(f"{op.name}: {len(op.vjps)} gradients for {op.n_inputs} inputs")
+        plans = [_plan(op, one) if one is not None else ([], 0) for one in op.vjps]
+        op.plans = [plan for plan, _ in plans]
+        op.masks = [mask for _, mask in plans]
+    else:
+        op.vjp_all = vjp
+        plan, mask = _plan(op, vjp)
+        if op.body is not None and mask & _EXTRA:
+            mask |= everything  # a higher order replays the body, which needs the inputs
+        op.plans = [plan]
+        op.masks = [mask] * op.n_inputs
+
+
+def _plan(op: Op, rule: Callable[..., Any]) -> tuple[list[tuple[int, int]], int]:
+    """[(where a vjp's argument comes from, its place)] and the mask of what must be saved for it."""
+    plan, mask = [], 0
+    for name in inspect.signature(rule).parameters:
+        base, _, suffix = name.rpartition("_")
+        if name == "g":
+            plan.append((autograd.GRADIENT, 0))
+        elif name in op.inputs:
+            plan.append((autograd.INPUT, op.inputs.index(name)))
+            mask |= 1 << op.inputs.index(name)
+        elif name in op.params:
+            plan.append((autograd.PARAM, op.params.index(name)))
+        elif name == op.outputs[0] or name == "y":
+            plan.append((autograd.OUTPUT, 0))
+            mask |= _OUTPUT
+        elif name in op.outputs:
+            plan.append((autograd.EXTRA, op.outputs.index(name) - 1))
+            mask |= _EXTRA
+        elif suffix in ("shape", "dtype") and base in op.inputs:
+            plan.append((autograd.SHAPE if suffix == "shape" else autograd.DTYPE, op.inputs.index(base)))
+            op.needs_shapes = True
+        elif name == "needs":
+            plan.append((autograd.MASK, 0))
+        else:
+            raise TypeError(f"{op.name}: its vjp names {name!r}, which is no input, parameter or output")
+    return plan, mask
+
+
+def ufunc_reduce(ufunc: np.ufunc) -> Callable[..., Any]:
+    """The reference of a reduction from a NumPy ufunc."""
+    return lambda x, axis, keepdims: np.asarray(ufunc.reduce(x, axis=axis, keepdims=keepdims))

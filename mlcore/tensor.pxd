@@ -1,0 +1,30 @@
+cdef class Node:
+    cdef public object op
+    cdef public object device
+    cdef public tuple edges
+    cdef public tuple saved
+    cdef public tuple params
+    cdef public tuple shapes
+    cdef public object out
+    cdef public tuple extra
+    cdef public object where
+    cdef public dict hooks
+    cdef public object retains
+    cdef public object checkpoint
+    cdef public bint freed
+    cdef public long long serial
+    cdef object __weakref__
+
+cdef class TensorBase:
+    cdef public object array
+    cdef public object device
+    cdef public object dtype
+    cdef public tuple shape
+    cdef public Node node
+    cdef public bint requires_grad
+    cdef public object _grad
+    cdef public object _hooks
+
+cpdef assign(TensorBase tensor, object array, object device, object dtype, tuple shape, Node node, bint requires_grad)
+cpdef TensorBase wrap(object array, object device, object dtype, tuple shape)
+cpdef TensorBase wrap_recorded(object array, object device, object dtype, tuple shape, Node node)
