@@ -166,7 +166,8 @@ def signature(value: Any) -> str:
     """The signature as text, or empty parentheses for what has none."""
     try:
         found = value.signature if isinstance(getattr(value, "signature", None), inspect.Signature) else None
-        return re.sub(r"<[\w.]+ object at 0x\w+>", "...", str(found or inspect.signature(value)))
+        text = re.sub(r"<[\w.]+ object at 0x\w+>", "...", str(found or inspect.signature(value)))
+        return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
     except (TypeError, ValueError):
         return "(...)"
 
@@ -223,7 +224,7 @@ def toctree(pages: list[str], hidden: bool = False) -> str:
 
 def made_example(op: Any) -> str:
     """An example run now, for a formula of tensors: inputs from inside its domain, and what came out."""
-    if op.params or op.variadic or op.multiple or op.family not in ("unary", "binary"):
+    if op.family not in ("unary", "binary", "reduction"):
         return ""
     dtype = next((d for d in (dtypes.float32, dtypes.int32, dtypes.bool_) if d in op.accepts), None)
     dtype = dtype or min(op.accepts, key=lambda one: one.index)
@@ -231,13 +232,19 @@ def made_example(op: Any) -> str:
     domains = domain if isinstance(domain[0], tuple) else (domain,) * op.n_inputs
     lines, values = [], []
     for name, (low, high) in zip(op.inputs, domains, strict=True):
-        points = np.linspace(max(low, -2.0), min(high, 2.0), 5)[1:4] * (1.0 if not values else 0.5)
+        points = np.linspace(max(low, -2.0), min(high, 2.0), 6)[1:5] * (1.0 if not values else 0.5)
         if dtype.kind in "iu":
-            points = np.array([1, 2, 3])
-        values.append(ml.asarray(points.astype(dtype.numpy).tolist(), dtype=dtype))
-        lines.append(f">>> {name} = ml.asarray({values[-1].tolist()}, dtype=ml.{dtype})")
-    with ml.device("reference"):
-        moved = [value.to("reference") for value in values]
-        result = op(*moved)
-    lines += [f">>> ml.{op.name}({', '.join(op.inputs)}).tolist()", str(result.tolist())]
+            points = np.array([1, 2, 3, 4])
+        points = points.reshape(2, 2) if op.family == "reduction" else points
+        values.append(ml.asarray(points.astype(dtype.numpy).tolist(), dtype=dtype, device="reference"))
+        lines.append(f">>> {name} = ml.asarray({shown(values[-1])}, dtype=ml.{dtype})")
+    last = ", axis=1" if op.family == "reduction" else ""
+    call = f"ml.{op.name}({', '.join(op.inputs)}{last})"
+    result = op(*values, axis=1) if last else op(*values)
+    lines += [f">>> {call}", repr(result).replace(", device='reference'", "")]
     return "```pycon\n" + "\n".join(lines) + "\n```"
+
+
+def shown(value: Any) -> str:
+    """A tensor's elements with as many digits as tell float32 apart."""
+    return re.sub(r"\d+\.\d{5,}(e[-+]\d+)?", lambda match: f"{float(match[0]):.4g}", str(value.tolist()))
