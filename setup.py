@@ -24,7 +24,8 @@ from setuptools.errors import BaseError, CCompilerError
 ROOT = Path(__file__).resolve().parent
 PURE = os.environ.get("MLCORE_PURE", "")
 REQUIRED = PURE == "0"
-DIRECTIVES = {"language_level": "3", "binding": True, "embedsignature": False}
+# Annotations are for the type checker: what Cython may rely on stands in the .pxd.
+DIRECTIVES = {"language_level": "3", "binding": True, "annotation_typing": False}
 
 
 def warn(reason: str) -> None:
