@@ -1,0 +1,123 @@
+"""Build of the extension: one glue module, the kernels compiled once per instruction set, oneDNN if present.
+
+Variables: MLCORE_CPU_ONEDNN=0 builds without oneDNN; MLCORE_CPU_BUILD_ISA="v3" builds fewer instruction sets;
+MLCORE_CPU_DEBUG=1 adds assertions and debug information; MLCORE_CPU_JOBS sets the number of compilers.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = Path(__file__).resolve().parent
+CSRC = "src/mlcore_cpu/csrc"
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+DEBUG = os.environ.get("MLCORE_CPU_DEBUG") == "1"
+
+# Plain IEEE arithmetic: no -ffast-math, no contraction; errno and trap state are not kept, overflow wraps.
+FLAGS = [
+    "-std=c++17", "-O3", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
+    "-fwrapv", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-psabi",
+    *(["-g", "-UNDEBUG", "-D_GLIBCXX_ASSERTIONS"] if DEBUG else ["-g0", "-DNDEBUG"]),
+]  # fmt: skip
+ISA_FLAGS = {
+    "v2": ["-march=x86-64-v2"],
+    "v3": ["-march=x86-64-v3"],
+    "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+}
+ISAS = os.environ.get("MLCORE_CPU_BUILD_ISA", "v2,v3,v4").split(",") if X86 else ["generic"]
+
+
+def locate(dist: str, tail: str) -> str | None:
+    """The folder part of the installed file of `dist` whose path ends with `tail`."""
+    try:
+        files = distribution(dist).files or []
+    except PackageNotFoundError:
+        return None
+    for file in files:
+        if str(file).endswith(tail):
+            return str(Path(str(file.locate())).resolve())[: -len(tail)]
+    return None
+
+
+def find_onednn() -> tuple[str, str] | None:
+    """(include folder, library folder) of oneDNN, or None to build without it."""
+    if os.environ.get("MLCORE_CPU_ONEDNN") == "0" or not X86:
+        return None
+    include = locate("onednn-devel-cpu-gomp", "/oneapi/dnnl/dnnl.hpp")
+    library = locate("onednn-cpu-gomp", "/libdnnl.so")
+    if include is None or library is None:
+        print("mlcore-cpu: oneDNN not found, building with NumPy's matmul and an im2col convolution", file=sys.stderr)
+        return None
+    return include, library
+
+
+onednn = find_onednn()
+
+
+class BuildKernels(build_ext):
+    """Compiles csrc/isa/*.cpp once per instruction set and links the objects into the extension."""
+
+    def build_extension(self, ext: Extension) -> None:
+        common = FLAGS + (["-march=x86-64-v2"] if X86 else [])
+        macros = [("MLCORE_ISAS_" + isa, "1") for isa in ISAS]
+        if onednn:
+            macros.append(("MLCORE_ONEDNN", "1"))
+        depends = [str(p) for p in (HERE / CSRC).rglob("*") if p.suffix in (".hpp", ".inc")]
+        headers_changed = max(os.path.getmtime(p) for p in depends)
+        jobs = [(src, isa, ISA_FLAGS.get(isa, [])) for isa in ISAS for src in sorted(map(str, Path(CSRC).glob("isa/*.cpp")))]
+        jobs += [(src, "", common) for src in sorted(map(str, Path(CSRC).glob("*.cpp")))]
+
+        def build(job: tuple[str, str, list[str]]) -> str:
+            source, isa, flags = job
+            folder = os.path.join(self.build_temp, isa or "common")
+            target = os.path.join(folder, CSRC, os.path.relpath(source, CSRC)[:-4] + ".o")
+            if not self.force and os.path.exists(target):
+                built = os.path.getmtime(target)
+                if built > os.path.getmtime(source) and built > headers_changed:
+                    return target
+            defines = [*macros, *([("MLCORE_ISA", isa)] if isa else [])]
+            includes = [str(HERE / CSRC), *([onednn[0]] if onednn else [])]
+            extra = (FLAGS + flags) if isa else flags
+            return self.compiler.compile(
+                [source], output_dir=folder, macros=defines, include_dirs=includes, extra_postargs=extra
+            )[0]
+
+        with ThreadPoolExecutor(int(os.environ.get("MLCORE_CPU_JOBS", os.cpu_count() or 1))) as pool:
+            objects = list(pool.map(build, jobs))
+        # Objects of the lowest instruction set come first: the linker keeps the first copy of any shared inline function.
+        ext.extra_objects = [o for o in objects if "common" in o] + [o for o in objects if "common" not in o]
+        ext.extra_compile_args = [f for f in common if f not in ("-Wall", "-Wextra")]
+        super().build_extension(ext)
+
+
+extension = Extension(
+    "mlcore_cpu._kernels",
+    ["src/mlcore_cpu/_kernels.pyx"],
+    language="c++",
+    include_dirs=[numpy.get_include(), CSRC],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("CYTHON_CLINE_IN_TRACEBACK", "0")],
+    depends=[str(p.relative_to(HERE)) for p in (HERE / CSRC).rglob("*") if p.is_file()],
+)
+if onednn:
+    extension.library_dirs = [onednn[1]]
+    extension.libraries = ["dnnl", "gomp"]
+    # site-packages/mlcore_cpu -> <prefix>/lib; other layouts are covered by mlcore_cpu._onednn's preload
+    extension.extra_link_args = ["-Wl,-rpath,$ORIGIN/../../..", "-Wl,--disable-new-dtags"]
+if sys.platform == "linux":
+    extension.extra_link_args = [*(extension.extra_link_args or []), "-Wl,-z,relro,-z,now", "-pthread"]
+
+os.chdir(HERE)
+setup(
+    ext_modules=cythonize([extension], language_level=3, annotate=False, include_path=["src/mlcore_cpu"]),
+    cmdclass={"build_ext": BuildKernels},
+)

@@ -1,0 +1,134 @@
+# What the C++ side and the C APIs of Python and NumPy offer.
+import os
+
+import numpy as np
+
+cimport cython
+cimport numpy as cnp
+from cpython.object cimport PyObject
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from cpython.ref cimport Py_INCREF
+from libc.string cimport memcmp, memcpy, strcmp
+from libcpp cimport bool as cbool
+
+cnp.import_array()
+
+cdef extern from "Python.h":
+    ctypedef PyObject* (*vectorcallfunc)(PyObject*, PyObject**, size_t, PyObject*)
+    ctypedef PyObject* (*ternaryfunc)(PyObject*, PyObject*, PyObject*)
+    ctypedef struct PyTypeObject:
+        Py_ssize_t tp_vectorcall_offset
+        unsigned long tp_flags
+        ternaryfunc tp_call
+    unsigned long Py_TPFLAGS_HAVE_VECTORCALL
+    Py_ssize_t PyVectorcall_NARGS(size_t)
+    PyObject* PyVectorcall_Call(PyObject*, PyObject*, PyObject*)
+    void PyType_Modified(PyTypeObject*)
+    int PyErr_CheckSignals_ "PyErr_CheckSignals"() noexcept
+
+cdef extern from "common.hpp" namespace "mlcore_cpu" nogil:
+    ctypedef long long i64 "mlcore_cpu::i64"
+    enum Status "mlcore_cpu::Status":
+        OK "mlcore_cpu::OK"
+        INTERRUPTED "mlcore_cpu::INTERRUPTED"
+        NO_MEMORY "mlcore_cpu::NO_MEMORY"
+        UNSUPPORTED "mlcore_cpu::UNSUPPORTED"
+    enum:
+        BOOL "mlcore_cpu::BOOL"
+        I64 "mlcore_cpu::I64"
+        U32 "mlcore_cpu::U32"
+        F16 "mlcore_cpu::F16"
+        BF16 "mlcore_cpu::BF16"
+        F32 "mlcore_cpu::F32"
+        F64 "mlcore_cpu::F64"
+        N_DTYPES "mlcore_cpu::N_DTYPES"
+        N_REAL "mlcore_cpu::N_REAL"
+        MAX_NDIM "mlcore_cpu::MAX_NDIM"
+    const int* ITEMSIZE "mlcore_cpu::ITEMSIZE"
+    cdef cppclass View:
+        char* data
+        int dtype
+        int ndim
+        i64* shape
+        i64* strides
+        i64 size()
+        cbool contiguous()
+
+cdef extern from "pool.hpp" namespace "mlcore_cpu" nogil:
+    int c_get_num_threads "mlcore_cpu::get_num_threads"()
+    void c_set_num_threads "mlcore_cpu::set_num_threads"(int)
+    ctypedef cbool (*PollHook)()
+    void set_poll_hook(PollHook)
+
+cdef extern from "alloc.hpp" namespace "mlcore_cpu" nogil:
+    const i64 CACHE_FROM
+    void* block_alloc(i64)
+    void block_free(void*)
+    struct AllocStats:
+        i64 in_use, peak, reserved, limit, allocations, cache_hits
+    AllocStats c_alloc_stats "mlcore_cpu::alloc_stats"()
+    void c_set_memory_limit "mlcore_cpu::set_memory_limit"(i64)
+    i64 c_trim_cache "mlcore_cpu::trim_cache"(i64)
+    void c_reset_peak "mlcore_cpu::reset_peak"()
+
+cdef extern from "tables.hpp" namespace "mlcore_cpu" nogil:
+    ctypedef void (*UnaryLoop)(const void*, void*, i64) noexcept nogil
+    ctypedef void (*BinaryLoop)(const void*, const void*, void*, i64, int) noexcept nogil
+    struct UnaryEntry:
+        const char* name
+        int in_ "in"
+        int out
+        UnaryLoop loop
+    struct BinaryEntry:
+        const char* name
+        int in_ "in"
+        int out
+        BinaryLoop loop
+    struct ReduceEntry:
+        const char* name
+        int in_ "in"
+        int out
+    struct ArgEntry:
+        const char* name
+        int in_ "in"
+    cppclass Table:
+        const char* isa
+        const UnaryEntry* unary
+        int n_unary
+        const BinaryEntry* binary
+        int n_binary
+        const ReduceEntry* reduce
+        int n_reduce
+        const ArgEntry* arg
+        int n_arg
+    const Table& table()
+    const char* choose_isa(const char*)
+
+cdef extern from "elementwise.hpp" namespace "mlcore_cpu" nogil:
+    const i64 INLINE_BELOW
+    Status run_unary(UnaryLoop, int, int, const View&, const View&)
+    Status run_binary(BinaryLoop, int, int, const View&, const View&, const View&)
+    Status run_where(const View&, const View&, const View&, const View&)
+    Status run_copy(const View&, const View&)
+
+cdef extern from "reduce.hpp" namespace "mlcore_cpu" nogil:
+    Status run_reduce(const ReduceEntry&, const View&, const cbool*, char*, int, double)
+    Status run_arg(const ArgEntry&, const View&, int, i64*)
+
+cdef extern from "dnn.hpp" namespace "mlcore_cpu" nogil:
+    cbool dnn_available()
+    const char* dnn_version()
+    Status dnn_matmul(const View&, const View&, const char*, const View&)
+    cppclass ConvShape:
+        int spatial
+        i64 n, c, o, groups
+        i64* in_ "in"
+        i64* kernel
+        i64* out
+        i64* stride
+        i64* dilation
+        i64* pad_lo
+        i64* pad_hi
+    Status dnn_conv_forward(const ConvShape&, int, const char*, const char*, const char*, char*)
+    Status dnn_conv_grad_input(const ConvShape&, int, const char*, const char*, char*)
+    Status dnn_conv_grad_weight(const ConvShape&, int, const char*, const char*, float*)

@@ -1,0 +1,136 @@
+"""Which kernel serves which operation: one table, from an operation's name or family to a maker.
+
+A maker gets the operation and its NumPy reference kernel (or None) and returns a kernel with `codes()`, the
+dtype codes it covers, or None. A kernel with a reference hands other dtypes to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mlcore_cpu.loader import kernels as K
+
+Maker = Callable[[Any, Any], Any]
+
+F16, BF16, F32, F64 = 9, 10, 11, 12
+REAL = tuple(range(13))
+
+
+class Native:
+    """A Python function over kernels, with what the core asks of a kernel."""
+
+    __slots__ = ("_codes", "call", "dtypes", "name", "origin")
+
+    def __init__(self, name: str, call: Callable[..., Any], codes: tuple[int, ...], origin: str = "native") -> None:
+        self.name, self.call, self._codes, self.origin = name, call, codes, origin
+        self.dtypes: Any = None
+
+    def codes(self) -> tuple[int, ...]:
+        return self._codes
+
+    def __call__(self, *args: Any) -> Any:
+        return self.call(*args)
+
+    def __repr__(self) -> str:
+        return f"<cpu kernel {self.name}>"
+
+
+def unary(op: Any, reference: Any) -> Any:
+    kernel = K.Unary(op.name, op.name, reference)
+    return kernel if kernel.codes() else None
+
+
+def binary(op: Any, reference: Any) -> Any:
+    kernel = K.Binary(op.name, op.name, reference)
+    return kernel if kernel.codes() else None
+
+
+def reduction(op: Any, reference: Any) -> Any:
+    kernel = K.Reduction(op.name, op.name, reference)
+    return kernel if kernel.codes() else None
+
+
+def gelu(op: Any, reference: Any) -> Any:
+    kind = K.Unary if op.name == "gelu" else K.Binary
+    variants = {how: kind(f"{op.name}_{how}", f"{op.name}_{how}", reference) for how in ("none", "tanh")}
+    return kind(op.name, f"{op.name}_none", reference, variants)
+
+
+def mean(op: Any, reference: Any) -> Any:
+    return K.Reduction(op.name, "reduce_sum", reference, True)
+
+
+def arg(op: Any, reference: Any) -> Any:
+    return K.ArgReduction(op.name, op.name, reference)
+
+
+def where(op: Any, reference: Any) -> Any:
+    return Native(op.name, K.where, REAL)
+
+
+def astype(op: Any, reference: Any) -> Any:
+    codes = {d: d.index for d in op.accepts}
+
+    def call(x: Any, dtype: Any) -> Any:
+        if x.dtype.kind == "c" or dtype.kind == "c":
+            return reference(x, dtype)
+        return K.cast(x, codes[dtype])
+
+    return Native(op.name, call, REAL)
+
+
+def _wide(x: Any) -> Any:
+    return x if x is None or x.dtype == np.float32 else K.cast(x, F32)
+
+
+def contract(op: Any, reference: Any) -> Any:
+    def call(x1: Any, x2: Any) -> Any:
+        found = K.matmul(x1, x2)
+        if found is not None:
+            return found
+        if x1.dtype.kind not in "fiub" and x1.dtype.itemsize == 2 or x1.dtype == np.float16:  # 16-bit floats
+            code = K.dtype_code(x1.dtype)
+            wide = K.matmul(_wide(x1), _wide(x2))
+            return K.cast(reference(_wide(x1), _wide(x2)) if wide is None else wide, code)
+        return reference(x1, x2)
+
+    return Native(op.name, call, REAL, "onednn" if K.onednn_version else "numpy")
+
+
+def linear(op: Any, reference: Any) -> Any:
+    def call(x: Any, weight: Any, bias: Any) -> Any:
+        rows = x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x
+        found = K.matmul(rows, weight.T, bias)
+        if found is None:
+            code = K.dtype_code(x.dtype)
+            wide = code in (F16, BF16)
+            a, w, b = (_wide(rows), _wide(weight), _wide(bias)) if wide else (rows, weight, bias)
+            found = K.matmul(a, w.T, b)
+            if found is None:
+                found = a @ w.T
+                if b is not None:
+                    found += b
+            if wide:
+                found = K.cast(found, code)
+        return found if x.ndim == 2 else found.reshape(*x.shape[:-1], weight.shape[0])
+
+    return Native(op.name, call, (F16, BF16, F32, F64), "onednn" if K.onednn_version else "numpy")
+
+
+CATALOG: dict[str, Maker] = {
+    "family:unary": unary,
+    "family:binary": binary,
+    "family:reduction": reduction,
+    "gelu": gelu,
+    "gelu_grad": gelu,
+    "mean": mean,
+    "reduce_argmax": arg,
+    "reduce_argmin": arg,
+    "where": where,
+    "astype": astype,
+    "contract": contract,
+    "linear": linear,
+}

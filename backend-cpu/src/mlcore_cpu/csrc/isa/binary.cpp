@@ -1,0 +1,33 @@
+// Two-input elementwise loops: the generated table and the hand-written overrides.
+#include "isa_tables.hpp"
+
+namespace mlcore_cpu {
+namespace MLCORE_ISA {
+namespace {
+
+#define MLCORE_UNARY(...)
+#define MLCORE_REDUCE(...)
+#define MLCORE_BINARY(name, kind, out, ...)                                                                \
+    struct name##_##kind {                                                                                 \
+        template <class T> static INL OUT_##out(T) f(T x1, T x2) { return static_cast<OUT_##out(T)>(__VA_ARGS__); } \
+    };
+#include "../generated_ops.inc"
+#include "../own_ops.inc"
+#undef MLCORE_BINARY
+
+#define ROW(D, name, kind, out) {#name, D, OUTCODE_##out(D), &binary_loop<name##_##kind, ctype<D>, STORE_##out(D)>},
+#define MLCORE_BINARY(name, kind, out, ...) FOR_##kind(ROW, name, kind, out)
+const BinaryEntry entries[] = {
+#include "../generated_ops.inc"
+#include "../own_ops.inc"
+};
+
+}  // namespace
+
+const BinaryEntry* binary_entries(int* count) {
+    *count = sizeof(entries) / sizeof(entries[0]);
+    return entries;
+}
+
+}  // namespace MLCORE_ISA
+}  // namespace mlcore_cpu

@@ -1,0 +1,21 @@
+// Puts the table of this instruction set together.
+#include "isa_tables.hpp"
+
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+
+namespace mlcore_cpu {
+namespace MLCORE_ISA {
+
+void make_table(Table& t) {
+    t.isa = STRING(MLCORE_ISA);
+    t.unary = unary_entries(&t.n_unary);
+    t.binary = binary_entries(&t.n_binary);
+    t.reduce = reduce_entries(&t.n_reduce);
+    t.arg = arg_entries(&t.n_arg);
+    fill_casts(t);
+    t.fused = fused_table();
+}
+
+}  // namespace MLCORE_ISA
+}  // namespace mlcore_cpu

@@ -1,0 +1,16 @@
+// The pieces of one instruction set's table, one file each; isa.cpp puts them together.
+#pragma once
+#include "loops.hpp"
+
+namespace mlcore_cpu {
+namespace MLCORE_ISA {
+
+const UnaryEntry* unary_entries(int* count);
+const BinaryEntry* binary_entries(int* count);
+const ReduceEntry* reduce_entries(int* count);
+const ArgEntry* arg_entries(int* count);
+void fill_casts(Table& t);
+const FusedTable* fused_table();
+
+}  // namespace MLCORE_ISA
+}  // namespace mlcore_cpu

@@ -1,0 +1,226 @@
+// Reductions over contiguous memory. Lanes and block sizes are constants, so results do not depend on threads.
+#include <limits>
+
+#include "isa_tables.hpp"
+
+namespace mlcore_cpu {
+namespace MLCORE_ISA {
+namespace {
+
+// The start values that declarations name.
+template <class T> INL T least() { return std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest(); }
+template <class T> INL T greatest() { return std::numeric_limits<T>::has_infinity ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max(); }
+
+// ---- generated reductions: the accumulator has the element's type -------------------------------------------
+
+template <class Op, class T, class R>
+struct Generic {
+    static constexpr int L = 256 / sizeof(T);  // lanes of the row loop
+
+    static void init(void* accv, i64 n) {
+        R* acc = static_cast<R*>(accv);
+        for (i64 i = 0; i < n; ++i) acc[i] = Op::template start<R>();
+    }
+    static void row(const void* xv, i64 n, void* accv) {
+        const T* __restrict x = static_cast<const T*>(xv);
+        R lane[L];
+        for (int j = 0; j < L; ++j) lane[j] = Op::template start<R>();
+        i64 i = 0;
+        for (; i + L <= n; i += L)
+            for (int j = 0; j < L; ++j) lane[j] = Op::template f<R, T>(lane[j], x[i + j]);
+        for (int j = 0; i < n; ++i, ++j) lane[j] = Op::template f<R, T>(lane[j], x[i]);
+        for (int half = L / 2; half > 0; half /= 2)
+            for (int j = 0; j < half; ++j) lane[j] = Op::template f<R, R>(lane[j], lane[j + half]);
+        R* acc = static_cast<R*>(accv);
+        *acc = Op::template f<R, R>(*acc, lane[0]);
+    }
+    static void column(const void* xv, i64 rows, i64 row_stride, i64 width, void* accv) {
+        R* __restrict acc = static_cast<R*>(accv);
+        const char* base = static_cast<const char*>(xv);
+        for (i64 r = 0; r < rows; ++r) {
+            const T* __restrict x = reinterpret_cast<const T*>(base + r * row_stride);
+            for (i64 j = 0; j < width; ++j) acc[j] = Op::template f<R, T>(acc[j], x[j]);
+        }
+    }
+    static void combine(void* accv, const void* otherv, i64 n) {
+        R* __restrict acc = static_cast<R*>(accv);
+        const R* __restrict other = static_cast<const R*>(otherv);
+        for (i64 i = 0; i < n; ++i) acc[i] = Op::template f<R, R>(acc[i], other[i]);
+    }
+    static void finish(const void* accv, void* yv, i64 n, double) {
+        const R* __restrict acc = static_cast<const R*>(accv);
+        R* __restrict y = static_cast<R*>(yv);
+        for (i64 i = 0; i < n; ++i) y[i] = acc[i];
+    }
+};
+
+// ---- float sums: short runs in the element's type, then a wider accumulator ----------------------------------
+
+struct Plain {  // float32 accumulates in double
+    double s;
+    INL void add(double x) { s += x; }
+    INL void add(const Plain& o) { s += o.s; }
+    INL double value() const { return s; }
+};
+struct Compensated {  // float64 keeps the rounding error of every addition (Knuth's TwoSum)
+    double s, c;
+    INL void add(double x) {
+        const double t = s + x, z = t - s;
+        const double e = (s - (t - z)) + (x - z);
+        s = t;
+        c += e - e == 0.0 ? e : 0.0;  // inf - inf in the correction must not spoil an infinite sum
+    }
+    INL void add(const Compensated& o) {
+        add(o.s);
+        c += o.c;
+    }
+    INL double value() const { return s + c; }
+};
+
+template <class T, class Acc>
+struct Sum {
+    static constexpr int L = 256 / sizeof(T);
+    static constexpr int RUN = 16;  // additions per lane before the wide accumulator takes over
+
+    static void init(void* accv, i64 n) {
+        Acc* acc = static_cast<Acc*>(accv);
+        for (i64 i = 0; i < n; ++i) acc[i] = Acc{};
+    }
+    static void row(const void* xv, i64 n, void* accv) {
+        const T* __restrict x = static_cast<const T*>(xv);
+        Acc& acc = *static_cast<Acc*>(accv);
+        for (i64 start = 0; start < n; start += RUN * L) {
+            const i64 stop = start + RUN * L < n ? start + RUN * L : n;
+            T lane[L];
+            for (int j = 0; j < L; ++j) lane[j] = T(0);
+            i64 i = start;
+            for (; i + L <= stop; i += L)
+                for (int j = 0; j < L; ++j) lane[j] += x[i + j];
+            for (int j = 0; i < stop; ++i, ++j) lane[j] += x[i];
+            for (int half = L / 2; half > 0; half /= 2)
+                for (int j = 0; j < half; ++j) lane[j] += lane[j + half];
+            acc.add(static_cast<double>(lane[0]));
+        }
+    }
+    static void column(const void* xv, i64 rows, i64 row_stride, i64 width, void* accv) {
+        Acc* __restrict acc = static_cast<Acc*>(accv);
+        const char* base = static_cast<const char*>(xv);
+        constexpr int TILE = 64;
+        for (i64 j0 = 0; j0 < width; j0 += TILE) {
+            const i64 w = width - j0 < TILE ? width - j0 : TILE;
+            for (i64 r0 = 0; r0 < rows; r0 += RUN) {
+                const i64 r1 = r0 + RUN < rows ? r0 + RUN : rows;
+                T run[TILE];
+                for (int j = 0; j < TILE; ++j) run[j] = T(0);
+                for (i64 r = r0; r < r1; ++r) {
+                    const T* __restrict x = reinterpret_cast<const T*>(base + r * row_stride) + j0;
+                    if (w == TILE) {
+                        for (int j = 0; j < TILE; ++j) run[j] += x[j];
+                    } else {
+                        for (i64 j = 0; j < w; ++j) run[j] += x[j];
+                    }
+                }
+                for (i64 j = 0; j < w; ++j) acc[j0 + j].add(static_cast<double>(run[j]));
+            }
+        }
+    }
+    static void combine(void* accv, const void* otherv, i64 n) {
+        Acc* acc = static_cast<Acc*>(accv);
+        const Acc* other = static_cast<const Acc*>(otherv);
+        for (i64 i = 0; i < n; ++i) acc[i].add(other[i]);
+    }
+    static void finish(const void* accv, void* yv, i64 n, double divisor) {
+        const Acc* acc = static_cast<const Acc*>(accv);
+        T* y = static_cast<T*>(yv);
+        for (i64 i = 0; i < n; ++i) y[i] = static_cast<T>(acc[i].value() / divisor);
+    }
+};
+
+#define MLCORE_UNARY(...)
+#define MLCORE_BINARY(...)
+#define MLCORE_REDUCE(name, kind, out, start_, ...)                                       \
+    struct name##_##kind {                                                                \
+        template <class T> static INL T start() {                                         \
+            [[maybe_unused]] const T lowest = least<T>(), highest = greatest<T>();        \
+            return static_cast<T>(start_);                                                \
+        }                                                                                 \
+        template <class R, class T> static INL R f(R a, T x) { return static_cast<R>(__VA_ARGS__); } \
+    };
+#include "../generated_ops.inc"
+#undef MLCORE_REDUCE
+
+template <class K, class Acc>
+constexpr ReduceEntry entry(const char* name, int in, int out) {
+    return {name, in, out, sizeof(Acc), &K::init, &K::row, &K::column, &K::combine, &K::finish};
+}
+#define ROW(D, name, kind, out) entry<Generic<name##_##kind, ctype<D>, STORE_##out(D)>, STORE_##out(D)>(#name, D, OUTCODE_##out(D)),
+#define MLCORE_REDUCE(name, kind, out, start_, ...) FOR_##kind(ROW, name, kind, out)
+const ReduceEntry entries[] = {
+#include "../generated_ops.inc"
+    entry<Sum<float, Plain>, Plain>("reduce_sum", F32, F32),
+    entry<Sum<double, Compensated>, Compensated>("reduce_sum", F64, F64),
+};
+
+// ---- argmax and argmin ---------------------------------------------------------------------------------------
+
+template <class T, bool Max>
+struct Arg {
+    static INL bool better(T v, T best) {
+        return (Max ? v > best : v < best) | ((v != v) & (best == best));
+    }
+    static INL T pick(T a, T b) { return Max ? max(a, b) : min(a, b); }
+
+    static i64 row(const void* xv, i64 n) {
+        const T* __restrict x = static_cast<const T*>(xv);
+        constexpr int L = 256 / sizeof(T);
+        T lane[L];
+        for (int j = 0; j < L; ++j) lane[j] = x[0];
+        i64 i = 0;
+        for (; i + L <= n; i += L)
+            for (int j = 0; j < L; ++j) lane[j] = pick(lane[j], x[i + j]);
+        for (int j = 0; i < n; ++i, ++j) lane[j] = pick(lane[j], x[i]);
+        T best = lane[0];
+        for (int j = 1; j < L; ++j) best = pick(best, lane[j]);
+        const bool nan = best != best;
+        for (i64 start = 0; start < n; start += 256) {
+            const i64 stop = start + 256 < n ? start + 256 : n;
+            int found = 0;
+            for (i64 k = start; k < stop; ++k) found |= nan ? x[k] != x[k] : x[k] == best;
+            if (found)
+                for (i64 k = start; k < stop; ++k)
+                    if (nan ? x[k] != x[k] : x[k] == best) return k;
+        }
+        return 0;
+    }
+    static void column(const void* xv, i64 r0, i64 rows, i64 row_stride, i64 width, void* bestv, i64* index) {
+        T* best = static_cast<T*>(bestv);
+        const char* base = static_cast<const char*>(xv);
+        for (i64 r = 0; r < rows; ++r) {
+            const T* __restrict x = reinterpret_cast<const T*>(base + r * row_stride);
+            const bool first = r0 + r == 0;
+            for (i64 j = 0; j < width; ++j) {
+                const bool take = first | better(x[j], best[j]);
+                best[j] = take ? x[j] : best[j];
+                index[j] = take ? r0 + r : index[j];
+            }
+        }
+    }
+};
+
+#define ARG(D) {"reduce_argmax", D, &Arg<ctype<D>, true>::row, &Arg<ctype<D>, true>::column}, \
+               {"reduce_argmin", D, &Arg<ctype<D>, false>::row, &Arg<ctype<D>, false>::column},
+const ArgEntry args[] = {ARG(BOOL) ARG(I8) ARG(I16) ARG(I32) ARG(I64) ARG(U8) ARG(U16) ARG(U32) ARG(U64) ARG(F32) ARG(F64)};
+
+}  // namespace
+
+const ReduceEntry* reduce_entries(int* count) {
+    *count = sizeof(entries) / sizeof(entries[0]);
+    return entries;
+}
+const ArgEntry* arg_entries(int* count) {
+    *count = sizeof(args) / sizeof(args[0]);
+    return args;
+}
+
+}  // namespace MLCORE_ISA
+}  // namespace mlcore_cpu

@@ -1,0 +1,282 @@
+// float32 functions written so that gcc vectorises a loop over them: no branches, no tables, no libm.
+// Errors are in ulp against correctly rounded values and are tested densely (tests/test_vmath.py).
+//
+// Rules: a condition selects between two computed values; conversions to int use the "magic number" trick,
+// so no NaN or huge value is ever converted; where float32 alone is not enough the work is done in double.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#ifndef MLCORE_ISA
+#error "compile with -DMLCORE_ISA=<name>"
+#endif
+
+namespace mlcore_cpu {
+namespace MLCORE_ISA {
+namespace {
+
+#define INL inline __attribute__((always_inline))
+
+INL float as_f(std::uint32_t u) { float f; std::memcpy(&f, &u, 4); return f; }
+INL std::uint32_t as_u(float f) { std::uint32_t u; std::memcpy(&u, &f, 4); return u; }
+INL double as_d(std::uint64_t u) { double f; std::memcpy(&f, &u, 8); return f; }
+INL std::uint64_t as_u(double f) { std::uint64_t u; std::memcpy(&u, &f, 8); return u; }
+
+// One rounding where the hardware can; never libm's emulation.
+#ifdef __FMA__
+INL float mad(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+INL double mad(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#else
+INL float mad(float a, float b, float c) { return a * b + c; }
+INL double mad(double a, double b, double c) { return a * b + c; }
+#endif
+
+constexpr float F_INF = __builtin_inff();
+constexpr float F_NAN = __builtin_nanf("");
+
+INL float fabs_(float x) { return as_f(as_u(x) & 0x7fffffffu); }
+INL float copysign_(float x, float s) { return as_f((as_u(x) & 0x7fffffffu) | (as_u(s) & 0x80000000u)); }
+INL double fabs_(double x) { return as_d(as_u(x) & 0x7fffffffffffffffull); }
+
+// x = n ln2 + r with |r| <= ln2 / 2; n as a small integer.
+struct Split { float r; std::int32_t n; };
+INL Split split_ln2(float x) {
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, in the low bits
+    const float t = mad(x, 1.44269504088896341f, magic);
+    const float n = t - magic;
+    float r = mad(n, -0.693359375f, x);  // 9 bits: the product is exact even without fma
+    r = mad(n, 2.12194440e-4f, r);
+    return {r, static_cast<std::int32_t>(as_u(t) - 0x4B400000u)};
+}
+INL float pow2(std::int32_t n) { return as_f(static_cast<std::uint32_t>(n + 127) << 23); }
+
+INL float exp_(float x) {  // 1.0 ulp
+    const float c = x > 89.0f ? 89.0f : (x < -104.0f ? -104.0f : x);  // NaN passes
+    const Split s = split_ln2(c);
+    float p = 1.9875691500e-4f;
+    p = mad(p, s.r, 1.3981999507e-3f);
+    p = mad(p, s.r, 8.3334519073e-3f);
+    p = mad(p, s.r, 4.1665795894e-2f);
+    p = mad(p, s.r, 1.6666665459e-1f);
+    p = mad(p, s.r, 5.0000001201e-1f);
+    const float y = mad(p, s.r * s.r, s.r) + 1.0f;
+    const std::int32_t half = s.n >> 1;  // two factors, so that subnormals and the largest values come out
+    return y * pow2(half) * pow2(s.n - half);
+}
+
+INL float expm1_(float x) {  // 1.5 ulp
+    const float c = x > 89.0f ? 89.0f : (x < -18.0f ? -18.0f : x);
+    const Split s = split_ln2(c);
+    float p = 1.9875691500e-4f;
+    p = mad(p, s.r, 1.3981999507e-3f);
+    p = mad(p, s.r, 8.3334519073e-3f);
+    p = mad(p, s.r, 4.1665795894e-2f);
+    p = mad(p, s.r, 1.6666665459e-1f);
+    p = mad(p, s.r, 5.0000001201e-1f);
+    const float e = mad(p, s.r * s.r, s.r);    // expm1(r)
+    const float scale = pow2(s.n - 1);         // half of 2^n: n = 128 is reachable
+    const float y = (mad(e, scale, scale - 0.5f)) * 2.0f;
+    return x == 0.0f ? x : y;  // keeps -0
+}
+
+INL float log_(float x) {  // 1 ulp; musl's logf without its branches
+    const bool tiny = x < 1.17549435e-38f;
+    const float scaled = tiny ? x * 8388608.0f : x;
+    const std::uint32_t bits = as_u(scaled) + (0x3f800000u - 0x3f3504f3u);
+    const std::int32_t k = static_cast<std::int32_t>(bits >> 23) - (tiny ? 127 + 23 : 127);
+    const float m = as_f((bits & 0x007fffffu) + 0x3f3504f3u);
+    const float f = m - 1.0f;
+    const float s = f / (2.0f + f);
+    const float z = s * s, w = z * z;
+    const float t1 = w * mad(w, 0.24279078841f, 0.40000972152f);
+    const float t2 = z * mad(w, 0.28498786688f, 0.66666662693f);
+    const float hfsq = 0.5f * f * f;
+    const float dk = static_cast<float>(k);
+    const float y = s * (hfsq + (t1 + t2)) + dk * 9.0580006145e-06f - hfsq + f + dk * 6.9313812256e-01f;
+    const float special = x == 0.0f ? -F_INF : (x < 0.0f ? F_NAN : x);  // inf and nan pass
+    return (x > 0.0f && x < F_INF) ? y : special;
+}
+
+// ---- double helpers behind float32 functions: about 1e-11 relative, twice what float32 needs -----------------
+
+INL double exp2_wide(double t) {  // 2^t for |t| <= 1000
+    const double magic = 6755399441055744.0;  // 1.5 * 2^52
+    const double u = t + magic;
+    const double r = (t - (u - magic)) * 0.6931471805599453;
+    double p = 2.4801587301587302e-05;
+    p = mad(p, r, 1.9841269841269841e-04);
+    p = mad(p, r, 1.3888888888888889e-03);
+    p = mad(p, r, 8.3333333333333332e-03);
+    p = mad(p, r, 4.1666666666666664e-02);
+    p = mad(p, r, 1.6666666666666666e-01);
+    p = mad(p, r, 0.5);
+    p = mad(p, r, 1.0);
+    p = mad(p, r, 1.0);
+    return p * as_d((as_u(u) + 1023) << 52);
+}
+INL double exp_wide(float x) {
+    const float c = x > 200.0f ? 200.0f : (x < -200.0f ? -200.0f : x);
+    return exp2_wide(static_cast<double>(c) * 1.4426950408889634);
+}
+INL double log_ratio(double m) {  // log(m) for m in [sqrt(1/2), sqrt(2)]
+    const double s = (m - 1.0) / (m + 1.0), z = s * s;
+    double p = 0.15384615384615385;  // 2/13
+    p = mad(p, z, 0.18181818181818182);
+    p = mad(p, z, 0.22222222222222222);
+    p = mad(p, z, 0.28571428571428571);
+    p = mad(p, z, 0.4);
+    p = mad(p, z, 0.66666666666666667);
+    p = mad(p, z, 2.0);
+    return s * p;
+}
+struct LogParts { double mantissa, exponent; };
+INL LogParts log_parts(double y) {  // y positive, finite, normal
+    const std::uint64_t bits = as_u(y) + (0x3ff0000000000000ull - 0x3fe6a09e667f3bcdull);
+    const std::uint64_t k = bits >> 52;
+    const double m = as_d((bits & 0x000fffffffffffffull) + 0x3fe6a09e667f3bcdull);
+    const double dk = as_d(k | 0x4330000000000000ull) - (4503599627370496.0 + 1023.0);
+    return {log_ratio(m), dk};
+}
+INL double log_wide(double y) {
+    const LogParts p = log_parts(y);
+    return mad(p.exponent, 0.6931471805599453, p.mantissa);
+}
+INL double log2_wide(double y) {
+    const LogParts p = log_parts(y);
+    return mad(p.mantissa, 1.4426950408889634, p.exponent);
+}
+INL float log_special(float x, double y) {
+    const float special = x == 0.0f ? -F_INF : (x < 0.0f ? F_NAN : x);
+    return (x > 0.0f && x < F_INF) ? static_cast<float>(y) : special;
+}
+
+INL float log2_(float x) { return log_special(x, log2_wide(x)); }
+INL float log10_(float x) { return log_special(x, log2_wide(x) * 0.30102999566398120); }
+
+INL float log1p_(float x) {  // 0.6 ulp
+    const double d = x;
+    const float near = static_cast<float>(d - d * d * 0.5);
+    const float far = log_special(x <= -1.0f ? x + 1.0f : (x == F_INF ? x : 1.0f), 0.0);
+    const float mid = static_cast<float>(log_wide(1.0 + d));
+    const float y = fabs_(x) < 1e-5f ? near : mid;
+    return (x > -1.0f && x < F_INF) ? (x == 0.0f ? x : y) : (x != x ? x : far);
+}
+
+INL float sinh_(float x) {
+    const double e = exp_wide(x), d = x;
+    const double y = fabs_(x) < 1e-2f ? d + d * d * d * (1.0 / 6.0 + d * d * (1.0 / 120.0)) : 0.5 * (e - 1.0 / e);
+    return x == 0.0f ? x : static_cast<float>(y);
+}
+INL float cosh_(float x) {
+    const double e = exp_wide(x);
+    return static_cast<float>(0.5 * (e + 1.0 / e));
+}
+INL float tanh_(float x) {  // 3 ulp
+    const float a = fabs_(x);
+    const float e = expm1_((a > 10.0f ? 10.0f : a) * 2.0f);
+    const float y = e / (e + 2.0f);
+    return x != x ? x : copysign_(y, x);
+}
+INL float asinh_(float x) {
+    const double a = fabs_(static_cast<double>(x));
+    const float y = static_cast<float>(a < 1e-3 ? a - a * a * a * (1.0 / 6.0) : log_wide(a + __builtin_sqrt(a * a + 1.0)));
+    return fabs_(x) < F_INF ? copysign_(y, x) : x;
+}
+INL float acosh_(float x) {
+    const double d = x;
+    const float y = static_cast<float>(log_wide(d + __builtin_sqrt(d * d - 1.0)));
+    return x >= 1.0f ? (x < F_INF ? (x == 1.0f ? 0.0f : y) : x) : F_NAN;
+}
+INL float atanh_(float x) {
+    const double a = fabs_(static_cast<double>(x));
+    const float y = static_cast<float>(a < 1e-3 ? a + a * a * a * (1.0 / 3.0) : 0.5 * log_wide((1.0 + a) / (1.0 - a)));
+    return copysign_(a < 1.0 ? y : (a == 1.0 ? F_INF : F_NAN), x);
+}
+
+// sin, cos, tan: reduction by pi/2 in double, good for |x| < 1e5; the loops send larger ones to libm.
+constexpr float TRIG_LIMIT = 1e5f;
+struct Quadrant { double r; std::uint64_t q; };
+INL Quadrant reduce_pio2(float x) {
+    const double magic = 6755399441055744.0, d = x;
+    const double u = mad(d, 6.36619772367581382433e-01, magic);
+    const double n = u - magic;
+    return {d - n * 1.57079631090164184570e+00 - n * 1.58932547735281966916e-08, as_u(u)};
+}
+INL double sin_poly(double x) {
+    const double z = x * x, w = z * z, s = z * x;
+    const double r = mad(z, 0.0000027183114939898219064, -0.000198393348360966317347);
+    return (x + s * mad(z, 0.0083333293858894631756, -0.166666666416265235595)) + s * w * r;
+}
+INL double cos_poly(double x) {
+    const double z = x * x, w = z * z;
+    const double r = mad(z, 0.0000243904487962774090654, -0.00138867637746099294692);
+    return mad(z, -0.499999997251031003120, 1.0) + w * 0.0416666233237390631894 + (w * z) * r;
+}
+INL float sin_(float x) {
+    const Quadrant k = reduce_pio2(x);
+    const double y = (k.q & 1) ? cos_poly(k.r) : sin_poly(k.r);
+    return x == 0.0f ? x : static_cast<float>((k.q & 2) ? -y : y);
+}
+INL float cos_(float x) {
+    const Quadrant k = reduce_pio2(x);
+    const double y = (k.q & 1) ? sin_poly(k.r) : cos_poly(k.r);
+    return static_cast<float>(((k.q + 1) & 2) ? -y : y);
+}
+INL float tan_(float x) {
+    const Quadrant k = reduce_pio2(x);
+    const double s = sin_poly(k.r), c = cos_poly(k.r);
+    return x == 0.0f ? x : static_cast<float>((k.q & 1) ? -c / s : s / c);
+}
+
+INL float erf_(float x) {  // 1 ulp; minimax pieces after N. Juffa
+    const float t = fabs_(x), s = x * x;
+    float r = mad(-1.72853470e-5f, t, 3.83197126e-4f);
+    const float u = mad(-3.88396438e-3f, t, 2.42546219e-2f);
+    r = mad(r, s, u);
+    r = mad(r, t, -1.06777877e-1f);
+    r = mad(r, t, -6.34846687e-1f);
+    r = mad(r, t, -1.28717512e-1f);
+    r = mad(r, t, -t);
+    const float far = t > 4.0f ? 1.0f : 1.0f - exp_(r);
+    float q = -5.96761703e-4f;
+    q = mad(q, s, 4.99119423e-3f);
+    q = mad(q, s, -2.67681349e-2f);
+    q = mad(q, s, 1.12819925e-1f);
+    q = mad(q, s, -3.76125336e-1f);
+    q = mad(q, s, 1.28379166e-1f);
+    q = mad(q, x, x);
+    return x != x ? x : (t > 0.927734375f ? copysign_(far, x) : q);
+}
+
+INL float sigmoid_(float x) {  // 2.5 ulp, also where the result is subnormal
+    const float e = exp_(-fabs_(x));
+    const float r = 1.0f / (1.0f + e);
+    return x != x ? x : (x >= 0.0f ? r : e * r);
+}
+
+INL float pow_(float x, float y) {  // 1 ulp: 2^(y log2|x|) in double, then the special cases of C99
+    const float a = fabs_(x);
+    const double l = log2_wide(static_cast<double>(a));
+    const double core = a == 0.0f ? -1e6 : (a == F_INF ? 1e6 : (a == 1.0f ? 0.0 : l));
+    double t = core * static_cast<double>(y);
+    t = t > 1000.0 ? 1000.0 : (t < -1000.0 ? -1000.0 : t);  // NaN: only 0 * inf, overridden below, or y NaN
+    float r = static_cast<float>(exp2_wide(t));
+    r = ((a == 1.0f) & (fabs_(y) == F_INF)) ? 1.0f : r;
+    const float b = fabs_(y), big = 12582912.0f;  // whether y is an integer, and odd
+    const float nearest = b < 8388608.0f ? (b + 8388608.0f) - 8388608.0f : b;
+    const bool integral = nearest == b;
+    const float half = b * 0.5f;
+    const float half_nearest = half < 8388608.0f ? (half + 8388608.0f) - 8388608.0f : half;
+    const bool odd = integral & (half_nearest != half) & (b < 16777216.0f);
+    (void)big;
+    const bool negative = (as_u(x) >> 31) != 0;
+    r = (negative & odd) ? -r : r;
+    r = (negative & !integral & (a != 0.0f) & (a != F_INF)) ? F_NAN : r;
+    r = ((x != x) | (y != y)) ? x + y : r;
+    return ((y == 0.0f) | (x == 1.0f)) ? 1.0f : r;
+}
+
+}  // namespace
+}  // namespace MLCORE_ISA
+}  // namespace mlcore_cpu

@@ -1,0 +1,29 @@
+// The thread pool: persistent std::threads, fork-aware, interruptible. The caller works too.
+//
+// Work is cut into chunks by SHAPE only, never by thread count, and every chunk writes its own memory;
+// which thread runs which chunk therefore cannot change a result.
+#pragma once
+#include "common.hpp"
+
+namespace mlcore_cpu {
+
+int get_num_threads();
+void set_num_threads(int n);  // n >= 1; takes effect at the next parallel_for
+
+// Called by the calling thread between chunks, at most every 20 ms; true means "stop, an error is pending".
+using PollHook = bool (*)();
+void set_poll_hook(PollHook hook);
+
+// Runs fn(context, i) for i in [0, n); returns OK or INTERRUPTED. Nested calls run inline.
+Status parallel_run(i64 n, void (*fn)(void*, i64), void* context);
+
+template <class F>
+Status parallel_for(i64 n, F&& body) {
+    return parallel_run(n, [](void* f, i64 i) { (*static_cast<F*>(f))(i); },
+                        const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+// 0 for the calling thread, 1.. for workers: an index into per-thread scratch of one parallel_for.
+int thread_index();
+
+}  // namespace mlcore_cpu
