@@ -39,7 +39,7 @@ from mlcore.dtypes import (
     uint32,
     uint64,
 )
-from mlcore.dtypes import bool_ as bool  # noqa: A004
+from mlcore.dtypes import bool_ as bool
 from mlcore.errors import MlcoreError
 from mlcore.func import grad, value_and_grad
 from mlcore.ops import random, registry

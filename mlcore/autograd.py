@@ -6,15 +6,19 @@ is read gives the next order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from mlcore import dispatch
-from mlcore.dispatch import apply, intercept, is_recording, recording, refuse_second_backward, saving
+from mlcore.dispatch import Op, apply, is_recording, recording, refuse_second_backward, saving
 from mlcore.errors import ArgumentTypeError, AutogradError, ShapeError
-from mlcore.tensor import Node, Tensor, TensorBase, assign, wrap
+from mlcore.shapes import Shape
+from mlcore.tensor import Node, TensorBase, wrap
 
 INPUT, OUTPUT, EXTRA, PARAM, SHAPE, DTYPE, GRADIENT, MASK = range(8)
 
 
-class no_grad(recording):  # noqa: N801
+class no_grad(recording):
     """Context manager and decorator: operations inside are not recorded.
 
     >>> import mlcore as ml
@@ -27,23 +31,25 @@ class no_grad(recording):  # noqa: N801
 
     __slots__ = ()
 
-    def __init__(self):
+    def __init__(self) -> None:
         recording.__init__(self, False)
 
 
-class enable_grad(recording):  # noqa: N801
+class enable_grad(recording):
     """Context manager and decorator: operations inside are recorded, also under no_grad."""
 
     __slots__ = ()
 
-    def __init__(self):
+    def __init__(self) -> None:
         recording.__init__(self, True)
 
 
 # -- the engine ------------------------------------------------------------------------------------------
 
 
-def backward(tensor, gradient=None, retain_graph=None, create_graph=False):
+def backward(
+    tensor: Any, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
+) -> None:
     """Add the gradients of `tensor` to `.grad` of every leaf that it was computed from.
 
     `gradient` is needed where the tensor has more than one element. The values saved on the tape are freed on the
@@ -55,7 +61,14 @@ def backward(tensor, gradient=None, retain_graph=None, create_graph=False):
     _run_backward([tensor], [seed], None, bool(retain_graph), create_graph)
 
 
-def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=False):
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
     """The gradients of `outputs` with respect to `inputs`, as a tuple; nothing is accumulated in `.grad`.
 
     An input that the outputs do not depend on raises, or gives None with `allow_unused`.
@@ -68,7 +81,9 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
         raise ShapeError(f"grad: {len(outputs)} outputs but {len(seeds)} grad_outputs")
     for one in inputs:
         if not one.requires_grad:
-            raise AutogradError("grad: an input does not require a gradient", fix="set requires_grad=True on it first")
+            raise AutogradError(
+                "grad: an input does not require a gradient", fix="set requires_grad=True on it first"
+            )
     if create_graph and retain_graph is None:
         retain_graph = True
     seeds = [_seed(tensor, seed) for tensor, seed in zip(outputs, seeds)]
@@ -77,13 +92,15 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     for i, one in enumerate(found):
         if one is None and not allow_unused:
             raise AutogradError(
-                f"grad: the outputs do not depend on input {i}", fix="pass allow_unused=True to get None for it"
+                f"grad: the outputs do not depend on input {i}",
+                fix="pass allow_unused=True to get None for it",
             )
     return tuple(found)
 
 
-def _seed(tensor, gradient):
-    if not isinstance(tensor, TensorBase):
+def _seed(tensor: Any, gradient: Any) -> Any:
+    kind: Any = TensorBase
+    if not isinstance(tensor, kind):
         raise ArgumentTypeError(f"backward: expected a Tensor, got {type(tensor).__name__}")
     if not tensor.requires_grad:
         raise AutogradError(
@@ -98,7 +115,9 @@ def _seed(tensor, gradient):
                 cause="only a tensor of one element has the default gradient 1",
                 fix="reduce it first, e.g. .sum().backward(), or pass gradient=",
             )
-        return dispatch.apply(_fill[0], (), {"shape": tensor.shape, "value": 1, "dtype": tensor.dtype}, tensor.device)
+        return dispatch.apply(
+            _fill[0], (), {"shape": tensor.shape, "value": 1, "dtype": tensor.dtype}, tensor.device
+        )
     if not isinstance(gradient, TensorBase):
         raise ArgumentTypeError(f"backward: gradient is a {type(gradient).__name__}, expected a Tensor")
     if gradient.shape != tensor.shape:
@@ -106,10 +125,10 @@ def _seed(tensor, gradient):
     return gradient if gradient.dtype is tensor.dtype else dispatch.cast(gradient, tensor.dtype)
 
 
-_fill = []  # the full operation, put here by mlcore.ops
+_fill: list[Op] = []  # the full operation, put here by mlcore.ops
 
 
-def _reachable(roots):
+def _reachable(roots: list[Node]) -> list[Node]:
     """The nodes above `roots`, latest first: a node comes before everything it was computed from."""
     seen = set()
     stack = []
@@ -128,11 +147,11 @@ def _reachable(roots):
     return order
 
 
-def _by_serial(node):
+def _by_serial(node: Node) -> int:
     return node.serial
 
 
-def _wanted(order, targets):
+def _wanted(order: list[Node], targets: list[Any]) -> set[int]:
     """The nodes that lie between the outputs and the targets; the others need no gradient."""
     goal = set(map(id, targets))
     wanted = set()
@@ -147,16 +166,17 @@ def _wanted(order, targets):
     return wanted | goal
 
 
-def _run_backward(outputs, seeds, targets, retain, create):
+def _run_backward(
+    outputs: list[Any], seeds: list[Any], targets: list[Any] | None, retain: bool, create: bool
+) -> Any:
     """Push the seeds back through the tape; returns the targets' gradients, or fills the leaves' `.grad`."""
-    pending = {}
+    pending: dict[Any, Any] = {}
     for tensor, seed in zip(outputs, seeds):
         _add(pending, tensor if tensor.node is None else tensor.node, seed)
     order = _reachable([tensor.node for tensor in outputs if tensor.node is not None])
     wanted = None if targets is None else _wanted(order, targets)
-    found = {}
-    if targets is not None:
-        goal = set(map(id, targets))
+    found: dict[int, Any] = {}
+    goal = set() if targets is None else set(map(id, targets))
     with recording(create):
         for node in order:
             gradient = pending.pop(node, None)
@@ -166,7 +186,7 @@ def _run_backward(outputs, seeds, targets, retain, create):
                 gradient = _call_hooks(node.hooks, gradient)
             if node.retains is not None:
                 _accumulate_retained(node, gradient)
-            if targets is not None:
+            if wanted is not None:
                 if id(node) in goal:
                     found[id(node)] = gradient
                 if id(node) not in wanted:
@@ -185,10 +205,11 @@ def _run_backward(outputs, seeds, targets, retain, create):
     return None if targets is None else [found.get(id(one)) for one in targets]
 
 
-def _step(node, gradient, pending, wanted, create):
+def _step(node: Node, gradient: Any, pending: dict[Any, Any], wanted: set[int] | None, create: bool) -> None:
     """One node: call its vjp and hand the results to its edges."""
     op = node.op
     edges = node.edges
+    results: Any = []
     needs = [edge is not None and (wanted is None or id(edge) in wanted) for edge in edges]
     if True not in needs:
         return
@@ -196,12 +217,17 @@ def _step(node, gradient, pending, wanted, create):
         raise refuse_second_backward(node)
     if node.checkpoint is not None:
         node.checkpoint.restore(node)
-    if create and op.body is not None and (op.vjp_all is not None and op.multiple or op.vjps is None and op.vjp_all is None):
+    if (
+        create
+        and op.body is not None
+        and ((op.vjp_all is not None and op.multiple) or (op.vjps is None and op.vjp_all is None))
+    ):
         results = _replay(node, gradient, needs)
     elif op.vjps is not None:
-        results = []
         for i in range(len(edges)):
-            results.append(op.vjps[i](*_arguments(node, op.plans[i], gradient, create, needs)) if needs[i] else None)
+            results.append(
+                op.vjps[i](*_arguments(node, op.plans[i], gradient, create, needs)) if needs[i] else None
+            )
     elif op.vjp_all is not None:
         results = op.vjp_all(*_arguments(node, op.plans[0], gradient, create, needs))
         if not isinstance(results, (tuple, list)):
@@ -216,9 +242,14 @@ def _step(node, gradient, pending, wanted, create):
             _add(pending, edges[i], result)
 
 
-def _arguments(node, plan, gradient, create, needs):
+def _arguments(
+    node: Node, plan: list[tuple[int, int]], gradient: Any, create: bool, needs: list[bool]
+) -> list[Any]:
     """The values for a vjp's parameters, by the names it was declared with."""
-    values = []
+    values: list[Any] = []
+    saved: Any = node.saved
+    extra: Any = node.extra
+    shapes: Any = node.shapes
     for kind, i in plan:
         if kind == GRADIENT:
             values.append(gradient)
@@ -226,23 +257,23 @@ def _arguments(node, plan, gradient, create, needs):
             values.append(node.params[i])
         elif kind == INPUT:
             if node.op.variadic:
-                values.append([_connected(one, edge, create) for one, edge in zip(node.saved, node.edges)])
+                values.append([_connected(one, edge, create) for one, edge in zip(saved, node.edges)])
             else:
-                values.append(_connected(node.saved[i], node.edges[i], create))
+                values.append(_connected(saved[i], node.edges[i], create))
         elif kind == OUTPUT:
             values.append(_connected(node.out, node, create))
         elif kind == EXTRA:
-            values.append(node.extra[i])
+            values.append(extra[i])
         elif kind == SHAPE:
-            values.append([one[0] for one in node.shapes] if node.op.variadic else node.shapes[i] and node.shapes[i][0])
+            values.append([one[0] for one in shapes] if node.op.variadic else shapes[i] and shapes[i][0])
         elif kind == DTYPE:
-            values.append(node.shapes[i] and node.shapes[i][1])
+            values.append(shapes[i] and shapes[i][1])
         else:
             values.append(tuple(needs))
     return values
 
 
-def _connected(saved, edge, create):
+def _connected(saved: Any, edge: Any, create: bool) -> Any:
     """A saved value; while a graph is created, with its place on the tape again."""
     if saved is None or not create or edge is None:
         return saved
@@ -254,7 +285,7 @@ def _connected(saved, edge, create):
     return edge if edge.array is saved.array else _alias(edge, twin)
 
 
-def _alias(leaf, snapshot):
+def _alias(leaf: Any, snapshot: Any) -> Any:
     """The value that a leaf had, whose gradient still flows to the leaf (it took a new value since)."""
     node = Node(_identity[0], leaf.device, (leaf,), (None,), (), None)
     snapshot.node = node
@@ -262,10 +293,10 @@ def _alias(leaf, snapshot):
     return snapshot
 
 
-_identity = []  # the identity operation ("positive"), put here by mlcore.ops
+_identity: list[Op] = []  # the identity operation ("positive"), put here by mlcore.ops
 
 
-def _replay(node, gradient, needs):
+def _replay(node: Node, gradient: Any, needs: list[bool]) -> list[Any]:
     """The gradient of a composite without a rule of its own: run its body again, recorded, and differentiate that."""
     op = node.op
     with recording(True):
@@ -281,12 +312,19 @@ def _replay(node, gradient, needs):
     if not first.requires_grad:
         return [None] * len(inputs)
     found = iter(
-        grad([first], asked, [gradient], create_graph=is_recording(), retain_graph=is_recording(), allow_unused=True)
+        grad(
+            [first],
+            asked,
+            [gradient],
+            create_graph=is_recording(),
+            retain_graph=is_recording(),
+            allow_unused=True,
+        )
     )
     return [next(found) if need else None for need in needs]
 
 
-def _stand_in(saved, edge):
+def _stand_in(saved: Any, edge: Any) -> Any:
     """A saved input with a node of its own, so that a replay's gradient stops here and yet stays connected."""
     node = Node(_identity[0], saved.device, (edge,), (None,), (), None)
     twin = wrap(saved.array, saved.device, saved.dtype, saved.shape)
@@ -295,7 +333,7 @@ def _stand_in(saved, edge):
     return twin
 
 
-def unbroadcast(gradient, shape):
+def unbroadcast(gradient: Any, shape: Shape) -> Any:
     """Sum a gradient over the dimensions that broadcasting had added to an input of `shape`."""
     if gradient.shape == shape:
         return gradient
@@ -307,34 +345,38 @@ def unbroadcast(gradient, shape):
     return summed if not extra else apply(_reshape[0], (summed,), {"shape": shape})
 
 
-_sum = []  # put here by mlcore.ops
-_reshape = []
+_sum: list[Op] = []  # put here by mlcore.ops
+_reshape: list[Op] = []
 
 
-def _add(pending, key, gradient):
+def _add(pending: dict[Any, Any], key: Any, gradient: Any) -> None:
     before = pending.get(key)
     pending[key] = gradient if before is None else dispatch.binary(_plus[0], before, gradient)
 
 
-_plus = []  # the add operation, put here by mlcore.ops
+_plus: list[Op] = []  # the add operation, put here by mlcore.ops
 
 
-def _accumulate(leaf, gradient, create):
+def _accumulate(leaf: Any, gradient: Any, create: bool) -> None:
     before = leaf.grad
     if before is None:
-        leaf._grad = gradient if create else wrap(gradient.array, gradient.device, gradient.dtype, gradient.shape)
+        leaf._grad = (
+            gradient if create else wrap(gradient.array, gradient.device, gradient.dtype, gradient.shape)
+        )
     else:
         leaf._grad = dispatch.binary(_plus[0], before, gradient)
 
 
-def _accumulate_retained(node, gradient):
+def _accumulate_retained(node: Node, gradient: Any) -> None:
     tensor = node.retains()
     if tensor is not None:
         before = tensor.grad
-        tensor._grad = gradient.detach() if before is None else dispatch.binary(_plus[0], before, gradient).detach()
+        tensor._grad = (
+            gradient.detach() if before is None else dispatch.binary(_plus[0], before, gradient).detach()
+        )
 
 
-def _call_hooks(hooks, gradient):
+def _call_hooks(hooks: dict[Any, Any], gradient: Any) -> Any:
     for hook in list(hooks.values()):
         changed = hook(gradient)
         if changed is not None:
@@ -348,7 +390,7 @@ def _call_hooks(hooks, gradient):
     return gradient
 
 
-def _free(node):
+def _free(node: Node) -> None:
     """Drop what a node saved; one that saved nothing can be read again."""
     saved = node.saved
     for one in saved:
@@ -368,17 +410,19 @@ def _free(node):
 class Checkpoint:
     """Forgets what a function saved, and runs it again when the backward pass first needs it."""
 
-    __slots__ = ("args", "function", "kwargs", "kept", "nodes", "states")
+    __slots__ = ("args", "function", "kept", "kwargs", "nodes", "states")
 
-    def __init__(self, function, args, kwargs, states):
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], states: Any
+    ) -> None:
         self.function = function
         self.args = [_snapshot(one) for one in args]
         self.kwargs = {name: _snapshot(one) for name, one in kwargs.items()}
         self.states = states
         self.nodes = 0
-        self.kept = None
+        self.kept: dict[int, Any] | None = None
 
-    def forget(self, node):
+    def forget(self, node: Node) -> None:
         """Drop a new node's saved values and remember its place in the order of recording."""
         node.checkpoint = Slot(self, self.nodes)
         self.nodes += 1
@@ -386,14 +430,14 @@ class Checkpoint:
         node.out = None
         node.extra = None
 
-    def values(self, index):
+    def values(self, index: int) -> Any:
         """What node number `index` had saved."""
         if self.kept is None:
-            self.kept = {}
+            kept: dict[int, Any] = {}
             count = [0]
 
-            def keep(node):
-                self.kept[count[0]] = (node.saved, node.out, node.extra)
+            def keep(node: Node) -> None:
+                kept[count[0]] = (node.saved, node.out, node.extra)
                 count[0] += 1
 
             with recording(True), saving(keep), _replayed(self.states):
@@ -404,6 +448,7 @@ class Checkpoint:
                     cause="it depends on something that changed in between",
                     fix="make the function depend on its arguments only",
                 )
+            self.kept = kept
         return self.kept.pop(index)
 
 
@@ -412,35 +457,39 @@ class Slot:
 
     __slots__ = ("checkpoint", "index")
 
-    def __init__(self, checkpoint, index):
+    def __init__(self, checkpoint: Checkpoint, index: int) -> None:
         self.checkpoint = checkpoint
         self.index = index
 
-    def restore(self, node):
+    def restore(self, node: Node) -> None:
         """Give the node its saved values back."""
         node.saved, node.out, node.extra = self.checkpoint.values(self.index)
         node.checkpoint = None
 
 
-def _snapshot(value):
+def _snapshot(value: Any) -> Any:
     """A tensor argument as it is now: on the tape at the same place, but safe from later assignment."""
     if not isinstance(value, TensorBase):
         return value
     twin = wrap(value.array, value.device, value.dtype, value.shape)
     twin.requires_grad = value.requires_grad
     if value.requires_grad:
-        twin.node = Node(_identity[0], value.device, (value if value.node is None else value.node,), (None,), (), None)
+        twin.node = Node(
+            _identity[0], value.device, (value if value.node is None else value.node,), (None,), (), None
+        )
     return twin
 
 
-_random_state = []  # (get, replay) of the default random stream, put here by mlcore.ops.random
+_random_state: list[
+    tuple[Callable[[], Any], Callable[[Any], Any]]
+] = []  # (get, replay) of the default random stream, put here by mlcore.ops.random
 
 
-def _replayed(state):
+def _replayed(state: Any) -> Any:
     return _random_state[0][1](state)
 
 
-def checkpoint(function, *args, **kwargs):
+def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Run `function` keeping none of its intermediate values; the backward pass runs it again to get them.
 
     Memory for time (Chen et al. 2016, "Training deep nets with sublinear memory cost"). Random numbers repeat.

@@ -9,6 +9,7 @@ from the default. Plugins declare theirs with `declare` (hook ``mlcore_config_va
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import sys
@@ -38,7 +39,11 @@ class Setting:
 
     @property
     def text(self) -> str:
-        """The value as one prints it."""
+        """The value as one would write it; ``-`` for none."""
+        if isinstance(self.value, bool):
+            return "on" if self.value else "off"
+        if isinstance(self.value, tuple):
+            return ",".join(map(str, self.value)) or "-"
         return "-" if self.value is None else str(self.value)
 
 
@@ -213,9 +218,14 @@ def settings() -> list[Setting]:
 
 def unknown_variables() -> list[str]:
     """A line for each MLCORE_* name that nobody declared, in the environment or the configuration file."""
-    known = list(VARIABLES)
+    known = [name.removeprefix(PREFIX) for name in VARIABLES]
+
+    def meant(name: str) -> str:  # without the prefix, which all share
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+        return f"; did you mean '{PREFIX}{near[0]}'?" if near else ""
+
     return [
-        f"{name} is set in the {where}, but no such variable exists{did_you_mean(name, known)}"
+        f"{name} is set in the {where}, but no such variable exists{meant(name)}"
         for where, names in (("environment", os.environ), ("configuration file", user_config()))
         for name in sorted(names)
         if name.startswith(PREFIX) and name not in VARIABLES and not name.startswith(f"{PREFIX}_")

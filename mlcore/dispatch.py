@@ -6,23 +6,23 @@ knows no particular operation, dtype rule or backend. Types for the compiled ver
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from mlcore import dtypes, shapes
 from mlcore.backends import detect
-from mlcore.errors import (
-    AutogradError,
-    ArgumentTypeError,
-    DeviceError,
-    DTypeError,
-    OutOfMemoryError,
-    ShapeError,
-)
-from mlcore.tensor import Node, Tensor, TensorBase, assign, wrap, wrap_recorded
+from mlcore.backends.protocol import Array, Device, Kernel
+from mlcore.dtypes import DType
+from mlcore.errors import ArgumentTypeError, AutogradError, DeviceError, DTypeError, OutOfMemoryError
+from mlcore.host import host_array, scalar_array
+from mlcore.shapes import Shape
+from mlcore.tensor import Node, Tensor, TensorBase, wrap, wrap_recorded
 
 NATIVE, COMPOSITE, HOST = "native", "composite", "host"
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -34,9 +34,9 @@ _LARGE = 1 << 26  # elements from which a result's size is held against the devi
 class _State(threading.local):
     """What differs between threads. Only looked at while `_special` says that some thread left the default."""
 
-    recording = True
-    interceptors = ()
-    saver = None
+    recording: bool = True
+    interceptors: tuple[Callable[..., Any], ...] = ()
+    saver: Callable[[Node], None] | None = None
 
 
 _state = _State()
@@ -45,13 +45,13 @@ _special_lock = threading.Lock()
 _serial = 0
 
 
-def _leave_default(change):
+def _leave_default(change: int) -> None:
     global _special
     with _special_lock:
         _special += change
 
 
-def is_recording():
+def is_recording() -> bool:
     """Whether operations of this thread are recorded on the tape (False under no_grad)."""
     return _special == 0 or _state.recording
 
@@ -61,25 +61,25 @@ class recording:
 
     __slots__ = ("before", "flag")
 
-    def __init__(self, flag=True):
+    def __init__(self, flag: bool = True) -> None:
         self.flag = flag
-        self.before = []
+        self.before: list[bool] = []
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         _leave_default(1)
         self.before.append(_state.recording)
         _state.recording = self.flag
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         _state.recording = self.before.pop()
         _leave_default(-1)
 
-    def __call__(self, function):
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         from functools import wraps
 
         @wraps(function)
-        def inner(*args, **kwargs):
+        def inner(*args: Any, **kwargs: Any) -> Any:
             with recording(self.flag):
                 return function(*args, **kwargs)
 
@@ -95,15 +95,15 @@ class intercept:
 
     __slots__ = ("function",)
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         _leave_default(1)
         _state.interceptors = (*_state.interceptors, self.function)
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         _state.interceptors = _state.interceptors[:-1]
         _leave_default(-1)
 
@@ -113,17 +113,17 @@ class saving:
 
     __slots__ = ("before", "saver")
 
-    def __init__(self, saver):
+    def __init__(self, saver: Callable[[Node], None]) -> None:
         self.saver = saver
-        self.before = None
+        self.before: Callable[[Node], None] | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         _leave_default(1)
         self.before = _state.saver
         _state.saver = self.saver
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         _state.saver = self.before
         _leave_default(-1)
 
@@ -134,8 +134,57 @@ class saving:
 class Op:
     """An operation, declared once: everything that anybody needs to know about it.
 
-    Made by the families of `mlcore.ops.spec`; the fields below the line are worked out from the ones above.
+    Made by the families of `mlcore.ops.spec`.
     """
+
+    # as declared
+    name: str
+    doc: str
+    family: str  # "unary", "binary", "reduction", ...
+    group: str  # the file it is declared in
+    inputs: tuple[str, ...]
+    optional: frozenset[str]  # the inputs that may be None
+    params: tuple[str, ...]
+    outputs: tuple[str, ...]
+    accepts: frozenset[DType]
+    promoted: frozenset[int] | None  # the inputs that are brought to one dtype; None: all
+    rule: Any
+    body: Any
+    check: Any  # looks at values, where a kernel could not refuse them
+    reference: Any
+    c: Any
+    c_init: str | None
+    vjp: Any
+    ulp: int
+    domain: Any
+    samples: Any
+    method: str | None
+    operators: tuple[str, ...]
+    public: bool
+    standard: str
+    variadic: bool  # its one input is a list of tensors
+    listed: bool  # its kernel returns a tuple, however long
+    cacheable: bool
+    casts_integers: bool
+    elementwise: bool
+    # worked out from those
+    index: int
+    n_inputs: int
+    multiple: bool
+    positional: int
+    required: tuple[str, ...]
+    signature: inspect.Signature
+    __name__: str
+    __qualname__: str
+    __signature__: inspect.Signature
+    cache: dict[Any, Any]
+    result: list[Any]
+    differentiable: bool
+    vjps: Any
+    vjp_all: Any
+    plans: Any
+    masks: list[int]
+    needs_shapes: bool
 
     __slots__ = (
         "__dict__", "__weakref__", "accepts", "body", "cache", "cacheable", "casts_integers", "check", "differentiable",
@@ -143,10 +192,10 @@ class Op:
         "rule", "variadic", "vjp_all", "vjps",
     )  # fmt: skip
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.call(args, kwargs)
 
-    def call(self, args, kwargs):
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Bind the arguments as the declared signature says, then apply."""
         if self.variadic:
             given = args[0] if args else kwargs.pop(self.inputs[0], ())
@@ -162,7 +211,7 @@ class Op:
             kwargs = self._named_params(args, kwargs)
         return apply(self, inputs, kwargs)
 
-    def _named_inputs(self, args, kwargs):
+    def _named_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         inputs = list(args)
         for name in self.inputs[len(args) :]:
             if name in kwargs:
@@ -170,10 +219,12 @@ class Op:
             elif name in self.optional:
                 inputs.append(None)
             else:
-                raise ArgumentTypeError(f"{self.name}: missing argument {name!r}", expects=f"{self.name}{self.signature}")
+                raise ArgumentTypeError(
+                    f"{self.name}: missing argument {name!r}", expects=f"{self.name}{self.signature}"
+                )
         return tuple(inputs)
 
-    def _named_params(self, args, kwargs):
+    def _named_params(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if len(args) > self.positional:
             raise ArgumentTypeError(
                 f"{self.name}: {self.n_inputs + len(args)} positional arguments, at most "
@@ -183,14 +234,16 @@ class Op:
         kwargs = dict(kwargs)
         for name, value in zip(self.params, args):
             if name in kwargs:
-                raise ArgumentTypeError(f"{self.name}: {name!r} given twice", expects=f"{self.name}{self.signature}")
+                raise ArgumentTypeError(
+                    f"{self.name}: {name!r} given twice", expects=f"{self.name}{self.signature}"
+                )
             kwargs[name] = value
         return kwargs
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<mlcore op {self.name}{self.signature}>"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         from mlcore.ops.registry import get
 
         return get, (self.name,)
@@ -201,7 +254,7 @@ class UnaryOp(Op):
 
     __slots__ = ()
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs:
             return unary(self, args[0])
         return self.call(args, kwargs)
@@ -212,7 +265,7 @@ class BinaryOp(Op):
 
     __slots__ = ()
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 2 and not kwargs:
             return binary(self, args[0], args[1])
         return self.call(args, kwargs)
@@ -226,25 +279,25 @@ class Entry:
 
     __slots__ = ("by_dtype", "kernel", "origin")
 
-    def __init__(self, op, device):
+    def __init__(self, op: Op, device: Device) -> None:
         kernel = device.backend.kernel(op)
         limits = getattr(kernel, "dtypes", None)
         held = device.backend.dtypes
         self.kernel = kernel
         self.origin = getattr(kernel, "origin", "native") if kernel is not None else None
-        self.by_dtype = [
+        self.by_dtype: list[Kernel | None] = [
             kernel
             if kernel is not None and d in op.accepts and d in held and (limits is None or d in limits)
             else None
             for d in dtypes.all_dtypes
         ]
 
-    def native(self, dtype):
+    def native(self, dtype: DType) -> Kernel | None:
         """The native kernel for inputs of `dtype`, or None."""
         return self.by_dtype[dtype.index]
 
 
-def entry(op, device):
+def entry(op: Op, device: Device) -> Entry:
     """The table entry of `op` on `device`, made when it is first asked for."""
     table = device.table
     if table is None or op.index >= len(table):
@@ -252,7 +305,7 @@ def entry(op, device):
             table = list(device.table or ())
             table.extend([None] * (op.index + 16 - len(table)))
             device.table = table
-    found = table[op.index]
+    found: Entry | None = table[op.index]
     if found is None:
         found = table[op.index] = Entry(op, device)
     return found
@@ -261,7 +314,7 @@ def entry(op, device):
 _table_lock = threading.Lock()
 
 
-def path(op, dtype, device):
+def path(op: Op, dtype: DType, device: Device) -> str | None:
     """How `device` runs `op` on `dtype`: 'native', 'composite', 'host', or None where it cannot.
 
     The host needs no kernel, but the device must hold the dtype.
@@ -275,40 +328,33 @@ def path(op, dtype, device):
     return HOST if op.reference is not None else None
 
 
-def coverage(device, ops):
+def coverage(device: Device, ops: Iterable[Op]) -> dict[str, dict[str, str]]:
     """{op name: {dtype name: 'native' | 'composite' | 'host'}} of a device, for the dtypes each op accepts."""
-    return {
-        op.name: {d.name: path(op, d, device) for d in dtypes.all_dtypes if path(op, d, device) is not None}
-        for op in ops
-    }
+    found: dict[str, dict[str, str]] = {}
+    for op in ops:
+        ways = {d.name: path(op, d, device) for d in dtypes.all_dtypes}
+        found[op.name] = {name: way for name, way in ways.items() if way is not None}
+    return found
 
 
 # -- inputs ----------------------------------------------------------------------------------------------
 
 
-def constant(value, dtype, device):
+def constant(value: Any, dtype: DType, device: Device) -> Tensor:
     """A 0-d tensor of a Python scalar; small ones are kept, since code multiplies by 0.5 again and again."""
     if value == 0 or value != value:  # -0.0 equals 0.0 as a key, and nan equals nothing
-        return wrap(device.backend.from_host(_scalar_array(value, dtype)), device, dtype, ())
+        return wrap(device.backend.from_host(scalar_array(value, dtype)), device, dtype, ())
     key = (value, dtype.index)
     found = device.constants.get(key)
     if found is None:
-        found = device.backend.from_host(_scalar_array(value, dtype))
+        found = device.backend.from_host(scalar_array(value, dtype))
         if len(device.constants) > 1024:
             device.constants.clear()
         device.constants[key] = found
     return wrap(found, device, dtype, ())
 
 
-def _scalar_array(value, dtype):
-    if dtype.kind in "iu" and isinstance(value, int):
-        info = dtypes.iinfo(dtype)
-        if not info.min <= value <= info.max:
-            raise OverflowError(f"the Python integer {value} does not fit {dtype} ({info.min} to {info.max})")
-    return np.asarray(value, dtype=dtype.numpy)
-
-
-def from_data(data, dtype=None, device=None):
+def from_data(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor off the tape from host data (array-like), on a resolved device; copies."""
     where = detect.resolve(device)
     host = host_array(data, dtype)
@@ -317,86 +363,14 @@ def from_data(data, dtype=None, device=None):
     return wrap(where.backend.from_host(host), where, chosen, host.shape)
 
 
-def host_array(data, dtype=None):
-    """A NumPy array of one of our dtypes in native byte order from anything array-like."""
-    wanted = dtypes.as_dtype(dtype) if dtype is not None else None
-    if isinstance(data, np.ndarray) or isinstance(data, np.generic) or hasattr(data, "__array_interface__"):
-        host = np.asarray(data)
-    elif isinstance(data, (bool, int, float, complex)):
-        return _scalar_array(data, wanted or dtypes.scalar_dtype(data))
-    elif hasattr(data, "__array__") or hasattr(data, "__dlpack__") and not isinstance(data, (list, tuple)):
-        host = np.asarray(data) if hasattr(data, "__array__") else np.from_dlpack(data)
-    else:
-        host = _from_nested(data, wanted)
-    if host.dtype.kind in "OSUVMm" and host.dtype not in dtypes._by_numpy:
-        raise DTypeError(
-            f"cannot make a tensor from data of NumPy dtype {host.dtype}",
-            cause="mlcore holds booleans and numbers only",
-            fix="convert the data to a numeric dtype first",
-        )
-    ours = wanted or dtypes.from_numpy(host.dtype)
-    if wanted is not None and wanted.kind in "iu" and host.dtype.kind in "iuf" and host.size:
-        _check_fits(host, wanted)
-    with np.errstate(all="ignore"):
-        return np.asarray(host, dtype=ours.numpy)
-
-
-def _check_fits(host, wanted):
-    info = dtypes.iinfo(wanted)
-    low, high = host.min(), host.max()
-    if not (low >= info.min and high <= info.max):
-        raise OverflowError(f"values from {low} to {high} do not fit {wanted} ({info.min} to {info.max})")
-
-
-def _from_nested(data, wanted):
-    """A NumPy array from nested lists: Python floats get the default dtype, not float64."""
-    data = _unwrap_nested(data)
-    try:
-        host = np.asarray(data)
-    except (ValueError, OverflowError) as error:
-        raise ShapeError(f"cannot make a tensor from nested data: {_ragged(data) or error}", fix="make every row the same length") from None
-    except TypeError as error:
-        raise ArgumentTypeError(f"cannot make a tensor from {type(data).__name__}: {error}") from None
-    if wanted is None and host.dtype.kind in "fc" and not _holds_arrays(data):
-        return host.astype((dtypes.default_float() if host.dtype.kind == "f" else dtypes.scalar_dtype(0j)).numpy)
-    if host.size == 0 and wanted is None:
-        return host.astype(dtypes.default_float().numpy)
-    return host
-
-
-def _unwrap_nested(data):
-    if isinstance(data, TensorBase):
-        return data.numpy()
-    if isinstance(data, (list, tuple)):
-        return [_unwrap_nested(one) for one in data]
-    return data
-
-
-def _holds_arrays(data):
-    if isinstance(data, (np.ndarray, np.generic)):
-        return True
-    return bool(isinstance(data, (list, tuple)) and data and _holds_arrays(data[0]))
-
-
-def _ragged(data):
-    if isinstance(data, (list, tuple)):
-        lengths = {len(one) if isinstance(one, (list, tuple)) else 0 for one in data}
-        if len(lengths) > 1:
-            return f"rows of different lengths: {', '.join(map(str, sorted(lengths)))}"
-        for one in data:
-            if found := _ragged(one):
-                return found
-    return ""
-
-
-def check_holds(dtype, device):
+def check_holds(dtype: DType, device: Device) -> None:
     """Refuse a dtype that the device cannot hold."""
     if dtype not in device.backend.dtypes:
         held = ", ".join(d.name for d in dtypes.all_dtypes if d in device.backend.dtypes)
         raise DTypeError(f"device {device} cannot hold {dtype}", holds=held, fix="astype one of these first")
 
 
-def check_memory(what, shape, dtype, device):
+def check_memory(what: str, shape: Shape, dtype: DType, device: Device) -> None:
     """Refuse a result that is larger than the device's memory, before anything is allocated."""
     count = 1
     for dim in shape:
@@ -409,7 +383,7 @@ def check_memory(what, shape, dtype, device):
         raise out_of_memory(what, shape, dtype, device)
 
 
-def out_of_memory(what, shape, dtype, device):
+def out_of_memory(what: str, shape: Shape, dtype: DType, device: Device) -> OutOfMemoryError:
     """The error for a result that did not fit."""
     count = 1
     for dim in shape:
@@ -423,11 +397,11 @@ def out_of_memory(what, shape, dtype, device):
     )
 
 
-def _is_scalar(value):
-    return isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic)
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, complex))
 
 
-def prepare(op, raw):
+def prepare(op: Op, raw: tuple[Any, ...]) -> tuple[tuple[Any, ...], Device, DType | None]:
     """Inputs as tensors of one device and, where the op promotes, of one accepted dtype."""
     device = None
     for one in raw:
@@ -442,13 +416,17 @@ def prepare(op, raw):
     if device is None:
         device = detect.resolve(None)
     inputs = list(raw)
-    weak = []
-    common = None
+    weak: list[int] = []
+    common: Any = None
     for i, one in enumerate(raw):
         promotes = op.promoted is None or i in op.promoted
+        if isinstance(one, np.generic):  # NumPy's scalars are as weak as Python's
+            inputs[i] = one = one.item()
         if one is None:
             if op.variadic or op.inputs[i] not in op.optional:
-                raise ArgumentTypeError(f"{op.name}: argument {op.inputs[0 if op.variadic else i]!r} is None", fix="pass a tensor")
+                raise ArgumentTypeError(
+                    f"{op.name}: argument {op.inputs[0 if op.variadic else i]!r} is None", fix="pass a tensor"
+                )
         elif _is_scalar(one):
             weak.append(i)
         else:
@@ -460,8 +438,8 @@ def prepare(op, raw):
         common = inputs[0].dtype if inputs[0] is not None else None
     for i in weak:
         if op.promoted is None or i in op.promoted:
-            scalar = dtypes.scalar_dtype(raw[i])
-            common = scalar if common is None else dtypes.promote_scalar(common, raw[i])
+            scalar = dtypes.scalar_dtype(inputs[i])
+            common = scalar if common is None else dtypes.promote_scalar(common, inputs[i])
     if common is not None and common not in op.accepts:
         common = _accepted(op, common)
     for i, one in enumerate(inputs):
@@ -469,17 +447,17 @@ def prepare(op, raw):
             continue
         if op.promoted is None or i in op.promoted:
             if i in weak:
-                inputs[i] = constant(raw[i], common, device)
+                inputs[i] = constant(one, common, device)
             elif one.dtype is not common:
                 inputs[i] = cast(one, common)
         elif i in weak:
-            inputs[i] = constant(raw[i], dtypes.scalar_dtype(raw[i]), device)
+            inputs[i] = constant(one, dtypes.scalar_dtype(one), device)
     if common is not None and common not in device.backend.dtypes:
         check_holds(common, device)
     return tuple(inputs), device, common
 
 
-def _coerce(op, i, value, device):
+def _coerce(op: Op, i: int, value: Any, device: Device) -> Tensor:
     if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
         return from_data(value, None, device)
     name = op.inputs[0 if op.variadic else i]
@@ -489,33 +467,35 @@ def _coerce(op, i, value, device):
     )
 
 
-def _accepted(op, dtype):
+def _accepted(op: Op, dtype: DType) -> DType:
     """The dtype to run `op` in: integers go to the default float where an op is about real numbers."""
     if op.casts_integers and dtype.kind in "biu":
         return dtypes.default_float()
     known = ", ".join(d.name for d in dtypes.all_dtypes if d in op.accepts)
-    raise DTypeError(f"{op.name}: {dtype} is not accepted", accepts=known, fix="astype the input to one of these")
+    raise DTypeError(
+        f"{op.name}: {dtype} is not accepted", accepts=known, fix="astype the input to one of these"
+    )
 
 
-def cast(tensor, dtype):
+def cast(tensor: Any, dtype: DType) -> Any:
     """astype, recorded."""
     return apply(_casts[0], (tensor,), {"dtype": dtype})
 
 
-_casts = []  # the astype operation, put here by mlcore.ops: promotion needs it
+_casts: list[Op] = []  # the astype operation, put here by mlcore.ops: promotion needs it
 
 
 # -- apply -----------------------------------------------------------------------------------------------
 
 
-def unary(op, x):
+def unary(op: Op, x: Any) -> Any:
     """apply for an elementwise operation of one input: the fast path, then the general one."""
     if isinstance(x, TensorBase) and (_special == 0 or not _state.interceptors):
         return _unary(op, x)
     return apply(op, (x,), {})
 
 
-def _unary(op, x):
+def _unary(op: Op, x: Any) -> Any:
     device = x.device
     dtype = x.dtype
     table = device.table
@@ -534,18 +514,20 @@ def _unary(op, x):
     return apply(op, (x,), {})
 
 
-def binary(op, x, y):
+def binary(op: Op, x: Any, y: Any) -> Any:
     """apply for an elementwise operation of two inputs: the fast path, then the general one."""
     if isinstance(x, TensorBase) and (_special == 0 or not _state.interceptors):
         if isinstance(y, TensorBase):
             if x.dtype is y.dtype and x.device is y.device:
                 return _binary(op, x, y)
-        elif (type(y) is float or type(y) is int) and (x.dtype.kind == "f" or type(y) is int and x.dtype.kind == "i"):
+        elif (type(y) is float or type(y) is int) and (
+            x.dtype.kind == "f" or (type(y) is int and x.dtype.kind == "i")
+        ):
             return _binary(op, x, constant(y, x.dtype, x.device))
     return apply(op, (x, y), {})
 
 
-def _binary(op, x, y):
+def _binary(op: Op, x: Any, y: Any) -> Any:
     device = x.device
     dtype = x.dtype
     table = device.table
@@ -565,13 +547,17 @@ def _binary(op, x, y):
                     array = kernel(x.array, y.array)
                 except MemoryError:
                     raise out_of_memory(op.name, shape, dtype, device) from None
-                if (x.requires_grad or y.requires_grad) and op.differentiable and (_special == 0 or _state.recording):
+                if (
+                    (x.requires_grad or y.requires_grad)
+                    and op.differentiable
+                    and (_special == 0 or _state.recording)
+                ):
                     return record(op, array, device, op.result[dtype.index], shape, (x, y), (), None)
                 return wrap(array, device, op.result[dtype.index], shape)
     return apply(op, (x, y), {})
 
 
-def apply(op, raw, params, device=None):
+def apply(op: Op, raw: tuple[Any, ...], params: dict[str, Any], device: Any = None) -> Any:
     """Run an operation: check the inputs, find the kernel, record. `params` by name, as the caller gave them."""
     if raw:
         inputs, device, dtype = prepare(op, raw)
@@ -582,17 +568,24 @@ def apply(op, raw, params, device=None):
     return _run(op, inputs, params, device, dtype)
 
 
-def _intercepted(op, inputs, params, device, dtype, functions):
+def _intercepted(
+    op: Op,
+    inputs: tuple[Any, ...],
+    params: dict[str, Any],
+    device: Device,
+    dtype: DType | None,
+    functions: tuple[Any, ...],
+) -> Any:
     if not functions:
         return _run(op, inputs, params, device, dtype)
 
-    def proceed():
+    def proceed() -> Any:
         return _intercepted(op, inputs, params, device, dtype, functions[:-1])
 
     return functions[-1](op, inputs, params, proceed)
 
 
-def _infer(op, inputs, params):
+def _infer(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
     """The op's rule: ((shape, dtype) of each output, canonical params), remembered per signature."""
     if not op.cacheable:
         return op.rule(*inputs, **params)
@@ -612,7 +605,7 @@ def _infer(op, inputs, params):
     return found
 
 
-def _run(op, inputs, params, device, dtype):
+def _run(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None) -> Any:
     if op.rule is None:  # a composite that no backend may replace: the tape sees its parts
         return op.body(*inputs, **params)
     try:
@@ -663,20 +656,26 @@ def _run(op, inputs, params, device, dtype):
     return (first, *extra)
 
 
-def _bad_call(op, params, error):
+def _bad_call(op: Op, params: dict[str, Any], error: TypeError) -> TypeError:
     """A TypeError of a rule's own call is the user's wrong argument name; any other is passed on."""
     if isinstance(error, (DTypeError, ArgumentTypeError)):
         return error
     unknown = [name for name in params if name not in op.params]
     if unknown:
-        return ArgumentTypeError(f"{op.name}: unknown argument {unknown[0]!r}", expects=f"{op.name}{op.signature}")
+        return ArgumentTypeError(
+            f"{op.name}: unknown argument {unknown[0]!r}", expects=f"{op.name}{op.signature}"
+        )
     missing = [name for name in op.required if name not in params]
     if missing:
-        return ArgumentTypeError(f"{op.name}: missing argument {missing[0]!r}", expects=f"{op.name}{op.signature}")
+        return ArgumentTypeError(
+            f"{op.name}: missing argument {missing[0]!r}", expects=f"{op.name}{op.signature}"
+        )
     return ArgumentTypeError(f"{op.name}: {error}", expects=f"{op.name}{op.signature}")
 
 
-def _compose(op, inputs, values, record_it, device):
+def _compose(
+    op: Op, inputs: tuple[Any, ...], values: tuple[Any, ...], record_it: bool, device: Device
+) -> Any:
     """Run a composite's body; with a vjp of its own it becomes one node, else the tape sees its parts."""
     params = dict(zip(op.params, values))
     if not record_it or (op.vjps is None and op.vjp_all is None):
@@ -688,12 +687,13 @@ def _compose(op, inputs, values, record_it, device):
     return out if extra is None else (out, *extra)
 
 
-def _host_kernel(op, device, dtype):
+def _host_kernel(op: Op, device: Device, dtype: DType) -> Kernel:
     from mlcore.backends import fallback
 
     if op.reference is None:
         raise DTypeError(
-            f"{op.name}: no kernel for {dtype} on {device} and no composite", fix="use another dtype or device"
+            f"{op.name}: no kernel for {dtype} on {device} and no composite",
+            fix="use another dtype or device",
         )
     return fallback.kernel(op, device, dtype, user_line)
 
@@ -701,10 +701,19 @@ def _host_kernel(op, device, dtype):
 # -- record ----------------------------------------------------------------------------------------------
 
 
-def record(op, array, device, dtype, shape, inputs, params, extra):
+def record(
+    op: Op,
+    array: Array,
+    device: Device,
+    dtype: DType,
+    shape: Shape,
+    inputs: tuple[Any, ...],
+    params: tuple[Any, ...],
+    extra: tuple[Any, ...] | None,
+) -> Any:
     """A new tensor with its node: edges to what made it, and the values that its vjp names."""
     global _serial
-    edges = []
+    edges: list[Any] = []
     need = 0
     i = 0
     for one in inputs:
@@ -714,7 +723,7 @@ def record(op, array, device, dtype, shape, inputs, params, extra):
             edges.append(one if one.node is None else one.node)
             need |= op.masks[i if not op.variadic else 0]
         i += 1
-    saved = []
+    saved: list[Any] = []
     i = 0
     for one in inputs:
         if one is not None and (need >> (i if not op.variadic else 0)) & 1:
@@ -741,15 +750,15 @@ def record(op, array, device, dtype, shape, inputs, params, extra):
     return wrap_recorded(array, device, dtype, shape, node)
 
 
-_internal = {}
+_internal: dict[str, bool] = {}
 
 
-def user_line():
+def user_line() -> tuple[Any, int] | None:
     """(code, instruction) of the nearest frame outside this package; `describe_line` turns it into text.
 
     Only two references are taken here: reading the line table would cost more than the operation.
     """
-    frame = sys._getframe()
+    frame: Any = sys._getframe()
     while frame is not None:
         name = frame.f_code.co_filename
         inside = _internal.get(name)
@@ -761,7 +770,7 @@ def user_line():
     return None
 
 
-def describe_line(where):
+def describe_line(where: tuple[Any, int] | None) -> str:
     """'file.py:12, in forward' of what `user_line` returned."""
     if where is None:
         return "an unknown line"
@@ -772,7 +781,7 @@ def describe_line(where):
     return f"{code.co_filename}:{line or code.co_firstlineno}, in {code.co_name}"
 
 
-def refuse_second_backward(node):
+def refuse_second_backward(node: Node) -> AutogradError:
     """The error for a node whose saved values are gone."""
     return AutogradError(
         f"backward through {node.op.name!r} a second time: the values it saved were freed by the first",

@@ -108,7 +108,9 @@ def set_default_dtype(dtype: Any) -> None:
     global _default_float
     chosen = as_dtype(dtype)
     if chosen not in floating:
-        raise DTypeError(f"set_default_dtype: expected a floating dtype, got {chosen}", fix="use e.g. float32")
+        raise DTypeError(
+            f"set_default_dtype: expected a floating dtype, got {chosen}", fix="use e.g. float32"
+        )
     _default_float = chosen
 
 
@@ -122,7 +124,9 @@ def from_numpy(dtype: Any) -> DType:
     found = _by_numpy.get(numpy_dtype) or _by_numpy.get(numpy_dtype.newbyteorder("="))
     if found is None:
         names = ", ".join(_by_name)
-        raise DTypeError(f"NumPy dtype {numpy_dtype} has no mlcore counterpart", fix=f"convert to one of {names}")
+        raise DTypeError(
+            f"NumPy dtype {numpy_dtype} has no mlcore counterpart", fix=f"convert to one of {names}"
+        )
     return found
 
 
@@ -137,16 +141,22 @@ def as_dtype(value: Any) -> DType:
     if isinstance(value, str):
         found = _by_name.get(value)
         if found is None:
-            raise DTypeError(f"unknown dtype {value!r}{did_you_mean(value, _by_name)}", known=", ".join(_by_name))
+            raise DTypeError(
+                f"unknown dtype {value!r}{did_you_mean(value, _by_name)}", known=", ".join(_by_name)
+            )
         return found
-    if value in (bool, int, float, complex):
+    if isinstance(value, type) and value in (bool, int, float, complex):
         return scalar_dtype(value(0))
     try:
+        if value is None:  # NumPy reads it as float64
+            raise TypeError
         return from_numpy(value)
     except TypeError as error:
         if isinstance(error, DTypeError):
             raise
-        raise DTypeError(f"not a dtype: {value!r}", fix="pass a dtype such as mlcore.float32 or its name") from None
+        raise DTypeError(
+            f"not a dtype: {value!r}", fix="pass a dtype such as mlcore.float32 or its name"
+        ) from None
 
 
 def scalar_dtype(value: bool | int | float | complex) -> DType:
@@ -209,7 +219,8 @@ def promote_types(a: DType, b: DType) -> DType:
     found = _promotions[a.index][b.index]
     if found is None:
         raise DTypeError(
-            f"{a} and {b} do not promote: no integer dtype holds both", fix="astype one of them, e.g. to int64"
+            f"{a} and {b} do not promote: no integer dtype holds both",
+            fix="astype one of them, e.g. to int64",
         )
     return found
 
@@ -228,7 +239,7 @@ def promote_scalar(dtype: DType, value: bool | int | float | complex) -> DType:
     return scalar
 
 
-class finfo:  # noqa: N801  (the standard's name)
+class finfo:
     """Limits of a floating dtype: bits, eps, max, min, smallest_normal, dtype.
 
     >>> finfo(float16).max
@@ -238,18 +249,20 @@ class finfo:  # noqa: N801  (the standard's name)
     __slots__ = ("bits", "dtype", "eps", "max", "min", "smallest_normal")
 
     def __init__(self, dtype: Any) -> None:
-        found = getattr(dtype, "dtype", None) if not isinstance(dtype, (DType, np.dtype, type, str)) else dtype
+        found = (
+            getattr(dtype, "dtype", None) if not isinstance(dtype, (DType, np.dtype, type, str)) else dtype
+        )
         chosen = as_dtype(found if found is not None else dtype)
         if chosen not in inexact:
             raise DTypeError(f"finfo: {chosen} is not a floating dtype", fix="use iinfo for integers")
-        info = ml_dtypes.finfo(chosen.numpy)
+        info: Any = ml_dtypes.finfo(chosen.numpy)  # type: ignore[no-untyped-call]  # its stub forgot
         self.dtype = {complex64: float32, complex128: float64}.get(chosen, chosen)
         self.bits = self.dtype.bits
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
         self.smallest_normal = float(info.smallest_normal)
 
 
-class iinfo:  # noqa: N801
+class iinfo:
     """Limits of an integer dtype: bits, max, min, dtype.
 
     >>> iinfo("uint8").max
@@ -259,7 +272,9 @@ class iinfo:  # noqa: N801
     __slots__ = ("bits", "dtype", "max", "min")
 
     def __init__(self, dtype: Any) -> None:
-        found = getattr(dtype, "dtype", None) if not isinstance(dtype, (DType, np.dtype, type, str)) else dtype
+        found = (
+            getattr(dtype, "dtype", None) if not isinstance(dtype, (DType, np.dtype, type, str)) else dtype
+        )
         chosen = as_dtype(found if found is not None else dtype)
         if chosen not in integers:
             raise DTypeError(f"iinfo: {chosen} is not an integer dtype", fix="use finfo for floating dtypes")

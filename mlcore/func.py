@@ -117,7 +117,14 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
         value = function(*call)
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
-        found = autograd.grad(value, chosen, cotangent, retain_graph=True, create_graph=dispatch.is_recording() and _depth.value > 0, allow_unused=True)
+        found = autograd.grad(
+            value,
+            chosen,
+            cotangent,
+            retain_graph=True,
+            create_graph=dispatch.is_recording() and _depth.value > 0,
+            allow_unused=True,
+        )
         return tuple(zeros_like(one) if g is None else g for one, g in zip(chosen, found, strict=True))
 
     return value.detach() if _depth.value == 0 else value, pull
@@ -165,7 +172,9 @@ def jacobian(function: Callable[..., Any], argnum: int = 0) -> Callable[..., Any
                 rows = []
                 flat = reshape(value, (-1,))
                 for i in range(flat.shape[0]):
-                    (row,) = autograd.grad(flat[i], variable, retain_graph=True, create_graph=create, allow_unused=True)
+                    (row,) = autograd.grad(
+                        flat[i], variable, retain_graph=True, create_graph=create, allow_unused=True
+                    )
                     rows.append(zeros_like(variable) if row is None else row)
         finally:
             _depth.value -= 1

@@ -20,12 +20,14 @@ def as_shape(value: Any, what: str = "shape") -> Shape:
     ((2, 3), (4,))
     """
     try:
-        dims = (operator.index(value),)
+        dims: Shape = (operator.index(value),)
     except TypeError:
         try:
             dims = tuple(operator.index(d) for d in value)
         except TypeError:
-            raise ArgumentTypeError(f"{what}: expected ints, got {value!r}", fix="pass a tuple of ints") from None
+            raise ArgumentTypeError(
+                f"{what}: expected ints, got {value!r}", fix="pass a tuple of ints"
+            ) from None
     return check_size(dims, what)
 
 
@@ -33,7 +35,9 @@ def check_size(shape: Shape, what: str = "shape") -> Shape:
     """Refuse negative dimensions and element counts that no memory could hold."""
     for dim in shape:
         if dim < 0:
-            raise ShapeError(f"{what}: negative dimension {dim} in {shape}", fix="every dimension must be >= 0")
+            raise ShapeError(
+                f"{what}: negative dimension {dim} in {shape}", fix="every dimension must be >= 0"
+            )
     if math.prod(d for d in shape if d) > MAX_ELEMENTS:
         raise ShapeError(f"{what}: the element count of {shape} overflows 2**63", fix="use a smaller shape")
     return shape
@@ -77,7 +81,9 @@ def normalize_axis(op: str, axis: SupportsIndex, ndim: int) -> int:
         raise ArgumentTypeError(f"{op}: axis must be an int, got {axis!r}", fix="pass an int") from None
     if not -ndim <= index < ndim:
         span = f"[{-ndim}, {ndim - 1}]" if ndim else "(a 0-d tensor has no axes)"
-        raise OutOfRangeError(f"{op}: axis {index} out of range {span}", fix=f"the tensor has {ndim} dimensions")
+        raise OutOfRangeError(
+            f"{op}: axis {index} out of range {span}", fix=f"the tensor has {ndim} dimensions"
+        )
     return index + ndim if index < 0 else index
 
 
@@ -93,7 +99,9 @@ def normalize_axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
         return (normalize_axis(op, axis, ndim),)
     axes = sorted(normalize_axis(op, a, ndim) for a in axis)
     if len(set(axes)) != len(axes):
-        raise ArgumentError(f"{op}: repeated axis in {tuple(axis)} of a {ndim}-d tensor", fix="name each axis once")
+        raise ArgumentError(
+            f"{op}: repeated axis in {tuple(axis)} of a {ndim}-d tensor", fix="name each axis once"
+        )
     return tuple(axes)
 
 
@@ -117,11 +125,15 @@ def resolve_reshape(shape: Shape, target: Any) -> Shape:
     try:
         dims = [operator.index(d) for d in (target if isinstance(target, Iterable) else (target,))]
     except TypeError:
-        raise ArgumentTypeError(f"reshape: expected ints, got {target!r}", fix="pass a tuple of ints") from None
+        raise ArgumentTypeError(
+            f"reshape: expected ints, got {target!r}", fix="pass a tuple of ints"
+        ) from None
     size = math.prod(shape)
     unknown = [i for i, d in enumerate(dims) if d == -1]
     if len(unknown) > 1:
-        raise ShapeError(f"reshape: more than one -1 in {tuple(dims)}", fix="leave at most one dimension open")
+        raise ShapeError(
+            f"reshape: more than one -1 in {tuple(dims)}", fix="leave at most one dimension open"
+        )
     if unknown:
         known = math.prod(d for d in dims if d != -1)
         if known == 0 or size % known:

@@ -71,7 +71,9 @@ class Tensor(TensorBase):
     __hash__ = object.__hash__
 
     def __init__(self, *args, **kwargs):
-        raise ArgumentTypeError("Tensor is not constructed directly", fix="use mlcore.asarray(data, dtype=, device=)")
+        raise ArgumentTypeError(
+            "Tensor is not constructed directly", fix="use mlcore.asarray(data, dtype=, device=)"
+        )
 
     # -- facts --------------------------------------------------------------------------------------------
 
@@ -117,7 +119,9 @@ class Tensor(TensorBase):
 
     def __index__(self):
         if self.dtype.kind not in "iu":
-            raise ArgumentTypeError(f"a {self.dtype} tensor cannot be used as an index", fix="astype an integer dtype")
+            raise ArgumentTypeError(
+                f"a {self.dtype} tensor cannot be used as an index", fix="astype an integer dtype"
+            )
         return self.item()
 
     def __format__(self, spec):
@@ -143,7 +147,8 @@ class Tensor(TensorBase):
         """The Python number of a tensor with one element."""
         if self.size != 1:
             raise ShapeError(
-                f"item: a tensor of shape {self.shape} has {self.size} elements", fix="index one, or use tolist()"
+                f"item: a tensor of shape {self.shape} has {self.size} elements",
+                fix="index one, or use tolist()",
             )
         return self.device.backend.to_host(self.array).reshape(()).item()
 
@@ -154,7 +159,9 @@ class Tensor(TensorBase):
     def __repr__(self):
         host = self.device.backend.to_host(self.array)
         body = np.array2string(host, separator=", ", prefix="Tensor(", threshold=200, edgeitems=3)
-        notes = "" if self.dtype.name in ("float32", "int64", "bool") and self.size else f", dtype={self.dtype}"
+        notes = (
+            "" if self.dtype.name in ("float32", "int64", "bool") and self.size else f", dtype={self.dtype}"
+        )
         notes += "" if self.size or self.shape == (0,) else f", shape={self.shape}"
         notes += f", device='{self.device}'"
         if self.node is not None:
@@ -177,7 +184,9 @@ class Tensor(TensorBase):
                 fix="call detach() first",
             )
         if flag and self.dtype.kind not in "fc":
-            raise AutogradError(f"requires_grad_: {self.dtype} has no gradient", fix="astype a floating dtype")
+            raise AutogradError(
+                f"requires_grad_: {self.dtype} has no gradient", fix="astype a floating dtype"
+            )
         self.requires_grad = bool(flag)
         return self
 
@@ -187,7 +196,9 @@ class Tensor(TensorBase):
         Returns a handle with `remove()`.
         """
         if not self.requires_grad:
-            raise AutogradError("register_hook: this tensor does not require a gradient", fix="set requires_grad")
+            raise AutogradError(
+                "register_hook: this tensor does not require a gradient", fix="set requires_grad"
+            )
         if self.node is not None:
             if self.node.hooks is None:
                 self.node.hooks = {}
@@ -249,7 +260,9 @@ def _unpickle(kind, host, device, requires_grad):
     from mlcore.dtypes import from_numpy
 
     twin = kind.__new__(kind)
-    assign(twin, device.backend.from_host(host), device, from_numpy(host.dtype), host.shape, None, requires_grad)
+    assign(
+        twin, device.backend.from_host(host), device, from_numpy(host.dtype), host.shape, None, requires_grad
+    )
     return twin
 
 

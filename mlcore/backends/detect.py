@@ -254,14 +254,8 @@ def _decide() -> Choice:
 
 
 def _policies() -> list[tuple[str, str]]:
-    import sys
-
-    if "mlcore.plugin.hooks" not in sys.modules:
-        return []  # no plugin that was loaded has hooks
-    from mlcore.plugin import hooks
-
     usable = [device.info for device in ranked()[0]]
-    return [(name, str(wish)) for name, wish in hooks.call("mlcore_choose_device", devices=usable)]
+    return [(name, str(wish)) for name, wish in discovery.notify("mlcore_choose_device", devices=usable)]
 
 
 def _automatic(excluded: set[str]) -> tuple[Device, str, list[str]]:

@@ -56,7 +56,7 @@ def policy(choice: str) -> Iterator[None]:
 def kernel(op: Any, device: Device, dtype: DType, user_line: Callable[[], Any]) -> Callable[..., Any]:
     """A kernel that moves the inputs to the host, runs the reference there, and moves the result back."""
     key = (op.name, device.id)
-    choice = _policy.chosen or str(config.get("MLCORE_FALLBACK"))
+    choice = _policy.chosen or config.FALLBACK.get()
     if choice == "error":
         raise UnsupportedOpError(
             f"{op.name!r} has no kernel for {dtype} on {device} and no composite",

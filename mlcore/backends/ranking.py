@@ -34,10 +34,11 @@ class Usable:
         """The hardware's name."""
         return self.info.name
 
-    def row(self) -> tuple[str, ...]:
-        """The cells of its line in a table."""
-        figures = self.measured.row() if self.measured else ("", "", "", "")
-        return ("*" if self.chosen else "", short(self.id), self.name, *figures, self.reason)
+    def row(self, figures: bool = True) -> tuple[str, ...]:
+        """The cells of its line in a table, with or without those of its profile."""
+        profile_cells = self.measured.row() if self.measured else ("",) * len(profile.HEADINGS)
+        middle = profile_cells if figures else ()
+        return ("*" if self.chosen else "", short(self.id), self.name, *middle, self.reason)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``mlcore devices --json``."""
@@ -58,8 +59,9 @@ class Devices(list[Usable]):
     """Usable devices that print as a table; the one marked * is the default."""
 
     def __repr__(self) -> str:
-        head = ("", "device", "hardware", *profile.HEADINGS, "why")
-        return table([head, *(device.row() for device in self)])
+        figures = any(device.measured for device in self)
+        head = ("", "device", "hardware", *(profile.HEADINGS if figures else ()), "why")
+        return table([head, *(device.row(figures) for device in self)])
 
 
 def short(id: str) -> str:

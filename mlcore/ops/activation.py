@@ -9,14 +9,14 @@ import numpy as np
 
 from mlcore.dtypes import floating, real
 from mlcore.errors import ArgumentError
-from mlcore.ops.elementwise import erf, exp, log1p, maximum, tanh, where
 from mlcore.ops.elementwise import abs as abs_
+from mlcore.ops.elementwise import erf, exp, log1p, maximum, tanh, where
 from mlcore.ops.spec import Outs, binary, composite, out, unary
 
 
 def _sigmoid(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e)).astype(x.dtype)
+    return np.asarray(np.where(x >= 0, 1 / (1 + e), e / (1 + e)), dtype=x.dtype)
 
 
 relu = unary(

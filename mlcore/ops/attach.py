@@ -7,7 +7,7 @@ from typing import Any
 from mlcore import autograd
 from mlcore.backends import detect
 from mlcore.dispatch import BinaryOp, Op, UnaryOp, binary, unary
-from mlcore.dtypes import DType, as_dtype
+from mlcore.dtypes import DType, all_dtypes, as_dtype
 from mlcore.ops import registry
 from mlcore.ops.elementwise import astype
 from mlcore.ops.index import getitem, setitem
@@ -15,7 +15,21 @@ from mlcore.ops.shape import matrix_transpose, permute_dims, reshape
 from mlcore.tensor import Tensor, TensorBase
 
 # Operators that combine with another value in place: the object takes the result, tensors being values.
-_IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift")
+_IN_PLACE = (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+)
 
 
 def _method(op: Any, name: str, doc: str) -> Any:
@@ -54,7 +68,11 @@ def _operator(op: Any, name: str, doc: str) -> Any:
         return plain
 
     def method(self: Any, other: Any) -> Any:
-        if isinstance(other, TensorBase) or isinstance(other, (bool, int, float, complex)) or hasattr(other, "__array__"):
+        if (
+            isinstance(other, TensorBase)
+            or isinstance(other, (bool, int, float, complex))
+            or hasattr(other, "__array__")
+        ):
             return binary(op, self, other)
         return NotImplemented
 
@@ -110,7 +128,9 @@ def _to(self: Any, *targets: Any, device: Any = None, dtype: Any = None, copy: b
     for one in targets:
         if isinstance(one, TensorBase):
             device, dtype = one.device, one.dtype
-        elif isinstance(one, DType) or (isinstance(one, str) and one in _dtype_names) or isinstance(one, type):
+        elif (
+            isinstance(one, DType) or (isinstance(one, str) and one in _dtype_names) or isinstance(one, type)
+        ):
             dtype = as_dtype(one)
         else:
             device = one
@@ -157,22 +177,24 @@ def _contains(self: Any, value: Any) -> bool:
     return bool((self == value).any().item())
 
 
-_dtype_names = {d.name for d in __import__("mlcore.dtypes", fromlist=["all_dtypes"]).all_dtypes}
+_dtype_names = {d.name for d in all_dtypes}
 
-for _one in (*registry.all_ops(), *registry.all_functions()):
+for _one in registry.everything():
     attach(_one)
 for _name in _IN_PLACE:
     setattr(Tensor, f"__i{_name}__", _in_place(_name))
-Tensor.__getitem__ = getitem  # type: ignore[attr-defined]
-Tensor.__setitem__ = _setitem  # type: ignore[attr-defined]
-Tensor.__iter__ = _iterate  # type: ignore[attr-defined]
-Tensor.__contains__ = _contains  # type: ignore[attr-defined]
-Tensor.__array_priority__ = 1000  # type: ignore[attr-defined]  # numpy_array * tensor comes to us
-Tensor.__array_ufunc__ = None  # type: ignore[attr-defined]
-Tensor.T = property(_transpose)  # type: ignore[attr-defined]
-Tensor.mT = property(matrix_transpose)  # type: ignore[attr-defined]
-Tensor.to = _to  # type: ignore[attr-defined]
-Tensor.to_device = _to_device  # type: ignore[attr-defined]
-Tensor.reshape = _reshape  # type: ignore[attr-defined]
-Tensor.permute_dims = _permute  # type: ignore[attr-defined]
-Tensor.backward = autograd.backward  # type: ignore[attr-defined]
+for _name, _value in {
+    "__getitem__": getitem,
+    "__setitem__": _setitem,
+    "__iter__": _iterate,
+    "__contains__": _contains,
+    "__array_ufunc__": None,  # so that numpy_array * tensor comes to us
+    "T": property(_transpose),
+    "mT": property(matrix_transpose),
+    "to": _to,
+    "to_device": _to_device,
+    "reshape": _reshape,
+    "permute_dims": _permute,
+    "backward": autograd.backward,
+}.items():
+    setattr(Tensor, _name, _value)

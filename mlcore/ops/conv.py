@@ -30,35 +30,51 @@ Pairs = tuple[tuple[int, int], ...]
 # -- windows -----------------------------------------------------------------------------------------------------
 
 
-def _keys(shape: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], count: Sequence[int]) -> list[Key]:
+def _keys(
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    count: Sequence[int],
+) -> list[Key]:
     """For each kernel element, the key that picks its input from a padded tensor, for all windows at once."""
     lead = tuple((0, d, 1) for d in shape[: len(shape) - len(kernel)])
-    keys = []
+    keys: list[Key] = []
     for offset in itertools.product(*map(range, kernel)):
         starts = [o * d for o, d in zip(offset, dilation, strict=True)]
-        keys.append((*lead, *((b, b + (n - 1) * s + 1, s) for b, n, s in zip(starts, count, stride, strict=True))))
+        keys.append(
+            (*lead, *((b, b + (n - 1) * s + 1, s) for b, n, s in zip(starts, count, stride, strict=True)))
+        )
     return keys
 
 
-def _unfold(x: Any, kernel: Any, stride: Any, padding: Pairs, dilation: Any, count: Any, value: float = 0) -> Any:
+def _unfold(
+    x: Any, kernel: Any, stride: Any, padding: Pairs, dilation: Any, count: Any, value: float = 0
+) -> Any:
     """(..., windows) stacked over kernel elements: shape (*lead, prod(kernel), *count)."""
     lead = x.ndim - len(kernel)
     wide = pad(x, ((0, 0),) * lead + tuple(padding), value=value)
     return stack([slice_(wide, key) for key in _keys(wide.shape, kernel, stride, dilation, count)], axis=lead)
 
 
-def _fold(parts: Any, shape: Sequence[int], kernel: Any, stride: Any, padding: Pairs, dilation: Any, count: Any) -> Any:
+def _fold(
+    parts: Any, shape: Sequence[int], kernel: Any, stride: Any, padding: Pairs, dilation: Any, count: Any
+) -> Any:
     """The adjoint of `_unfold`: add each kernel element's contribution back to where it came from."""
     lead = len(shape) - len(kernel)
     sizes = tuple(d + sum(p) for d, p in zip(shape[lead:], padding, strict=True))
     total = zeros((*shape[:lead], *sizes), dtype=parts.dtype, device=parts.device)
     for i, key in enumerate(_keys(total.shape, kernel, stride, dilation, count)):
         total = slice_update(total, slice_(total, key) + parts[(slice(None),) * lead + (i,)], key=key)
-    crop = tuple((0, d, 1) for d in shape[:lead]) + tuple((p[0], p[0] + d, 1) for d, p in zip(shape[lead:], padding, strict=True))
+    crop = tuple((0, d, 1) for d in shape[:lead]) + tuple(
+        (p[0], p[0] + d, 1) for d, p in zip(shape[lead:], padding, strict=True)
+    )
     return slice_(total, crop)
 
 
-def _counts(name: str, sizes: Any, kernel: Any, stride: Any, padding: Pairs, dilation: Any) -> tuple[int, ...]:
+def _counts(
+    name: str, sizes: Any, kernel: Any, stride: Any, padding: Pairs, dilation: Any
+) -> tuple[int, ...]:
     return tuple(windows(name, *one) for one in zip(sizes, kernel, stride, padding, dilation, strict=True))
 
 
@@ -70,7 +86,9 @@ def tuples(name: str, value: Any, rank: int) -> tuple[int, ...]:
     """
     found = (value,) * rank if isinstance(value, int) else tuple(value)
     if len(found) != rank or not all(isinstance(one, (int, np.integer)) for one in found):
-        raise ArgumentError(f"{name}: {value!r} for {rank} dimensions", fix="give an int, or one per dimension")
+        raise ArgumentError(
+            f"{name}: {value!r} for {rank} dimensions", fix="give an int, or one per dimension"
+        )
     return tuple(int(one) for one in found)
 
 
@@ -84,14 +102,26 @@ def pairs(value: Any, rank: int) -> Pairs:
         return ((value, value),) * rank
     found = tuple((one, one) if isinstance(one, int) else tuple(one) for one in value)
     if len(found) != rank or any(len(one) != 2 for one in found):
-        raise ArgumentError(f"padding: {value!r} for {rank} dimensions", fix="give an int, one per dimension, or pairs")
+        raise ArgumentError(
+            f"padding: {value!r} for {rank} dimensions", fix="give an int, one per dimension, or pairs"
+        )
     return found
 
 
 # -- convolution -------------------------------------------------------------------------------------------------
 
 
-def _conv_rule(x: Any, weight: Any, bias: Any = None, /, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Outs:
+def _conv_rule(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    /,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Outs:
     rank = weight.ndim - 2
     if not 1 <= rank <= 3 or x.ndim != weight.ndim:
         raise ShapeError(f"convolution: input {x.shape} with weight {weight.shape}",
@@ -104,13 +134,25 @@ def _conv_rule(x: Any, weight: Any, bias: Any = None, /, *, stride: Any = 1, pad
                          + (f" in {groups} groups" if groups > 1 else ""), fix="match the channel counts")  # fmt: skip
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ShapeError(f"convolution: bias of shape {bias.shape} for {weight.shape[0]} output channels")
-    stride, dilation = tuples("convolution stride", stride, rank), tuples("convolution dilation", dilation, rank)
+    stride, dilation = (
+        tuples("convolution stride", stride, rank),
+        tuples("convolution dilation", dilation, rank),
+    )
     padding = pairs(padding, rank)
     count = _counts("convolution", x.shape[2:], weight.shape[2:], stride, padding, dilation)
     return out((x.shape[0], weight.shape[0], *count), x.dtype, stride, padding, dilation, int(groups))
 
 
-def _conv_grad(g: Any, x: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: int, needs: tuple[bool, ...]) -> Any:
+def _conv_grad(
+    g: Any,
+    x: Any,
+    weight: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    needs: tuple[bool, ...],
+) -> Any:
     how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
     gx = convolution_grad_input(g, weight, input_shape=x.shape, **how) if needs[0] else None
     gw = convolution_grad_weight(g, x, weight_shape=weight.shape, **how) if needs[1] else None
@@ -123,23 +165,42 @@ def _conv_samples() -> list[dict[str, Any]]:
 
 
 @composite(_conv_rule, accepts=floating, public=False, ulp=64, vjp=_conv_grad, samples=_conv_samples)
-def convolution(x: Any, weight: Any, bias: Any = None, /, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def convolution(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    /,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     """Cross-correlation of `x` (N, C, *sizes) with `weight` (O, C / groups, *kernel), plus `bias` (O,)."""
-    _, (stride, padding, dilation, groups) = _conv_rule(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    _, (stride, padding, dilation, groups) = _conv_rule(
+        x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
     n, o, kernel = x.shape[0], weight.shape[0], weight.shape[2:]
     count = _counts("convolution", x.shape[2:], kernel, stride, padding, dilation)
-    parts = reshape(_unfold(x, kernel, stride, padding, dilation, count), (n, groups, weight.shape[1] * math.prod(kernel), math.prod(count)))
+    parts = reshape(
+        _unfold(x, kernel, stride, padding, dilation, count),
+        (n, groups, weight.shape[1] * math.prod(kernel), math.prod(count)),
+    )
     y = contract(reshape(weight, (groups, o // groups, -1)), parts)
     y = reshape(y, (n, o, *count))
     return y if bias is None else y + reshape(bias, (1, o, *(1,) * len(count)))
 
 
-def _grad_input_rule(g: Any, weight: Any, /, *, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Outs:
+def _grad_input_rule(
+    g: Any, weight: Any, /, *, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Outs:
     return out(tuple(input_shape), g.dtype, tuple(input_shape), stride, padding, dilation, groups)
 
 
 @composite(_grad_input_rule, accepts=floating, public=False, ulp=64, samples=_conv_samples)
-def convolution_grad_input(grad: Any, weight: Any, /, *, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def convolution_grad_input(
+    grad: Any, weight: Any, /, *, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
     """Gradient of a convolution with respect to its input."""
     kernel, count = weight.shape[2:], grad.shape[2:]
     rows = reshape(grad, (grad.shape[0], groups, grad.shape[1] // groups, math.prod(count)))
@@ -148,12 +209,16 @@ def convolution_grad_input(grad: Any, weight: Any, /, *, input_shape: Any, strid
     return _fold(parts, input_shape, kernel, stride, padding, dilation, count)
 
 
-def _grad_weight_rule(g: Any, x: Any, /, *, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Outs:
+def _grad_weight_rule(
+    g: Any, x: Any, /, *, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Outs:
     return out(tuple(weight_shape), g.dtype, tuple(weight_shape), stride, padding, dilation, groups)
 
 
 @composite(_grad_weight_rule, accepts=floating, public=False, ulp=64, samples=_conv_samples)
-def convolution_grad_weight(grad: Any, x: Any, /, *, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def convolution_grad_weight(
+    grad: Any, x: Any, /, *, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
     """Gradient of a convolution with respect to its weight."""
     kernel, count, n = weight_shape[2:], grad.shape[2:], grad.shape[0]
     parts = _unfold(x, kernel, stride, padding, dilation, count)
@@ -175,8 +240,16 @@ def _pool(name: str, shape: Any, kernel: Any, stride: Any, padding: Any, dilatio
     dilation, padding = tuples(f"{name} dilation", dilation, rank), pairs(padding, rank)
     for k, p in zip(kernel, padding, strict=True):
         if max(p) > k // 2:
-            raise ArgumentError(f"{name}: padding {p} is more than half of the kernel {k}", fix="use less padding")
-    return _counts(name, shape[len(shape) - rank :], kernel, stride, padding, dilation), kernel, stride, padding, dilation
+            raise ArgumentError(
+                f"{name}: padding {p} is more than half of the kernel {k}", fix="use less padding"
+            )
+    return (
+        _counts(name, shape[len(shape) - rank :], kernel, stride, padding, dilation),
+        kernel,
+        stride,
+        padding,
+        dilation,
+    )
 
 
 def _max_rule(x: Any, /, *, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Outs:
@@ -188,15 +261,30 @@ def _lowest(dtype: Any) -> float:
     return float("-inf") if dtype in floating else dtypes.iinfo(dtype).min
 
 
+def _max_pool_vjp(g: Any, x: Any, y: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+    return max_pool_grad(g, x, y, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+
+
+def _avg_pool_vjp(
+    g: Any, x_shape: Any, kernel: Any, stride: Any, padding: Any, count_include_pad: bool
+) -> Any:
+    return avg_pool_grad(
+        g,
+        input_shape=x_shape,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        count_include_pad=count_include_pad,
+    )
+
+
 def _pool_samples() -> list[dict[str, Any]]:
     return []
 
 
 @composite(
     _max_rule, accepts=real, public=False, samples=_pool_samples,
-    vjp=lambda g, x, y, kernel, stride, padding, dilation: max_pool_grad(
-        g, x, y, kernel=kernel, stride=stride, padding=padding, dilation=dilation
-    ),
+    vjp=_max_pool_vjp,
 )  # fmt: skip
 def max_pool(x: Any, /, *, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Any:
     """Largest element of each window over the trailing dimensions; padding never wins."""
@@ -205,12 +293,16 @@ def max_pool(x: Any, /, *, kernel: Any, stride: Any = None, padding: Any = 0, di
     return max_(parts, axis=x.ndim - len(kernel))
 
 
-def _max_grad_rule(g: Any, x: Any, y: Any, /, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Outs:
+def _max_grad_rule(
+    g: Any, x: Any, y: Any, /, *, kernel: Any, stride: Any, padding: Any, dilation: Any
+) -> Outs:
     return out(x.shape, g.dtype, kernel, stride, padding, dilation)
 
 
 @composite(_max_grad_rule, accepts=floating, public=False, samples=_pool_samples)
-def max_pool_grad(grad: Any, x: Any, y: Any, /, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+def max_pool_grad(
+    grad: Any, x: Any, y: Any, /, *, kernel: Any, stride: Any, padding: Any, dilation: Any
+) -> Any:
     """Gradient of max_pool: each window's goes to its first largest element."""
     lead, count = x.ndim - len(kernel), y.shape[x.ndim - len(kernel) :]
     parts = _unfold(x.detach(), kernel, stride, padding, dilation, count, _lowest(x.dtype))
@@ -220,18 +312,22 @@ def max_pool_grad(grad: Any, x: Any, y: Any, /, *, kernel: Any, stride: Any, pad
     return _fold(spread, x.shape, kernel, stride, padding, dilation, count)
 
 
-def _avg_rule(x: Any, /, *, kernel: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True) -> Outs:
+def _avg_rule(
+    x: Any, /, *, kernel: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
+) -> Outs:
     count, kernel, stride, padding, _ = _pool("avg_pool", x.shape, kernel, stride, padding, 1)
-    return out((*x.shape[: x.ndim - len(count)], *count), x.dtype, kernel, stride, padding, bool(count_include_pad))
+    return out(
+        (*x.shape[: x.ndim - len(count)], *count), x.dtype, kernel, stride, padding, bool(count_include_pad)
+    )
 
 
 @composite(
     _avg_rule, accepts=floating, public=False, ulp=8, samples=_pool_samples,
-    vjp=lambda g, x_shape, kernel, stride, padding, count_include_pad: avg_pool_grad(
-        g, input_shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad
-    ),
+    vjp=_avg_pool_vjp,
 )  # fmt: skip
-def avg_pool(x: Any, /, *, kernel: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True) -> Any:
+def avg_pool(
+    x: Any, /, *, kernel: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
+) -> Any:
     """Mean of each window over the trailing dimensions."""
     count, kernel, stride, padding, dilation = _pool("avg_pool", x.shape, kernel, stride, padding, 1)
     parts = _unfold(x, kernel, stride, padding, dilation, count)
@@ -239,7 +335,9 @@ def avg_pool(x: Any, /, *, kernel: Any, stride: Any = None, padding: Any = 0, co
     return total / _divisor(x, x.shape, kernel, stride, padding, count, count_include_pad)
 
 
-def _divisor(like: Any, shape: Any, kernel: Any, stride: Any, padding: Pairs, count: Any, count_include_pad: bool) -> Any:
+def _divisor(
+    like: Any, shape: Any, kernel: Any, stride: Any, padding: Pairs, count: Any, count_include_pad: bool
+) -> Any:
     """How many elements each window averages over."""
     if count_include_pad or not any(map(any, padding)):
         return float(math.prod(kernel))
@@ -248,12 +346,16 @@ def _divisor(like: Any, shape: Any, kernel: Any, stride: Any, padding: Pairs, co
     return add_up(_unfold(inside, kernel, stride, padding, (1,) * len(kernel), count), axis=0)
 
 
-def _avg_grad_rule(g: Any, /, *, input_shape: Any, kernel: Any, stride: Any, padding: Any, count_include_pad: bool) -> Outs:
+def _avg_grad_rule(
+    g: Any, /, *, input_shape: Any, kernel: Any, stride: Any, padding: Any, count_include_pad: bool
+) -> Outs:
     return out(tuple(input_shape), g.dtype, tuple(input_shape), kernel, stride, padding, count_include_pad)
 
 
 @composite(_avg_grad_rule, accepts=floating, public=False, ulp=8, samples=_pool_samples)
-def avg_pool_grad(grad: Any, /, *, input_shape: Any, kernel: Any, stride: Any, padding: Any, count_include_pad: bool) -> Any:
+def avg_pool_grad(
+    grad: Any, /, *, input_shape: Any, kernel: Any, stride: Any, padding: Any, count_include_pad: bool
+) -> Any:
     """Gradient of avg_pool: each window's is shared by its elements."""
     lead = len(input_shape) - len(kernel)
     count = grad.shape[lead:]

@@ -10,6 +10,7 @@ import numpy as np
 from mlcore import autograd, dispatch, dtypes, shapes
 from mlcore.dtypes import as_dtype
 from mlcore.errors import ArgumentError, ArgumentTypeError
+from mlcore.host import scalar_array
 from mlcore.ops.spec import Outs, function, out, primitive
 from mlcore.tensor import TensorBase
 
@@ -23,14 +24,19 @@ def fill(shape: Any, value: Any, dtype: Any) -> Outs:
     """A tensor of one value."""
     target = shapes.as_shape(shape, "full")
     chosen = as_dtype(dtype)
-    dispatch._scalar_array(value, chosen)  # an integer that does not fit raises here, before any kernel
+    scalar_array(value, chosen)  # an integer that does not fit raises here, before any kernel
     return out(target, chosen, target, value, chosen)
 
 
 @primitive(
-    reference=lambda start, step, size, dtype: (start + step * np.arange(size, dtype=np.float64 if dtype.kind == "f" else np.int64)).astype(dtype.numpy),
+    reference=lambda start, step, size, dtype: (
+        start + step * np.arange(size, dtype=np.float64 if dtype.kind == "f" else np.int64)
+    ).astype(dtype.numpy),
     public=False,
-    samples=lambda: [dict(start=1, step=2, size=5, dtype="int64"), dict(start=0.5, step=0.25, size=4, dtype="float32")],
+    samples=lambda: [
+        dict(start=1, step=2, size=5, dtype="int64"),
+        dict(start=0.5, step=0.25, size=4, dtype="float32"),
+    ],
 )
 def iota(start: Any, step: Any, size: int, dtype: Any) -> Outs:
     """`start + step * i` for i in 0..size-1, computed in 64 bits."""
@@ -43,7 +49,15 @@ def _made(op: Any, params: dict[str, Any], device: Any, requires_grad: bool) -> 
     return tensor.requires_grad_() if requires_grad else tensor
 
 
-def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Any:
+def asarray(
+    obj: Any,
+    /,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Any:
     """A tensor of the values of `obj`: a number, nested lists, a NumPy array, or anything with `__array__` or DLPack.
 
     Python floats become the default dtype (float32), integers int64; arrays keep their dtype. The values are copied,
@@ -54,7 +68,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     float32
     """
     if isinstance(obj, TensorBase):
-        tensor = obj.to(device=device, dtype=dtype) if device is not None or dtype is not None else obj  # type: ignore[attr-defined]
+        tensor: Any = obj if device is None and dtype is None else obj.to(device=device, dtype=dtype)  # type: ignore[attr-defined]
         if requires_grad:
             tensor = tensor.detach().requires_grad_()
         return tensor
@@ -70,7 +84,9 @@ def _default(dtype: Any) -> dtypes.DType:
 
 
 @function()
-def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def full(
+    shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """A tensor with every element `fill_value`; the dtype follows the value unless given.
 
     >>> import mlcore as ml
@@ -119,7 +135,12 @@ def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> Any:
 
 
 def _like(make: Any, x: Any, dtype: Any, device: Any, **more: Any) -> Any:
-    return make(x.shape, dtype=x.dtype if dtype is None else dtype, device=x.device if device is None else device, **more)
+    return make(
+        x.shape,
+        dtype=x.dtype if dtype is None else dtype,
+        device=x.device if device is None else device,
+        **more,
+    )
 
 
 @function()
@@ -163,11 +184,25 @@ def full_like(x: Any, fill_value: Any, /, *, dtype: Any = None, device: Any = No
     >>> ml.full_like(ml.zeros((2,)), 3).tolist()
     [3.0, 3.0]
     """
-    return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype, device=x.device if device is None else device)
+    return full(
+        x.shape,
+        fill_value,
+        dtype=x.dtype if dtype is None else dtype,
+        device=x.device if device is None else device,
+    )
 
 
 @function()
-def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def arange(
+    start: Any,
+    /,
+    stop: Any = None,
+    step: Any = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Any:
     """Evenly spaced values from `start` (0 when only one is given) up to, not including, `stop`.
 
     >>> import mlcore as ml
@@ -194,7 +229,9 @@ builtin_max = max
 
 
 @function()
-def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True) -> Any:
+def linspace(
+    start: float, stop: float, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
+) -> Any:
     """`num` evenly spaced values from `start` to `stop`, including it unless `endpoint` is False.
 
     >>> import mlcore as ml
@@ -208,7 +245,9 @@ def linspace(start: float, stop: float, /, num: int, *, dtype: Any = None, devic
 
 
 @function()
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Any:
+def eye(
+    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None
+) -> Any:
     """Ones on the `k`-th diagonal, zeros elsewhere.
 
     >>> import mlcore as ml

@@ -52,7 +52,9 @@ def astype(x: Any, /, dtype: Any, *, copy: bool = True) -> Outs:
 
     chosen = as_dtype(dtype)
     if x.dtype in complexes and chosen not in complexes and chosen not in booleans:
-        raise DTypeError(f"astype: {x.dtype} to {chosen} would drop the imaginary part", fix="use real(x) or abs(x)")
+        raise DTypeError(
+            f"astype: {x.dtype} to {chosen} would drop the imaginary part", fix="use real(x) or abs(x)"
+        )
     return out(x.shape, chosen, chosen)
 
 
@@ -77,7 +79,9 @@ def _no_zero(x: Any, y: Any) -> None:
 
 def _no_negative_power(x: Any, y: Any) -> None:
     if y.dtype in integers and (y < 0).any().item():
-        raise ArgumentError("pow: integers to negative powers are not integers", fix="astype a floating dtype first")
+        raise ArgumentError(
+            "pow: integers to negative powers are not integers", fix="astype a floating dtype first"
+        )
 
 
 add = binary(
@@ -110,7 +114,7 @@ remainder = binary(
     c={"f": "remainder(x1, x2)", "i": "remainder(x1, x2)", "u": "x2 == 0 ? 0 : x1 % x2"},
     operators=("__mod__", "__rmod__"), vjp=(lambda g: g, lambda g, x1, x2: -g * floor(x1 / x2)),
 )  # fmt: skip
-pow = binary(  # noqa: A001
+pow = binary(
     "pow", "`x1` to the power `x2`. Integers to negative powers raise ArgumentError.", reference=np.power,
     c={"f": "pow(x1, x2)", "iu": "pow(x1, x2)"}, accepts=numeric, domain=((0.1, 4), (-2, 3)), ulp=8,
     check=_no_negative_power, operators=("__pow__", "__rpow__"),
@@ -164,9 +168,16 @@ nextafter = binary(
 
 # -- comparison and logic ------------------------------------------------------------------------------------
 
-equal = binary("equal", "Whether `x1 == x2`.", reference=np.equal, c="x1 == x2", result=to_bool, operators=("__eq__",))
+equal = binary(
+    "equal", "Whether `x1 == x2`.", reference=np.equal, c="x1 == x2", result=to_bool, operators=("__eq__",)
+)
 not_equal = binary(
-    "not_equal", "Whether `x1 != x2`.", reference=np.not_equal, c="x1 != x2", result=to_bool, operators=("__ne__",)
+    "not_equal",
+    "Whether `x1 != x2`.",
+    reference=np.not_equal,
+    c="x1 != x2",
+    result=to_bool,
+    operators=("__ne__",),
 )
 less = binary(
     "less", "Whether `x1 < x2`.", reference=np.less, c="x1 < x2", accepts=real | booleans, result=to_bool,
@@ -189,7 +200,11 @@ logical_and = binary(
     result=to_bool,
 )  # fmt: skip
 logical_or = binary(
-    "logical_or", "Whether either is true (not zero).", reference=np.logical_or, c="x1 != 0 || x2 != 0", result=to_bool
+    "logical_or",
+    "Whether either is true (not zero).",
+    reference=np.logical_or,
+    c="x1 != 0 || x2 != 0",
+    result=to_bool,
 )
 logical_xor = binary(
     "logical_xor", "Whether exactly one is true (not zero).", reference=np.logical_xor, c="(x1 != 0) != (x2 != 0)",
@@ -203,7 +218,12 @@ bitwise_and = binary(
     operators=("__and__", "__rand__"),
 )  # fmt: skip
 bitwise_or = binary(
-    "bitwise_or", "Bitwise or.", reference=np.bitwise_or, c="x1 | x2", accepts=bits, operators=("__or__", "__ror__")
+    "bitwise_or",
+    "Bitwise or.",
+    reference=np.bitwise_or,
+    c="x1 | x2",
+    accepts=bits,
+    operators=("__or__", "__ror__"),
 )
 bitwise_xor = binary(
     "bitwise_xor", "Bitwise exclusive or.", reference=np.bitwise_xor, c="x1 ^ x2", accepts=bits,
@@ -227,12 +247,24 @@ bitwise_invert = unary(
 # -- sign, rounding, parts -----------------------------------------------------------------------------------
 
 positive = unary(
-    "positive", "`x` itself.", reference=np.array, c="x", accepts=everything, operators=("__pos__",), vjp=lambda g: g
+    "positive",
+    "`x` itself.",
+    reference=np.array,
+    c="x",
+    accepts=everything,
+    operators=("__pos__",),
+    vjp=lambda g: g,
 )
 negative = unary(
-    "negative", "`-x`.", reference=np.negative, c="-x", accepts=numeric, operators=("__neg__",), vjp=lambda g: -g
+    "negative",
+    "`-x`.",
+    reference=np.negative,
+    c="-x",
+    accepts=numeric,
+    operators=("__neg__",),
+    vjp=lambda g: -g,
 )
-abs = unary(  # noqa: A001
+abs = unary(
     "abs", "Magnitude of `x`.", reference=np.abs, c={"f": "fabs(x)", "i": "x < 0 ? -x : x", "u": "x"}, accepts=numeric,
     result=to_real, operators=("__abs__",), vjp=lambda g, x: g * sign(x),
 )  # fmt: skip
@@ -257,12 +289,14 @@ floor = unary(
     "floor", "Rounded down.", reference=np.floor, c={"f": "floor(x)", "iu": "x"}, accepts=real,
     vjp=lambda g: g * 0,
 )  # fmt: skip
-ceil = unary("ceil", "Rounded up.", reference=np.ceil, c={"f": "ceil(x)", "iu": "x"}, accepts=real, vjp=lambda g: g * 0)
+ceil = unary(
+    "ceil", "Rounded up.", reference=np.ceil, c={"f": "ceil(x)", "iu": "x"}, accepts=real, vjp=lambda g: g * 0
+)
 trunc = unary(
     "trunc", "Rounded towards zero.", reference=np.trunc, c={"f": "trunc(x)", "iu": "x"}, accepts=real,
     vjp=lambda g: g * 0,
 )  # fmt: skip
-round = unary(  # noqa: A001
+round = unary(
     "round", "Rounded to the nearest integer, halves to even.", reference=np.round, c={"f": "rint(x)", "iu": "x"},
     accepts=real, vjp=lambda g: g * 0,
 )  # fmt: skip
@@ -271,7 +305,9 @@ isfinite = unary(
     result=to_bool,
 )  # fmt: skip
 isinf = unary("isinf", "Infinite.", reference=np.isinf, c={"f": "isinf(x)", "biu": "false"}, result=to_bool)
-isnan = unary("isnan", "Not a number.", reference=np.isnan, c={"f": "isnan(x)", "biu": "false"}, result=to_bool)
+isnan = unary(
+    "isnan", "Not a number.", reference=np.isnan, c={"f": "isnan(x)", "biu": "false"}, result=to_bool
+)
 real_ = unary(
     "real", "Real part of a complex tensor.", reference=lambda x: np.ascontiguousarray(np.real(x)), accepts=complexes, result=to_real,
     vjp=lambda g: g * complex(1),
@@ -280,7 +316,14 @@ imag = unary(
     "imag", "Imaginary part of a complex tensor.", reference=lambda x: np.ascontiguousarray(np.imag(x)), accepts=complexes, result=to_real,
     vjp=lambda g: g * complex(0, 1),
 )  # fmt: skip
-conj = unary("conj", "Complex conjugate; `x` itself where real.", reference=np.conj, accepts=numeric, c={"iuf": "x"}, vjp=lambda g: conj(g))
+conj = unary(
+    "conj",
+    "Complex conjugate; `x` itself where real.",
+    reference=np.conj,
+    accepts=numeric,
+    c={"iuf": "x"},
+    vjp=lambda g: conj(g),
+)
 
 # -- elementary functions ------------------------------------------------------------------------------------
 
@@ -374,7 +417,13 @@ _erf_float64 = np.vectorize(math.erf, otypes=[np.float64])
 
 
 _ERF_NEAR = (
-    (1.85777706184603153e-1, 3.16112374387056560, 1.13864154151050156e2, 3.77485237685302021e2, 3.20937758913846947e3),
+    (
+        1.85777706184603153e-1,
+        3.16112374387056560,
+        1.13864154151050156e2,
+        3.77485237685302021e2,
+        3.20937758913846947e3,
+    ),
     (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3),
 )
 _ERF_FAR = (
@@ -436,7 +485,9 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Outs:
     from mlcore.errors import DTypeError
 
     if condition.dtype not in booleans:
-        raise DTypeError(f"where: condition is {condition.dtype}, expected bool", fix="compare it, e.g. condition != 0")
+        raise DTypeError(
+            f"where: condition is {condition.dtype}, expected bool", fix="compare it, e.g. condition != 0"
+        )
     return out(broadcast("where", condition.shape, x1.shape, x2.shape), x1.dtype)
 
 

@@ -47,7 +47,9 @@ def _gather_grad(g: Any, shape: tuple[int, ...], indices: Any, axis: int) -> Any
     return index_add(zeros(shape, dtype=g.dtype, device=g.device), reshape(indices, (-1,)), flat, axis=axis)
 
 
-def _index_add(x: np.ndarray, indices: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:  # type: ignore[type-arg]
+def _index_add(
+    x: np.ndarray[Any, Any], indices: np.ndarray[Any, Any], values: np.ndarray[Any, Any], axis: int
+) -> np.ndarray[Any, Any]:
     y = np.moveaxis(x, axis, 0).copy()
     np.add.at(y, indices, np.moveaxis(values, axis, 0))
     return np.moveaxis(y, 0, axis)
@@ -88,7 +90,9 @@ def index_add(x: Any, indices: Any, values: Any, /, *, axis: int) -> Any:
     return x + permute_dims(added, tuple(int(i) for i in np.argsort(order)))
 
 
-def _scatter(x: np.ndarray, indices: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:  # type: ignore[type-arg]
+def _scatter(
+    x: np.ndarray[Any, Any], indices: np.ndarray[Any, Any], values: np.ndarray[Any, Any], axis: int
+) -> np.ndarray[Any, Any]:
     y = np.moveaxis(x, axis, 0).copy()
     y[indices] = np.moveaxis(values, axis, 0)
     return np.moveaxis(y, 0, axis)
@@ -127,12 +131,21 @@ def _scatter_grad(g: Any, indices: Any, x_shape: tuple[int, ...], axis: int) -> 
     if count == 0:
         return kept, None, zeros(shape, dtype=g.dtype, device=g.device)
     order = iota_on(indices, count)
-    last = gather(scatter(zeros((x_shape[axis],), dtype=dtypes.int64, device=g.device), indices, order, axis=0), indices, axis=0)
+    last = gather(
+        scatter(zeros((x_shape[axis],), dtype=dtypes.int64, device=g.device), indices, order, axis=0),
+        indices,
+        axis=0,
+    )
     won = reshape(equal(last, order), tuple(-1 if i == axis else 1 for i in range(len(x_shape))))
     return kept, None, where(won, gather(g, indices, axis=axis), 0)
 
 
-@primitive(reference=lambda x: tuple(i.astype(np.int64) for i in np.nonzero(x)), listed=True, public=False, standard="nonzero")
+@primitive(
+    reference=lambda x: tuple(i.astype(np.int64) for i in np.nonzero(x)),
+    listed=True,
+    public=False,
+    standard="nonzero",
+)
 def where_true(x: Any, /) -> Outs:
     """The indices of the elements that are not zero, one tensor per dimension, in row-major order."""
     return outs([(None, dtypes.int64)] * x.ndim)
@@ -201,10 +214,16 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Any:
     if indices.ndim != x.ndim:
         raise ShapeError(f"take_along_axis: indices of shape {indices.shape} for a tensor of shape {x.shape}",
                          fix="both need the same number of dimensions")  # fmt: skip
-    rest = shapes.broadcast("take_along_axis", *(tuple(1 if i == place else d for i, d in enumerate(s)) for s in (x.shape, indices.shape)))
+    rest = shapes.broadcast(
+        "take_along_axis",
+        *(tuple(1 if i == place else d for i, d in enumerate(s)) for s in (x.shape, indices.shape)),
+    )
     x = broadcast_to(x, tuple(x.shape[place] if i == place else d for i, d in enumerate(rest)))
     shape = tuple(indices.shape[place] if i == place else d for i, d in enumerate(rest))
-    parts = [broadcast_to(indices, shape) if i == place else _along(indices, i, d, len(shape)) for i, d in enumerate(shape)]
+    parts = [
+        broadcast_to(indices, shape) if i == place else _along(indices, i, d, len(shape))
+        for i, d in enumerate(shape)
+    ]
     return gather(reshape(x, (-1,)), _flat(parts, x.shape, shape), axis=0)
 
 
@@ -268,7 +287,9 @@ class Plan:
 
 def _indexable(item: slice) -> slice:
     try:
-        return slice(*(None if one is None else operator.index(one) for one in (item.start, item.stop, item.step)))
+        return slice(
+            *(None if one is None else operator.index(one) for one in (item.start, item.stop, item.step))
+        )
     except TypeError:
         raise ArgumentTypeError(f"slice bounds must be ints, got {item}") from None
 
@@ -279,7 +300,9 @@ def _as_item(one: Any, device: Any) -> Any:
     if isinstance(one, TensorBase):
         if one.dtype in booleans or one.dtype in integers:
             return one if one.shape or one.dtype in booleans else int(one.item())  # type: ignore[attr-defined]
-        raise ArgumentTypeError(f"index: a {one.dtype} tensor is no index", fix="use integers, bools, slices, ... or None")
+        raise ArgumentTypeError(
+            f"index: a {one.dtype} tensor is no index", fix="use integers, bools, slices, ... or None"
+        )
     if isinstance(one, (bool, np.bool_)):
         return from_data(bool(one), None, device)
     try:
@@ -288,7 +311,9 @@ def _as_item(one: Any, device: Any) -> Any:
         pass
     if isinstance(one, (list, np.ndarray)):
         return _as_item(from_data(one, dtypes.int64 if np.size(one) == 0 else None, device), device)
-    raise ArgumentTypeError(f"index: {type(one).__name__} {one!r} is no index", fix="use integers, bools, slices, ... or None")
+    raise ArgumentTypeError(
+        f"index: {type(one).__name__} {one!r} is no index", fix="use integers, bools, slices, ... or None"
+    )
 
 
 def _spell_out(items: list[Any], x: Any) -> list[Any]:
@@ -377,15 +402,26 @@ def _advanced(view: Any, axes: list[int], indices: list[Any]) -> tuple[tuple[int
 def setitem(x: Any, index: Any, value: Any) -> Any:
     """What `x` is after `x[index] = value`; the value broadcasts and takes the dtype of `x`."""
     if not isinstance(value, TensorBase):
-        value = from_data(value, x.dtype if isinstance(value, (bool, int, float, complex)) else None, x.device)
+        value = from_data(
+            value, x.dtype if isinstance(value, (bool, int, float, complex)) else None, x.device
+        )
     if value.dtype is not x.dtype:
         value = astype(value, x.dtype)
-    if isinstance(index, TensorBase) and index.dtype in booleans and index.shape == x.shape and value.shape == ():
+    if (
+        isinstance(index, TensorBase)
+        and index.dtype in booleans
+        and index.shape == x.shape
+        and value.shape == ()
+    ):
         return where(index, value, x)
     plan = Plan(x, index)
     if plan.basic:
         target = shapes.sliced(x.shape, plan.key)
-        kept = tuple(d for d, one in zip(target, [l for l in plan.layout if l is not None], strict=True) if one == "keep")
+        kept = tuple(
+            d
+            for d, one in zip(target, [l for l in plan.layout if l is not None], strict=True)
+            if one == "keep"
+        )
         return slice_update(x, reshape(_fit(value, kept, index), target), key=plan.key)
     positions = reshape(iota_on(x, math.prod(x.shape)), x.shape)
     chosen = getitem(positions, index)

@@ -29,7 +29,7 @@ def _t(x: Any) -> Any:
         lambda g, x1_shape, x2: autograd.unbroadcast(contract(g, _t(x2)), x1_shape),
         lambda g, x1, x2_shape: _right_grad(g, x1, x2_shape),
     ),
-    samples=lambda: [],
+    samples=list,
 )  # fmt: skip
 def contract(x1: Any, x2: Any, /) -> Outs:
     """Matrix product of the last two dimensions, the others broadcasting."""
@@ -178,15 +178,17 @@ def _parse(subscripts: str, operands: tuple[Any, ...]) -> tuple[list[list[str]],
         for letter, size in zip(term, x.shape, strict=True):
             before = sizes.setdefault(letter, size)
             if before != size and not (letter[0] == "~" and 1 in (before, size)):
-                raise ShapeError(f"einsum: {subscripts!r}: letter {letter!r} is {before} in one operand and {size} in another")
+                raise ShapeError(
+                    f"einsum: {subscripts!r}: letter {letter!r} is {before} in one operand and {size} in another"
+                )
             sizes[letter] = max(before, size)
     return terms, result
 
 
 def _diagonal(x: Any, term: list[str]) -> tuple[Any, list[str]]:
     """Take the diagonal over letters that repeat within one operand."""
-    from mlcore.ops.index import gather
     from mlcore.ops.creation import iota_on
+    from mlcore.ops.index import gather
 
     for letter in [c for c in dict.fromkeys(term) if term.count(c) > 1]:
         while term.count(letter) > 1:
@@ -214,12 +216,17 @@ def _pair(a: Any, ta: list[str], b: Any, tb: list[str], rest: set[str]) -> tuple
     left = [c for c in ta if c not in tb]
     right = [c for c in tb if c not in ta]
     size = {c: d for t, x in ((ta, a), (tb, b)) for c, d in zip(t, x.shape, strict=True) if d != 1}
-    n = lambda letters: math.prod(size.get(c, 1) for c in letters)  # noqa: E731
+
+    def n(letters: list[str]) -> int:
+        return math.prod(size.get(c, 1) for c in letters)
+
     lead_a = [a.shape[ta.index(c)] for c in batch]
     lead_b = [b.shape[tb.index(c)] for c in batch]
-    am = reshape(permute_dims(a, tuple(ta.index(c) for c in (*batch, *left, *inner))), (*lead_a, n(left), n(inner)))
-    bm = reshape(permute_dims(b, tuple(tb.index(c) for c in (*batch, *inner, *right))), (*lead_b, n(inner), n(right)))
+    am = reshape(
+        permute_dims(a, tuple(ta.index(c) for c in (*batch, *left, *inner))), (*lead_a, n(left), n(inner))
+    )
+    bm = reshape(
+        permute_dims(b, tuple(tb.index(c) for c in (*batch, *inner, *right))), (*lead_b, n(inner), n(right))
+    )
     shape = tuple(size.get(c, 1) for c in (*batch, *left, *right))
     return reshape(contract(am, bm), shape), [*batch, *left, *right]
-
-

@@ -17,14 +17,16 @@ from mlcore.ops.spec import Outs, composite, out, outs
 
 def _rule(logits: Any, target: Any, /) -> Outs:
     if logits.ndim != 2 or target.shape != logits.shape[:1]:
-        raise ShapeError(f"softmax_cross_entropy: logits {logits.shape}, target {target.shape}", fix="use (N, C) and (N,)")
+        raise ShapeError(
+            f"softmax_cross_entropy: logits {logits.shape}, target {target.shape}", fix="use (N, C) and (N,)"
+        )
     if target.dtype is not dtypes.int64:
         raise DTypeError(f"softmax_cross_entropy: target is {target.dtype}, expected int64")
     return outs([(target.shape, logits.dtype), (target.shape, logits.dtype)])
 
 
 @composite(
-    _rule, accepts=floating, public=False, promote=("logits",), outputs=("y", "lse"), ulp=32, samples=lambda: [],
+    _rule, accepts=floating, public=False, promote=("logits",), outputs=("y", "lse"), ulp=32, samples=list,
     vjp=lambda g, logits, target, lse: (softmax_cross_entropy_grad(g, logits, target, lse), None),
 )  # fmt: skip
 def softmax_cross_entropy(logits: Any, target: Any, /) -> Any:
@@ -38,7 +40,7 @@ def _grad_rule(g: Any, logits: Any, target: Any, lse: Any, /) -> Outs:
     return out(logits.shape, logits.dtype)
 
 
-@composite(_grad_rule, accepts=floating, public=False, promote=("g", "logits", "lse"), ulp=32, samples=lambda: [])
+@composite(_grad_rule, accepts=floating, public=False, promote=("g", "logits", "lse"), ulp=32, samples=list)
 def softmax_cross_entropy_grad(g: Any, logits: Any, target: Any, lse: Any, /) -> Any:
     """`g * (softmax(logits) - one_hot(target))`."""
     hot = astype(equal(iota_on(logits, logits.shape[1]), reshape(target, (-1, 1))), logits.dtype)

@@ -105,14 +105,16 @@ def _linear_grad(g: Any, x: Any, weight: Any, needs: tuple[bool, ...]) -> tuple[
     return gx, gw, gb
 
 
-@composite(_linear_rule, accepts=floating, ulp=16, public=False, vjp=_linear_grad, samples=lambda: [])
+@composite(_linear_rule, accepts=floating, ulp=16, public=False, vjp=_linear_grad, samples=list)
 def linear(x: Any, weight: Any, bias: Any = None, /) -> Any:
     """`x @ weight.mT + bias`: `x` (..., in), `weight` (out, in), `bias` (out,) or None."""
     y = matmul(x, matrix_transpose(weight))
     return y if bias is None else y + bias
 
 
-def _attention_rule(q: Any, k: Any, v: Any, mask: Any = None, /, *, is_causal: bool = False, scale: float | None = None) -> Outs:
+def _attention_rule(
+    q: Any, k: Any, v: Any, mask: Any = None, /, *, is_causal: bool = False, scale: float | None = None
+) -> Outs:
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise ShapeError(
             f"scaled_dot_product_attention: q {q.shape}, k {k.shape}, v {v.shape}",
@@ -128,7 +130,7 @@ def _attention_rule(q: Any, k: Any, v: Any, mask: Any = None, /, *, is_causal: b
 
 @composite(
     _attention_rule, accepts=floating, ulp=64, public=False, promote=("q", "k", "v"),
-    samples=lambda: [],
+    samples=list,
 )  # fmt: skip
 def scaled_dot_product_attention(
     q: Any, k: Any, v: Any, mask: Any = None, /, *, is_causal: bool = False, scale: float | None = None

@@ -12,18 +12,22 @@ from mlcore.ops.shape import reshape
 from mlcore.ops.spec import Outs, composite, outs
 
 
-def _layer_rule(x: Any, weight: Any = None, bias: Any = None, /, *, n_axes: int = 1, eps: float = 1e-5) -> Outs:
+def _layer_rule(
+    x: Any, weight: Any = None, bias: Any = None, /, *, n_axes: int = 1, eps: float = 1e-5
+) -> Outs:
     if not 1 <= n_axes <= x.ndim:
         raise ShapeError(f"layer_norm: {n_axes} trailing dimensions of a tensor of shape {x.shape}")
     for name, one in (("weight", weight), ("bias", bias)):
         if one is not None and one.shape != x.shape[-n_axes:]:
-            raise ShapeError(f"layer_norm: {name} of shape {one.shape} for trailing dimensions {x.shape[-n_axes:]} of {x.shape}")
+            raise ShapeError(
+                f"layer_norm: {name} of shape {one.shape} for trailing dimensions {x.shape[-n_axes:]} of {x.shape}"
+            )
     stats = (*x.shape[:-n_axes], *(1,) * n_axes)
     return outs([(x.shape, x.dtype), (stats, x.dtype), (stats, x.dtype)], int(n_axes), float(eps))
 
 
 @composite(
-    _layer_rule, accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=lambda: [],
+    _layer_rule, accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=list,
     vjp=lambda g, x, weight, mean, rstd, n_axes: layer_norm_grad(g, x, weight, mean, rstd, n_axes=n_axes),
 )  # fmt: skip
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, /, *, n_axes: int = 1, eps: float = 1e-5) -> Any:
@@ -41,19 +45,27 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, /, *, n_axes: int =
     return (y if bias is None else y + bias), centre, scale
 
 
-def _layer_grad_rule(g: Any, x: Any, weight: Any = None, mean: Any = None, rstd: Any = None, /, *, n_axes: int = 1) -> Outs:
+def _layer_grad_rule(
+    g: Any, x: Any, weight: Any = None, mean: Any = None, rstd: Any = None, /, *, n_axes: int = 1
+) -> Outs:
     tail = (x.shape[-n_axes:], x.dtype)
     return outs([(x.shape, x.dtype), tail, tail], int(n_axes))
 
 
-@composite(_layer_grad_rule, accepts=floating, public=False, outputs=("gx", "gw", "gb"), ulp=128, samples=lambda: [])
-def layer_norm_grad(g: Any, x: Any, weight: Any = None, mean_: Any = None, rstd: Any = None, /, *, n_axes: int = 1) -> Any:
+@composite(
+    _layer_grad_rule, accepts=floating, public=False, outputs=("gx", "gw", "gb"), ulp=128, samples=list
+)
+def layer_norm_grad(
+    g: Any, x: Any, weight: Any = None, mean_: Any = None, rstd: Any = None, /, *, n_axes: int = 1
+) -> Any:
     """Gradients of layer_norm: of the input, the weight and the bias."""
     axes = tuple(range(x.ndim - n_axes, x.ndim))
     lead = tuple(range(x.ndim - n_axes))
     normal = (x - mean_) * rstd
     inner = g if weight is None else g * weight
-    gx = rstd * (inner - mean(inner, axes, keepdims=True) - normal * mean(inner * normal, axes, keepdims=True))
+    gx = rstd * (
+        inner - mean(inner, axes, keepdims=True) - normal * mean(inner * normal, axes, keepdims=True)
+    )
     return gx, add_up(g * normal, axis=lead), add_up(g, axis=lead)
 
 
@@ -67,13 +79,15 @@ def _batch_rule(x: Any, weight: Any = None, bias: Any = None, /, *, eps: float =
         raise ShapeError(f"batch_norm: expected (N, C, ...), got shape {x.shape}")
     for name, one in (("weight", weight), ("bias", bias)):
         if one is not None and one.shape != (x.shape[1],):
-            raise ShapeError(f"batch_norm: {name} of shape {one.shape} for {x.shape[1]} channels of {x.shape}")
+            raise ShapeError(
+                f"batch_norm: {name} of shape {one.shape} for {x.shape[1]} channels of {x.shape}"
+            )
     stats = ((x.shape[1],), x.dtype)
     return outs([(x.shape, x.dtype), stats, stats], float(eps))
 
 
 @composite(
-    _batch_rule, accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=lambda: [],
+    _batch_rule, accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=list,
     vjp=lambda g, x, weight, mean, rstd: batch_norm_grad(g, x, weight, mean, rstd),
 )  # fmt: skip
 def batch_norm(x: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5) -> Any:
@@ -96,7 +110,9 @@ def _batch_grad_rule(g: Any, x: Any, weight: Any = None, mean: Any = None, rstd:
     return outs([(x.shape, x.dtype), channel, channel])
 
 
-@composite(_batch_grad_rule, accepts=floating, public=False, outputs=("gx", "gw", "gb"), ulp=128, samples=lambda: [])
+@composite(
+    _batch_grad_rule, accepts=floating, public=False, outputs=("gx", "gw", "gb"), ulp=128, samples=list
+)
 def batch_norm_grad(g: Any, x: Any, weight: Any = None, mean_: Any = None, rstd: Any = None, /) -> Any:
     """Gradients of batch_norm: of the input, the weight and the bias."""
     axes = (0, *range(2, x.ndim))

@@ -30,8 +30,11 @@ _MASK = 0xFFFFFFFF
 def threefry(key: tuple[int, int], x0: Any, x1: Any) -> tuple[Any, Any]:
     """Threefry-2x32 with 20 rounds on uint32 arrays or Python ints (masked by hand)."""
     array = isinstance(x0, np.ndarray)
-    keep = (lambda v: v) if array else (lambda v: v & _MASK)
-    word = np.uint32 if array else int
+    word: Any = np.uint32 if array else int
+
+    def keep(value: Any) -> Any:
+        return value if array else value & _MASK
+
     k = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)
     x0, x1 = keep(x0 + word(k[0])), keep(x1 + word(k[1]))
     for block in range(5):
@@ -45,11 +48,21 @@ def threefry(key: tuple[int, int], x0: Any, x1: Any) -> tuple[Any, Any]:
 
 def _random_bits(key: tuple[int, int], offset: int, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     counter = np.arange(math.prod(shape), dtype=np.uint64) + np.uint64(offset)
-    a, b = threefry(key, (counter >> np.uint64(32)).astype(np.uint32), (counter & np.uint64(_MASK)).astype(np.uint32))
-    return (a ^ b).reshape(shape)
+    a, b = threefry(
+        key, (counter >> np.uint64(32)).astype(np.uint32), (counter & np.uint64(_MASK)).astype(np.uint32)
+    )
+    bits: np.ndarray[Any, Any] = (a ^ b).reshape(shape)
+    return bits
 
 
-@primitive(reference=_random_bits, public=False, samples=lambda: [dict(key=(1, 2), offset=0, shape=(3, 5)), dict(key=(7, 9), offset=2**32 - 2, shape=(4,))])
+@primitive(
+    reference=_random_bits,
+    public=False,
+    samples=lambda: [
+        dict(key=(1, 2), offset=0, shape=(3, 5)),
+        dict(key=(7, 9), offset=2**32 - 2, shape=(4,)),
+    ],
+)
 def random_bits(key: tuple[int, int], offset: int, shape: Any) -> Outs:
     """Uniform uint32: element i is `x0 ^ x1` of the block whose counter is the two halves of `offset + i`."""
     target = shapes.as_shape(shape, "random")
@@ -74,7 +87,9 @@ class Generator:
     def manual_seed(self, seed: int) -> Generator:
         """Start again from `seed` (0 to 2**64 - 1)."""
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-            raise ArgumentError(f"seed {seed!r}", cause="a seed is an integer from 0 to 2**64 - 1", fix="use such a seed")
+            raise ArgumentError(
+                f"seed {seed!r}", cause="a seed is an integer from 0 to 2**64 - 1", fix="use such a seed"
+            )
         self.seed = int(seed)
         self.key = (self.seed >> 32, self.seed & _MASK)
         self.counter = 0
@@ -182,7 +197,12 @@ def normal(shape: Any = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any =
     if not std >= 0:
         raise ArgumentError(f"normal: std is {std}", fix="use a standard deviation >= 0")
     target = shapes.as_shape(shape, "normal")
-    both = _unit((2, *target), dtypes.float32 if dtype is None or as_dtype(dtype).itemsize < 4 else dtype, generator, device)
+    both = _unit(
+        (2, *target),
+        dtypes.float32 if dtype is None or as_dtype(dtype).itemsize < 4 else dtype,
+        generator,
+        device,
+    )
     radius = sqrt(log(1.0 - both[0]) * -2.0)
     found = radius * cos(both[1] * (2 * math.pi)) * std + mean
     if dtype is not None:
@@ -223,7 +243,9 @@ def permutation(n: int, *, device: Any = None, generator: Generator | None = Non
     return gather(order, argsort(gather(high, order, axis=0)), axis=0)
 
 
-def bernoulli(p: float = 0.5, shape: Any = (), *, device: Any = None, generator: Generator | None = None) -> Any:
+def bernoulli(
+    p: float = 0.5, shape: Any = (), *, device: Any = None, generator: Generator | None = None
+) -> Any:
     """True with probability `p`.
 
     >>> import mlcore as ml
@@ -252,9 +274,13 @@ def _dropout_rule(x: Any, /, *, p: float, key: tuple[int, int], offset: int) -> 
     return out(x.shape, x.dtype, float(p), key, offset)
 
 
+def _dropout_vjp(g: Any, p: float, key: tuple[int, int], offset: int) -> Any:
+    return dropout_mask(g, p=p, key=key, offset=offset)
+
+
 @composite(
     _dropout_rule, accepts=floating, public=False, cacheable=False, ulp=2, samples=lambda: [dict(p=0.5, key=(1, 2), offset=0)],
-    vjp=lambda g, p, key, offset: dropout_mask(g, p=p, key=key, offset=offset),
+    vjp=_dropout_vjp,
 )  # fmt: skip
 def dropout_mask(x: Any, /, *, p: float, key: tuple[int, int], offset: int) -> Any:
     """`x / (1 - p)` where the stream's uniform number is at least `p`, else 0; the backward pass draws the mask again."""

@@ -9,9 +9,9 @@ import numpy as np
 from mlcore import autograd, dtypes
 from mlcore.dtypes import as_dtype, booleans, everything, floating, numeric, real
 from mlcore.errors import ArgumentError
-from mlcore.ops.elementwise import astype, equal, exp, isfinite, log, sqrt, where
 from mlcore.ops.elementwise import abs as abs_
-from mlcore.ops.shape import broadcast_to, expand_dims, flip, reshape
+from mlcore.ops.elementwise import astype, equal, exp, isfinite, log, sqrt, where
+from mlcore.ops.shape import broadcast_to, flip, reshape
 from mlcore.ops.spec import Outs, composite, function, out, primitive, reduction, to_bool, ufunc_reduce
 from mlcore.shapes import normalize_axes, normalize_axis, reduced
 
@@ -41,22 +41,22 @@ multiply_up = reduction(
     reference=lambda x, axis, keepdims: np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype)),
     vjp=lambda g, x, y, axis, keepdims: spread(g, x.shape, axis, keepdims) * _others(x, y, axis, keepdims),
 )  # fmt: skip
-max = reduction(  # noqa: A001
+max = reduction(
     "max", "Largest element over `axis`; nan if any is.", c="max(a, x)", c_init="lowest", identity=False,
     reference=ufunc_reduce(np.maximum), accepts=real, samples=_samples, method=True,
     vjp=lambda g, x, y, axis, keepdims: _share(g, x, y, axis, keepdims),
 )  # fmt: skip
-min = reduction(  # noqa: A001
+min = reduction(
     "min", "Smallest element over `axis`; nan if any is.", c="min(a, x)", c_init="highest", identity=False,
     reference=ufunc_reduce(np.minimum), accepts=real, samples=_samples, method=True,
     vjp=lambda g, x, y, axis, keepdims: _share(g, x, y, axis, keepdims),
 )  # fmt: skip
-any = reduction(  # noqa: A001
+any = reduction(
     "any", "Whether any element over `axis` is true (not zero).", c="a || x != 0", c_init="false", result=to_bool,
     reference=lambda x, axis, keepdims: np.asarray(np.any(x, axis=axis, keepdims=keepdims)), samples=_samples,
     accepts=everything, method=True,
 )  # fmt: skip
-all = reduction(  # noqa: A001
+all = reduction(
     "all", "Whether all elements over `axis` are true (not zero).", c="a && x != 0", c_init="true", result=to_bool,
     reference=lambda x, axis, keepdims: np.asarray(np.all(x, axis=axis, keepdims=keepdims)), samples=_samples,
     accepts=everything, method=True,
@@ -100,7 +100,7 @@ def _widened(x: Any, dtype: Any) -> Any:
 
 
 @function(method=True)
-def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Any:  # noqa: A001
+def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Any:
     """Sum over `axis` (an int, a tuple, or None for all); of nothing it is 0. Small integers are summed in 64 bits.
 
     >>> import mlcore as ml
@@ -224,7 +224,7 @@ def _logsumexp_grad(g: Any, x: Any, y: Any, axis: tuple[int, ...], keepdims: boo
 
 
 def _extremum(pick: Any) -> Any:
-    def reference(x: np.ndarray, axis: int, keepdims: bool) -> np.ndarray:  # type: ignore[type-arg]
+    def reference(x: np.ndarray[Any, Any], axis: int, keepdims: bool) -> np.ndarray[Any, Any]:
         return np.asarray(pick(x, axis=axis, keepdims=keepdims)).astype(np.int64)
 
     return reference
@@ -310,7 +310,9 @@ def scan_prod(x: Any, /, *, axis: int) -> Outs:
 def _scan(op: Any, x: Any, axis: int | None, dtype: Any) -> Any:
     if axis is None:
         if x.ndim > 1:
-            raise ArgumentError(f"{op.name}: axis is needed for a tensor of shape {x.shape}", fix="pass axis=")
+            raise ArgumentError(
+                f"{op.name}: axis is needed for a tensor of shape {x.shape}", fix="pass axis="
+            )
         axis = 0
     return op(_widened(x, dtype), axis=axis)
 
@@ -338,7 +340,7 @@ def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None) ->
 
 
 @function(method=True)
-def norm(x: Any, /, ord: float = 2, *, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
+def norm(x: Any, /, ord: float = 2, *, axis: Any = None, keepdims: bool = False) -> Any:
     """Vector norm of order `ord` (1, 2, inf or any p > 0) over `axis` (None: all).
 
     >>> import mlcore as ml

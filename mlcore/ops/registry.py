@@ -59,6 +59,11 @@ def all_functions() -> list[Function]:
     return list(_functions.values())
 
 
+def everything() -> list[Any]:
+    """Every operation, then every function."""
+    return [*_ops.values(), *_functions.values()]
+
+
 def get(name: str) -> Op:
     """The operation of that name.
 

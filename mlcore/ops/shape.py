@@ -32,7 +32,6 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Outs:
     return out(*(lambda target: (target, x.dtype, target))(shapes.resolve_reshape(x.shape, shape)))
 
 
-
 @primitive(
     reference=lambda x, axes: x.transpose(axes),
     vjp=lambda g, axes: permute_dims(g, tuple(int(i) for i in np.argsort(axes))),
@@ -49,7 +48,9 @@ def permute_dims(x: Any, /, axes: Any) -> Outs:
         axes = tuple(range(x.ndim))[::-1]
     order = tuple(normalize_axis("permute_dims", a, x.ndim) for a in axes)
     if sorted(order) != list(range(x.ndim)):
-        raise ShapeError(f"permute_dims: axes {tuple(axes)} for a {x.ndim}-d tensor", fix="name every axis once")
+        raise ShapeError(
+            f"permute_dims: axes {tuple(axes)} for a {x.ndim}-d tensor", fix="name every axis once"
+        )
     return out(tuple(x.shape[i] for i in order), x.dtype, order)
 
 
@@ -92,7 +93,10 @@ def slice_(x: Any, /, key: Any) -> Outs:
 
 @primitive(
     reference=lambda x, v, key: _slice_update(x, v, key),
-    vjp=(lambda g, v_shape, key: slice_update(g, _zeros_like(g, v_shape), key=key), lambda g, key: slice_(g, key)),
+    vjp=(
+        lambda g, v_shape, key: slice_update(g, _zeros_like(g, v_shape), key=key),
+        lambda g, key: slice_(g, key),
+    ),
     public=False,
     samples=lambda: [dict(key="inner"), dict(key="backwards")],
 )
@@ -100,7 +104,9 @@ def slice_update(x: Any, v: Any, /, key: Any) -> Outs:
     """A copy of `x` with the elements that `key` selects replaced by `v` (of the slice's shape)."""
     key = _sample_key(key, x.shape)
     if v.shape != shapes.sliced(x.shape, key):
-        raise ShapeError(f"slice_update: a value of shape {v.shape} for a slice of shape {shapes.sliced(x.shape, key)}")
+        raise ShapeError(
+            f"slice_update: a value of shape {v.shape} for a slice of shape {shapes.sliced(x.shape, key)}"
+        )
     return out(x.shape, x.dtype, key)
 
 
@@ -186,10 +192,16 @@ def squeeze(x: Any, /, axis: Any = None) -> Any:
     >>> ml.squeeze(ml.zeros((1, 3, 1)), axis=0).shape
     (3, 1)
     """
-    axes = tuple(i for i, d in enumerate(x.shape) if d == 1) if axis is None else normalize_axes("squeeze", axis, x.ndim)
+    axes = (
+        tuple(i for i, d in enumerate(x.shape) if d == 1)
+        if axis is None
+        else normalize_axes("squeeze", axis, x.ndim)
+    )
     for i in axes:
         if x.shape[i] != 1:
-            raise ShapeError(f"squeeze: dim {i} of {x.shape} has size {x.shape[i]}, not 1", fix="index it instead")
+            raise ShapeError(
+                f"squeeze: dim {i} of {x.shape} has size {x.shape[i]}, not 1", fix="index it instead"
+            )
     return reshape(x, tuple(d for i, d in enumerate(x.shape) if i not in axes))
 
 
@@ -202,7 +214,10 @@ def flip(x: Any, /, *, axis: Any = None) -> Any:
     [2, 1, 0]
     """
     axes = normalize_axes("flip", axis, x.ndim)
-    return slice_(x, tuple(shapes.slice_key(slice(None, None, -1 if i in axes else 1), d) for i, d in enumerate(x.shape)))
+    return slice_(
+        x,
+        tuple(shapes.slice_key(slice(None, None, -1 if i in axes else 1), d) for i, d in enumerate(x.shape)),
+    )
 
 
 @function(method=True)
@@ -222,7 +237,10 @@ def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Any:
         size = x.shape[index]
         if size and count % size:
             start = (slice(None),) * index
-            x = concat([x[(*start, slice(size - count % size, None))], x[(*start, slice(0, size - count % size))]], axis=index)
+            x = concat(
+                [x[(*start, slice(size - count % size, None))], x[(*start, slice(0, size - count % size))]],
+                axis=index,
+            )
     return x
 
 
@@ -234,14 +252,17 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Any:
     >>> ml.stack([ml.zeros((3,)), ml.ones((3,))], axis=-1).shape
     (3, 2)
     """
-    tensors = [one if isinstance(one, TensorBase) else from_data(one) for one in arrays]
+    tensors: list[Any] = [one if isinstance(one, TensorBase) else from_data(one) for one in arrays]
     if not tensors:
         raise ArgumentError("stack: no tensors given", fix="pass at least one")
     for i, one in enumerate(tensors):
         if one.shape != tensors[0].shape:
             raise ShapeError(f"stack: tensor {i} has shape {one.shape}, the first {tensors[0].shape}",
                              fix="all shapes must be equal; use concat to join along an existing axis")  # fmt: skip
-    return concat([expand_dims(one, axis=axis) for one in tensors], axis=normalize_axis("stack", axis, tensors[0].ndim + 1))
+    return concat(
+        [expand_dims(one, axis=axis) for one in tensors],
+        axis=normalize_axis("stack", axis, tensors[0].ndim + 1),
+    )
 
 
 @function(method=True)
@@ -271,7 +292,9 @@ def split(x: Any, /, sizes: Any, *, axis: int = 0) -> tuple[Any, ...]:
             raise ArgumentError(f"split: pieces of size {sizes}", fix="use a size of at least 1")
         sizes = [min(sizes, size - start) for start in range(0, size, sizes)] or [0]
     if sum(sizes) != size:
-        raise ShapeError(f"split: sizes {list(sizes)} add up to {sum(sizes)}, dim {index} of {x.shape} is {size}")
+        raise ShapeError(
+            f"split: sizes {list(sizes)} add up to {sum(sizes)}, dim {index} of {x.shape} is {size}"
+        )
     pieces, start = [], 0
     for one in sizes:
         pieces.append(x[(slice(None),) * index + (slice(start, start + one),)])
@@ -287,8 +310,14 @@ def moveaxis(x: Any, source: Any, destination: Any, /) -> Any:
     >>> ml.moveaxis(ml.zeros((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
-    sources = [normalize_axis("moveaxis", a, x.ndim) for a in (source if isinstance(source, (tuple, list)) else (source,))]
-    places = [normalize_axis("moveaxis", a, x.ndim) for a in (destination if isinstance(destination, (tuple, list)) else (destination,))]
+    sources = [
+        normalize_axis("moveaxis", a, x.ndim)
+        for a in (source if isinstance(source, (tuple, list)) else (source,))
+    ]
+    places = [
+        normalize_axis("moveaxis", a, x.ndim)
+        for a in (destination if isinstance(destination, (tuple, list)) else (destination,))
+    ]
     if len(sources) != len(places):
         raise ArgumentError(f"moveaxis: {len(sources)} sources but {len(places)} destinations")
     order = [i for i in range(x.ndim) if i not in sources]
@@ -336,7 +365,9 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
         return reshape(x, (1,))
     first, last = normalize_axis("flatten", start_dim, x.ndim), normalize_axis("flatten", end_dim, x.ndim)
     if first > last:
-        raise ArgumentError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} of shape {x.shape}")
+        raise ArgumentError(
+            f"flatten: start_dim {start_dim} comes after end_dim {end_dim} of shape {x.shape}"
+        )
     return reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
 
@@ -384,7 +415,9 @@ def repeat(x: Any, repeats: int, /, *, axis: int | None = None) -> Any:
         return repeat(reshape(x, (-1,)), repeats, axis=0)
     index = normalize_axis("repeat", axis, x.ndim)
     shape = shapes.check_size((*x.shape[:index], x.shape[index] * repeats, *x.shape[index + 1 :]), "repeat")
-    wide = broadcast_to(expand_dims(x, axis=index + 1), (*x.shape[: index + 1], repeats, *x.shape[index + 1 :]))
+    wide = broadcast_to(
+        expand_dims(x, axis=index + 1), (*x.shape[: index + 1], repeats, *x.shape[index + 1 :])
+    )
     return reshape(wide, shape)
 
 
@@ -405,7 +438,9 @@ def pad(x: Any, pad_width: Any, /, *, value: float = 0) -> Any:
     if not any(a or b for a, b in pairs):
         return x
     shape = tuple(d + a + b for d, (a, b) in zip(x.shape, pairs, strict=True))
-    key = tuple(shapes.slice_key(slice(a, a + d), n) for d, (a, _), n in zip(x.shape, pairs, shape, strict=True))
+    key = tuple(
+        shapes.slice_key(slice(a, a + d), n) for d, (a, _), n in zip(x.shape, pairs, shape, strict=True)
+    )
     return slice_update(full(shape, value, dtype=x.dtype, device=x.device), x, key=key)
 
 

@@ -23,7 +23,11 @@ def _argsort(x: np.ndarray[Any, Any], axis: int, descending: bool) -> np.ndarray
 
 
 @primitive(
-    reference=_argsort, accepts=real, public=False, standard="argsort", samples=lambda: [dict(axis=-1), dict(axis=0, descending=True)]
+    reference=_argsort,
+    accepts=real,
+    public=False,
+    standard="argsort",
+    samples=lambda: [dict(axis=-1), dict(axis=0, descending=True)],
 )
 def sort_indices(x: Any, /, *, axis: int = -1, descending: bool = False) -> Outs:
     """The stable order of the elements along an axis, nan last when ascending, as int64."""
@@ -64,7 +68,9 @@ def topk(x: Any, k: int, /, *, axis: int = -1, largest: bool = True) -> tuple[An
     """
     index = normalize_axis("topk", axis, x.ndim)
     if not 0 <= k <= x.shape[index]:
-        raise ArgumentError(f"topk: k is {k} for dim {index} of size {x.shape[index]}", fix="use 0 <= k <= size")
+        raise ArgumentError(
+            f"topk: k is {k} for dim {index} of size {x.shape[index]}", fix="use 0 <= k <= size"
+        )
     order = argsort(x, axis=index, descending=largest)[(slice(None),) * index + (slice(0, k),)]
     return take_along_axis(x, order, axis=index), order
 
@@ -73,7 +79,7 @@ def _searchsorted(x1: np.ndarray[Any, Any], x2: np.ndarray[Any, Any], side: Any)
     return np.asarray(np.searchsorted(x1, x2, side=side)).astype(np.int64)
 
 
-@primitive(reference=_searchsorted, accepts=real, samples=lambda: [])
+@primitive(reference=_searchsorted, accepts=real, samples=list)
 def searchsorted(x1: Any, x2: Any, /, *, side: str = "left") -> Outs:
     """Where to insert each of `x2` into the sorted 1-d `x1` to keep it sorted.
 
@@ -86,5 +92,3 @@ def searchsorted(x1: Any, x2: Any, /, *, side: str = "left") -> Outs:
     if side not in ("left", "right"):
         raise ArgumentError(f"searchsorted: side={side!r}", fix="use 'left' or 'right'")
     return out(x2.shape, dtypes.int64, side)
-
-

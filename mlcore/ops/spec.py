@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -50,7 +51,9 @@ def binary(name: str, doc: str, *, result: Any = None, method: bool = True, **fa
     """Declare an elementwise operation of two tensors, `x1` and `x2`, that broadcast; `vjp` is a pair."""
     op = BinaryOp()
     rule = _elementwise_rule(name, op)
-    return _declare(op, name, doc, rule, ("x1", "x2"), (), family="binary", result=result, method=method, **facts)
+    return _declare(
+        op, name, doc, rule, ("x1", "x2"), (), family="binary", result=result, method=method, **facts
+    )
 
 
 def _elementwise_rule(name: str, op: Op) -> Callable[..., Outs]:
@@ -90,7 +93,9 @@ def primitive(**facts: Any) -> Callable[[Callable[..., Outs]], Op]:
         inputs, params, optional = _split(rule)
         doc = inspect.getdoc(rule) or ""
         facts.setdefault("family", "primitive")
-        return _declare(Op(), rule.__name__.rstrip("_"), doc, rule, inputs, params, optional=optional, **facts)
+        return _declare(
+            Op(), rule.__name__.rstrip("_"), doc, rule, inputs, params, optional=optional, **facts
+        )
 
     return declare
 
@@ -175,7 +180,9 @@ def _split(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ..
     return inputs, params, optional
 
 
-def _declare(op: Op, name: str, doc: str, rule: Any, inputs: tuple[str, ...], params: tuple[str, ...], **facts: Any) -> Op:
+def _declare(
+    op: Op, name: str, doc: str, rule: Any, inputs: tuple[str, ...], params: tuple[str, ...], **facts: Any
+) -> Op:
     """Fill in an Op from its declaration, and register it."""
     accepts = facts.pop("accepts", dtypes.everything)
     ignores = facts.pop("ignores", ())  # accepted for a standard's sake, without effect on the values
@@ -197,16 +204,19 @@ def _declare(op: Op, name: str, doc: str, rule: Any, inputs: tuple[str, ...], pa
     op.elementwise = facts.pop("elementwise", op.family in ("unary", "binary"))
     op.casts_integers = facts.pop("casts_integers", op.elementwise and not op.accepts & dtypes.integers)
     op.result = _results(op.accepts, facts.pop("result", None))
-    op.reference, op.c, op.c_init = facts.pop("reference", None), facts.pop("c", None), facts.pop("c_init", None)
+    op.reference, op.c, op.c_init = (
+        facts.pop("reference", None),
+        facts.pop("c", None),
+        facts.pop("c_init", None),
+    )
     op.ulp, op.domain = facts.pop("ulp", 0), facts.pop("domain", None)
-    op.samples, op.nondeterministic = facts.pop("samples", None), facts.pop("nondeterministic", False)
+    op.samples = facts.pop("samples", None)
     method = facts.pop("method", False)
     op.method = name if method is True else method or None
     op.operators = facts.pop("operators", ())
     op.public = facts.pop("public", True)
     op.standard = facts.pop("standard", name)  # the Array API's name for what the kernel does
-    op.group = facts.pop("group", None) or inspect.stack()[2].frame.f_globals["__name__"].rsplit(".", 1)[-1]
-    op.gradient_notes = facts.pop("gradient_notes", "")
+    op.group = facts.pop("group", None) or sys._getframe(2).f_globals["__name__"].rsplit(".", 1)[-1]
     _signature(op, facts.pop("signature", None))
     op.doc = inspect.cleandoc(doc)
     op.__doc__ = f"{name}{op.signature}\n\n{op.doc}"
@@ -227,7 +237,9 @@ def _in_order(op: Op, rule: Any) -> Any:
         return rule
 
     def ordered(*inputs: Any, **params: Any) -> Outs:
-        found: Outs = rule(*inputs, **{name: params.pop(name) for name in op.params if name in params}, **params)
+        found: Outs = rule(
+            *inputs, **{name: params.pop(name) for name in op.params if name in params}, **params
+        )
         return found
 
     return ordered
@@ -243,7 +255,9 @@ def _signature(op: Op, given: inspect.Signature | None) -> None:
     source = op.body if op.family == "composite" or (op.rule is None) else op.rule
     if op.family in ("unary", "binary"):
         kind = inspect.Parameter.POSITIONAL_ONLY
-        signature = inspect.Signature([inspect.Parameter(one, kind, annotation="Tensor") for one in op.inputs])
+        signature = inspect.Signature(
+            [inspect.Parameter(one, kind, annotation="Tensor") for one in op.inputs]
+        )
     else:
         signature = given or inspect.signature(source)
     shown = [p for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
@@ -258,7 +272,7 @@ def _gradient(op: Op, vjp: Any) -> None:
     op.vjps = op.vjp_all = op.plans = None
     op.vjp = vjp
     op.needs_shapes = False
-    op.differentiable = vjp is not None or op.body is not None and op.rule is not None
+    op.differentiable = vjp is not None or (op.body is not None and op.rule is not None)
     everything = (1 << op.n_inputs) - 1
     if vjp is None:
         op.masks = [everything] * op.n_inputs

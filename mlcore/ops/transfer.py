@@ -27,5 +27,7 @@ def move(tensor: Any, device: Any) -> Any:
     dispatch.check_holds(tensor.dtype, device)
     array = device.backend.from_host(tensor.device.backend.to_host(tensor.array))
     if tensor.requires_grad and dispatch.is_recording():
-        return dispatch.record(transfer_op, array, device, tensor.dtype, tensor.shape, (tensor,), (tensor.device,), None)
+        return dispatch.record(
+            transfer_op, array, device, tensor.dtype, tensor.shape, (tensor,), (tensor.device,), None
+        )
     return wrap(array, device, tensor.dtype, tensor.shape)

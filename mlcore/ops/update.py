@@ -30,9 +30,19 @@ def _columns(tensors: Any, states: int) -> list[list[Any]]:
     return [list(tensors[i * n : (i + 1) * n]) for i in range(2 + states)]
 
 
-@composite(_rule(1), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=8, samples=lambda: [])
+@composite(
+    _rule(1), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=8, samples=list
+)
 def sgd_momentum_step(
-    tensors: Any, /, *rest: Any, lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool, first: bool
+    tensors: Any,
+    /,
+    *rest: Any,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    first: bool,
 ) -> Any:
     """SGD with momentum (Sutskever et al. 2013, PyTorch's form); `first` starts the buffers from the gradient."""
     new_params, new_buffers = [], []
@@ -46,7 +56,9 @@ def sgd_momentum_step(
     return (*new_params, *new_buffers)
 
 
-@composite(_rule(0), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=8, samples=lambda: [])
+@composite(
+    _rule(0), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=8, samples=list
+)
 def sgd_step(tensors: Any, /, *rest: Any, lr: float, weight_decay: float) -> Any:
     """Plain SGD."""
     new = []
@@ -55,9 +67,20 @@ def sgd_step(tensors: Any, /, *rest: Any, lr: float, weight_decay: float) -> Any
     return tuple(new)
 
 
-@composite(_rule(2), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=16, samples=lambda: [])
+@composite(
+    _rule(2), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=16, samples=list
+)
 def adam_step(
-    tensors: Any, /, *rest: Any, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int
+    tensors: Any,
+    /,
+    *rest: Any,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
 ) -> Any:
     """Adam (Kingma and Ba 2015); `decoupled` weight decay makes it AdamW (Loshchilov and Hutter 2019)."""
     new_params, new_m, new_v = [], [], []

@@ -7,6 +7,7 @@ loaded when somebody needs to know its state. Every outcome is kept in a Record 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable
@@ -56,6 +57,15 @@ def load_hooks() -> None:
 def load_policies() -> None:
     """Load the plugins of the group ``mlcore.hooks`` alone: cheap where none is installed."""
     _load_each(_look(HOOKS))
+
+
+def notify(hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+    """`hooks.call` for the plugins that are loaded already: nothing is loaded for its sake."""
+    if "mlcore.plugin.hooks" not in sys.modules:
+        return []  # a plugin with hooks has imported it
+    from mlcore.plugin import hooks
+
+    return hooks.call(hook, **arguments)
 
 
 def load_ops() -> Records:

@@ -143,7 +143,7 @@ class Record:
 
 
 class Records(list[Record]):
-    """Records that print as an aligned table; look one up with ``records["name"]`` or by position."""
+    """Records that print as an aligned table."""
 
     def named(self, name: str) -> Record | None:
         """The record of that name (or ``dist/name``), or None."""

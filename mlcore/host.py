@@ -1,0 +1,100 @@
+"""Host data on its way in: NumPy arrays of our dtypes from numbers, nested lists and anything array-like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mlcore import dtypes
+from mlcore.dtypes import DType
+from mlcore.errors import ArgumentTypeError, DTypeError, ShapeError
+from mlcore.tensor import TensorBase
+
+HostArray = np.ndarray[Any, Any]
+
+
+def scalar_array(value: complex, dtype: DType) -> HostArray:
+    """A 0-d array of a Python number; an integer must fit."""
+    if dtype.kind in "iu" and isinstance(value, int):
+        info = dtypes.iinfo(dtype)
+        if not info.min <= value <= info.max:
+            raise OverflowError(f"the Python integer {value} does not fit {dtype} ({info.min} to {info.max})")
+    return np.asarray(value, dtype=dtype.numpy)
+
+
+def host_array(data: Any, dtype: Any = None) -> HostArray:
+    """A NumPy array of one of our dtypes in native byte order from anything array-like."""
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else None
+    if isinstance(data, np.ndarray) or isinstance(data, np.generic) or hasattr(data, "__array_interface__"):
+        host = np.asarray(data)
+    elif isinstance(data, (bool, int, float, complex)):
+        return scalar_array(data, wanted or dtypes.scalar_dtype(data))
+    elif hasattr(data, "__array__") or (hasattr(data, "__dlpack__") and not isinstance(data, (list, tuple))):
+        host = np.asarray(data) if hasattr(data, "__array__") else np.from_dlpack(data)
+    else:
+        host = _from_nested(data, wanted)
+    if host.dtype.kind in "OSUVMm" and host.dtype not in dtypes._by_numpy:
+        raise DTypeError(
+            f"cannot make a tensor from data of NumPy dtype {host.dtype}",
+            cause="mlcore holds booleans and numbers only",
+            fix="convert the data to a numeric dtype first",
+        )
+    ours = wanted or dtypes.from_numpy(host.dtype)
+    if wanted is not None and wanted.kind in "iu" and host.dtype.kind in "iuf" and host.size:
+        _check_fits(host, wanted)
+    with np.errstate(all="ignore"):
+        return np.asarray(host, dtype=ours.numpy)
+
+
+def _check_fits(host: HostArray, wanted: DType) -> None:
+    info = dtypes.iinfo(wanted)
+    low, high = host.min(), host.max()
+    if not (low >= info.min and high <= info.max):
+        raise OverflowError(f"values from {low} to {high} do not fit {wanted} ({info.min} to {info.max})")
+
+
+def _from_nested(data: Any, wanted: DType | None) -> HostArray:
+    """A NumPy array from nested lists: Python floats get the default dtype, not float64."""
+    data = _unwrap_nested(data)
+    try:
+        host = np.asarray(data)
+    except (ValueError, OverflowError) as error:
+        raise ShapeError(
+            f"cannot make a tensor from nested data: {_ragged(data) or error}",
+            fix="make every row the same length",
+        ) from None
+    except TypeError as error:
+        raise ArgumentTypeError(f"cannot make a tensor from {type(data).__name__}: {error}") from None
+    if wanted is None and host.dtype.kind in "fc" and not _holds_arrays(data):
+        return host.astype(
+            (dtypes.default_float() if host.dtype.kind == "f" else dtypes.scalar_dtype(0j)).numpy
+        )
+    if host.size == 0 and wanted is None:
+        return host.astype(dtypes.default_float().numpy)
+    return host
+
+
+def _unwrap_nested(data: Any) -> Any:
+    if isinstance(data, TensorBase):
+        return np.asarray(data)
+    if isinstance(data, (list, tuple)):
+        return [_unwrap_nested(one) for one in data]
+    return data
+
+
+def _holds_arrays(data: Any) -> bool:
+    if isinstance(data, (np.ndarray, np.generic)):
+        return True
+    return bool(isinstance(data, (list, tuple)) and data and _holds_arrays(data[0]))
+
+
+def _ragged(data: Any) -> str:
+    if isinstance(data, (list, tuple)):
+        lengths = {len(one) if isinstance(one, (list, tuple)) else 0 for one in data}
+        if len(lengths) > 1:
+            return f"rows of different lengths: {', '.join(map(str, sorted(lengths)))}"
+        for one in data:
+            if found := _ragged(one):
+                return found
+    return ""
