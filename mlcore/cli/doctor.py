@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 from typing import Any
 
 import numpy as np
 
-from mlcore import config, tensor
+from mlcore import config
 from mlcore._version import __version__
 from mlcore.backends import detect
 from mlcore.backends.ranking import ranked
@@ -26,6 +27,7 @@ from mlcore.plugin import discovery, hooks, isolation, probes
 from mlcore.plugin.api import PLUGIN_API
 from mlcore.plugin.hooks import Check
 from mlcore.plugin.records import Record
+from mlcore.tensor import Tensor
 
 # PCI numbers of makers of accelerators, so that one nobody uses can be pointed out.
 MAKERS = {0x10DE: "NVIDIA", 0x1002: "AMD", 0x8086: "Intel"}
@@ -93,7 +95,7 @@ def _named(name: str, plugins: list[Record]) -> Record:
 
 
 def _versions() -> dict[str, str]:
-    compiled = str(getattr(tensor, "__file__", "")).endswith((".so", ".pyd"))
+    compiled = str(sys.modules[Tensor.__module__].__file__).endswith((".so", ".pyd"))
     return {
         "mlcore": f"{__version__} (plugin API {PLUGIN_API})",
         "hot path": "compiled" if compiled else "plain Python (the same results; each call costs more)",

@@ -13,6 +13,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,12 @@ class Result:
     err: str
 
 
+def others() -> str:
+    """MLCORE_BACKENDS that leaves out whatever else is installed beside the test distributions."""
+    points = entry_points(group="mlcore.backends")
+    return ",".join(sorted({f"!{point.name}" for point in points}))
+
+
 @dataclass
 class Site:
     """Some of the installed test distributions, on the path of the Pythons that it runs."""
@@ -88,6 +95,7 @@ class Site:
             "PYTHONDONTWRITEBYTECODE": "1",
             "MLCORE_CACHE_DIR": str(self.home / "cache"),
             "MLCORE_CONFIG": "off",
+            "MLCORE_BACKENDS": others(),
             "MLCORE_PROBE_TIMEOUT": "60",
         }
         run = subprocess.run(

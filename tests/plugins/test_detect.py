@@ -25,7 +25,7 @@ for spec, environment in json.loads(sys.argv[1]):
         answers.append(f"{type(error).__name__}: {error}")
 print(json.dumps(answers))
 """
-LIMIT = {"MLCORE_PROBE_TIMEOUT": "6"}
+LIMIT = {"MLCORE_PROBE_TIMEOUT": "4"}
 
 
 def ask(site: Any, *questions: Any, **environment: str) -> list[str]:
@@ -167,12 +167,12 @@ def test_the_automatic_choice_passes_over_what_does_not_open(site: Callable[...,
     assert lines[0] == "default device: healthy (Healthy 0)"
     assert lines[1] == "chosen by: static rank"
     assert lines[2].startswith("wontopen was passed over: raised OSError: libwontopen.so.3")
-    assert [line.split()[:2] for line in lines[3:7]] == [
+    assert [line.split()[:2] for line in lines[3:6]] == [
         ["*", "healthy"],
         ["healthy:1", "ready"],
         ["reference", "ready"],
-        ["wontopen", "broken"],
     ]
+    assert any(line.split()[:2] == ["wontopen", "broken"] for line in lines)
     assert "device wontopen was passed over" in result.err
 
 
