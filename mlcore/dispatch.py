@@ -1,252 +1,54 @@
 """apply(op, ...): check, kernel, record. The waist of mlcore: every operation passes here.
 
-This file knows what an operation is (`Op`), which kernel of a device runs it, and how the tape is written. It
-knows no particular operation, dtype rule or backend. Types for the compiled version are in dispatch.pxd.
+It knows no particular operation, dtype rule or backend. Types for the compiled version are in dispatch.pxd.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
-from mlcore import dtypes, shapes
+from mlcore import shapes
 from mlcore.backends import detect
 from mlcore.backends.protocol import Array, Device, Kernel
 from mlcore.dtypes import DType
-from mlcore.errors import ArgumentTypeError, AutogradError, DeviceError, DTypeError, OutOfMemoryError
-from mlcore.host import host_array, scalar_array
+from mlcore.errors import ArgumentTypeError, AutogradError, DTypeError, OutOfMemoryError
+from mlcore.inputs import (
+    cast,
+    check_holds,
+    check_memory,
+    constant,
+    from_data,
+    out_of_memory,
+    prepare,
+)
+from mlcore.modes import MODES, intercept, is_recording, recording, saving
+from mlcore.op import OpFacts
 from mlcore.shapes import Shape
-from mlcore.tensor import Node, Tensor, TensorBase, wrap, wrap_recorded
+from mlcore.table import Entry, coverage, entry, path
+from mlcore.tensor import Node, TensorBase, wrap, wrap_recorded
 
-NATIVE, COMPOSITE, HOST = "native", "composite", "host"
+__all__ = [
+    "BinaryOp", "Entry", "Op", "UnaryOp", "apply", "binary", "cast", "check_holds", "constant", "coverage", "describe_line",
+    "entry", "from_data", "intercept", "is_recording", "path", "record", "recording", "saving", "unary", "user_line",
+]  # fmt: skip
+
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_LARGE = 1 << 26  # elements from which a result's size is held against the device's memory
-
-# -- state -----------------------------------------------------------------------------------------------
 
 
-class _State(threading.local):
-    """What differs between threads. Only looked at while `_special` says that some thread left the default."""
+class Op(OpFacts):
+    """An operation that can be called."""
 
-    recording: bool = True
-    interceptors: tuple[Callable[..., Any], ...] = ()
-    saver: Callable[[Node], None] | None = None
-
-
-_state = _State()
-_special = 0
-_special_lock = threading.Lock()
-_serial = 0
-
-
-def _leave_default(change: int) -> None:
-    global _special
-    with _special_lock:
-        _special += change
-
-
-def is_recording() -> bool:
-    """Whether operations of this thread are recorded on the tape (False under no_grad)."""
-    return _special == 0 or _state.recording
-
-
-class recording:
-    """Context manager and decorator that switches recording on or off for this thread."""
-
-    __slots__ = ("before", "flag")
-
-    def __init__(self, flag: bool = True) -> None:
-        self.flag = flag
-        self.before: list[bool] = []
-
-    def __enter__(self) -> Any:
-        _leave_default(1)
-        self.before.append(_state.recording)
-        _state.recording = self.flag
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        _state.recording = self.before.pop()
-        _leave_default(-1)
-
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        from functools import wraps
-
-        @wraps(function)
-        def inner(*args: Any, **kwargs: Any) -> Any:
-            with recording(self.flag):
-                return function(*args, **kwargs)
-
-        return inner
-
-
-class intercept:
-    """Context manager that passes every operation of this thread through `function(op, inputs, params, proceed)`.
-
-    The profiler, the capture for compile and the anomaly detector are each one such function; `proceed()` runs
-    the operation and returns its result.
-    """
-
-    __slots__ = ("function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-
-    def __enter__(self) -> Any:
-        _leave_default(1)
-        _state.interceptors = (*_state.interceptors, self.function)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        _state.interceptors = _state.interceptors[:-1]
-        _leave_default(-1)
-
-
-class saving:
-    """Context manager that hands each new node to `saver(node)`: checkpoint drops the saved values this way."""
-
-    __slots__ = ("before", "saver")
-
-    def __init__(self, saver: Callable[[Node], None]) -> None:
-        self.saver = saver
-        self.before: Callable[[Node], None] | None = None
-
-    def __enter__(self) -> Any:
-        _leave_default(1)
-        self.before = _state.saver
-        _state.saver = self.saver
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        _state.saver = self.before
-        _leave_default(-1)
-
-
-# -- operations ------------------------------------------------------------------------------------------
-
-
-class Op:
-    """An operation, declared once: everything that anybody needs to know about it.
-
-    Made by the families of `mlcore.ops.spec`.
-    """
-
-    # as declared
-    name: str
-    doc: str
-    family: str  # "unary", "binary", "reduction", ...
-    group: str  # the file it is declared in
-    inputs: tuple[str, ...]
-    optional: frozenset[str]  # the inputs that may be None
-    params: tuple[str, ...]
-    outputs: tuple[str, ...]
-    accepts: frozenset[DType]
-    promoted: frozenset[int] | None  # the inputs that are brought to one dtype; None: all
-    rule: Any
-    body: Any
-    check: Any  # looks at values, where a kernel could not refuse them
-    reference: Any
-    c: Any
-    c_init: str | None
-    vjp: Any
-    ulp: int
-    domain: Any
-    samples: Any
-    method: str | None
-    operators: tuple[str, ...]
-    public: bool
-    standard: str
-    variadic: bool  # its one input is a list of tensors
-    listed: bool  # its kernel returns a tuple, however long
-    cacheable: bool
-    casts_integers: bool
-    elementwise: bool
-    # worked out from those
-    index: int
-    n_inputs: int
-    multiple: bool
-    positional: int
-    required: tuple[str, ...]
-    signature: inspect.Signature
-    __name__: str
-    __qualname__: str
-    __signature__: inspect.Signature
-    cache: dict[Any, Any]
-    result: list[Any]
-    differentiable: bool
-    vjps: Any
-    vjp_all: Any
-    plans: Any
-    masks: list[int]
-    needs_shapes: bool
-
-    __slots__ = (
-        "__dict__", "__weakref__", "accepts", "body", "cache", "cacheable", "casts_integers", "check", "differentiable",
-        "elementwise", "index", "listed", "masks", "n_inputs", "name", "needs_shapes", "plans", "promoted", "result",
-        "rule", "variadic", "vjp_all", "vjps",
-    )  # fmt: skip
+    __slots__ = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.call(args, kwargs)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Bind the arguments as the declared signature says, then apply."""
-        if self.variadic:
-            given = args[0] if args else kwargs.pop(self.inputs[0], ())
-            inputs = tuple(given) if isinstance(given, (list, tuple)) else (given,)
-            args = args[1:]
-        elif len(args) >= self.n_inputs:
-            inputs = args[: self.n_inputs]
-            args = args[self.n_inputs :]
-        else:
-            inputs = self._named_inputs(args, kwargs)
-            args = ()
-        if args:
-            kwargs = self._named_params(args, kwargs)
-        return apply(self, inputs, kwargs)
-
-    def _named_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        inputs = list(args)
-        for name in self.inputs[len(args) :]:
-            if name in kwargs:
-                inputs.append(kwargs.pop(name))
-            elif name in self.optional:
-                inputs.append(None)
-            else:
-                raise ArgumentTypeError(
-                    f"{self.name}: missing argument {name!r}", expects=f"{self.name}{self.signature}"
-                )
-        return tuple(inputs)
-
-    def _named_params(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        if len(args) > self.positional:
-            raise ArgumentTypeError(
-                f"{self.name}: {self.n_inputs + len(args)} positional arguments, at most "
-                f"{self.n_inputs + self.positional}",
-                expects=f"{self.name}{self.signature}",
-            )
-        kwargs = dict(kwargs)
-        for name, value in zip(self.params, args):
-            if name in kwargs:
-                raise ArgumentTypeError(
-                    f"{self.name}: {name!r} given twice", expects=f"{self.name}{self.signature}"
-                )
-            kwargs[name] = value
-        return kwargs
-
-    def __repr__(self) -> str:
-        return f"<mlcore op {self.name}{self.signature}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from mlcore.ops.registry import get
-
-        return get, (self.name,)
+        inputs, params = self.bind(args, kwargs)
+        return apply(self, inputs, params)
 
 
 class UnaryOp(Op):
@@ -271,226 +73,12 @@ class BinaryOp(Op):
         return self.call(args, kwargs)
 
 
-# -- the table of a device --------------------------------------------------------------------------------
-
-
-class Entry:
-    """How one device runs one operation: `by_dtype` has a native kernel per dtype of the first input, or None."""
-
-    __slots__ = ("by_dtype", "kernel", "origin")
-
-    def __init__(self, op: Op, device: Device) -> None:
-        kernel = device.backend.kernel(op)
-        limits = getattr(kernel, "dtypes", None)
-        held = device.backend.dtypes
-        self.kernel = kernel
-        self.origin = getattr(kernel, "origin", "native") if kernel is not None else None
-        self.by_dtype: list[Kernel | None] = [
-            kernel
-            if kernel is not None and d in op.accepts and d in held and (limits is None or d in limits)
-            else None
-            for d in dtypes.all_dtypes
-        ]
-
-    def native(self, dtype: DType) -> Kernel | None:
-        """The native kernel for inputs of `dtype`, or None."""
-        return self.by_dtype[dtype.index]
-
-
-def entry(op: Op, device: Device) -> Entry:
-    """The table entry of `op` on `device`, made when it is first asked for."""
-    table = device.table
-    if table is None or op.index >= len(table):
-        with _table_lock:
-            table = list(device.table or ())
-            table.extend([None] * (op.index + 16 - len(table)))
-            device.table = table
-    found: Entry | None = table[op.index]
-    if found is None:
-        found = table[op.index] = Entry(op, device)
-    return found
-
-
-_table_lock = threading.Lock()
-
-
-def path(op: Op, dtype: DType, device: Device) -> str | None:
-    """How `device` runs `op` on `dtype`: 'native', 'composite', 'host', or None where it cannot.
-
-    The host needs no kernel, but the device must hold the dtype.
-    """
-    if dtype not in op.accepts or dtype not in device.backend.dtypes:
-        return None
-    if entry(op, device).native(dtype) is not None:
-        return NATIVE
-    if op.body is not None:
-        return COMPOSITE
-    return HOST if op.reference is not None else None
-
-
-def coverage(device: Device, ops: Iterable[Op]) -> dict[str, dict[str, str]]:
-    """{op name: {dtype name: 'native' | 'composite' | 'host'}} of a device, for the dtypes each op accepts."""
-    found: dict[str, dict[str, str]] = {}
-    for op in ops:
-        ways = {d.name: path(op, d, device) for d in dtypes.all_dtypes}
-        found[op.name] = {name: way for name, way in ways.items() if way is not None}
-    return found
-
-
-# -- inputs ----------------------------------------------------------------------------------------------
-
-
-def constant(value: Any, dtype: DType, device: Device) -> Tensor:
-    """A 0-d tensor of a Python scalar; small ones are kept, since code multiplies by 0.5 again and again."""
-    if value == 0 or value != value:  # -0.0 equals 0.0 as a key, and nan equals nothing
-        return wrap(device.backend.from_host(scalar_array(value, dtype)), device, dtype, ())
-    key = (value, dtype.index)
-    found = device.constants.get(key)
-    if found is None:
-        found = device.backend.from_host(scalar_array(value, dtype))
-        if len(device.constants) > 1024:
-            device.constants.clear()
-        device.constants[key] = found
-    return wrap(found, device, dtype, ())
-
-
-def from_data(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor off the tape from host data (array-like), on a resolved device; copies."""
-    where = detect.resolve(device)
-    host = host_array(data, dtype)
-    chosen = dtypes.from_numpy(host.dtype)
-    check_holds(chosen, where)
-    return wrap(where.backend.from_host(host), where, chosen, host.shape)
-
-
-def check_holds(dtype: DType, device: Device) -> None:
-    """Refuse a dtype that the device cannot hold."""
-    if dtype not in device.backend.dtypes:
-        held = ", ".join(d.name for d in dtypes.all_dtypes if d in device.backend.dtypes)
-        raise DTypeError(f"device {device} cannot hold {dtype}", holds=held, fix="astype one of these first")
-
-
-def check_memory(what: str, shape: Shape, dtype: DType, device: Device) -> None:
-    """Refuse a result that is larger than the device's memory, before anything is allocated."""
-    count = 1
-    for dim in shape:
-        count *= dim
-    if count < _LARGE:
-        return
-    shapes.check_size(shape, what)
-    limit = device.backend.memory_stats().limit
-    if limit is not None and count * dtype.itemsize > limit:
-        raise out_of_memory(what, shape, dtype, device)
-
-
-def out_of_memory(what: str, shape: Shape, dtype: DType, device: Device) -> OutOfMemoryError:
-    """The error for a result that did not fit."""
-    count = 1
-    for dim in shape:
-        count *= dim
-    stats = device.backend.memory_stats()
-    return OutOfMemoryError(
-        f"{what}: cannot allocate {count * dtype.itemsize:,} bytes for shape {shape}, {dtype}, on {device}",
-        in_use=None if stats.in_use is None else f"{stats.in_use:,} bytes",
-        limit=None if stats.limit is None else f"{stats.limit:,} bytes",
-        fix="use a smaller size or batch, or a narrower dtype",
-    )
-
-
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (bool, int, float, complex))
-
-
-def prepare(op: Op, raw: tuple[Any, ...]) -> tuple[tuple[Any, ...], Device, DType | None]:
-    """Inputs as tensors of one device and, where the op promotes, of one accepted dtype."""
-    device = None
-    for one in raw:
-        if isinstance(one, TensorBase):
-            if device is None:
-                device = one.device
-            elif one.device is not device:
-                raise DeviceError(
-                    f"{op.name}: operands live on different devices: {device} and {one.device}",
-                    fix=f"move one of them, e.g. x.to({str(device)!r})",
-                )
-    if device is None:
-        device = detect.resolve(None)
-    inputs = list(raw)
-    weak: list[int] = []
-    common: Any = None
-    for i, one in enumerate(raw):
-        promotes = op.promoted is None or i in op.promoted
-        if isinstance(one, np.generic):  # NumPy's scalars are as weak as Python's
-            inputs[i] = one = one.item()
-        if one is None:
-            if op.variadic or op.inputs[i] not in op.optional:
-                raise ArgumentTypeError(
-                    f"{op.name}: argument {op.inputs[0 if op.variadic else i]!r} is None", fix="pass a tensor"
-                )
-        elif _is_scalar(one):
-            weak.append(i)
-        else:
-            if not isinstance(one, TensorBase):
-                inputs[i] = one = _coerce(op, i, one, device)
-            if promotes:
-                common = one.dtype if common is None else dtypes.promote_types(common, one.dtype)
-    if common is None and op.promoted is None and not weak and raw:
-        common = inputs[0].dtype if inputs[0] is not None else None
-    for i in weak:
-        if op.promoted is None or i in op.promoted:
-            scalar = dtypes.scalar_dtype(inputs[i])
-            common = scalar if common is None else dtypes.promote_scalar(common, inputs[i])
-    if common is not None and common not in op.accepts:
-        common = _accepted(op, common)
-    for i, one in enumerate(inputs):
-        if one is None:
-            continue
-        if op.promoted is None or i in op.promoted:
-            if i in weak:
-                inputs[i] = constant(one, common, device)
-            elif one.dtype is not common:
-                inputs[i] = cast(one, common)
-        elif i in weak:
-            inputs[i] = constant(one, dtypes.scalar_dtype(one), device)
-    if common is not None and common not in device.backend.dtypes:
-        check_holds(common, device)
-    return tuple(inputs), device, common
-
-
-def _coerce(op: Op, i: int, value: Any, device: Device) -> Tensor:
-    if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
-        return from_data(value, None, device)
-    name = op.inputs[0 if op.variadic else i]
-    raise ArgumentTypeError(
-        f"{op.name}: argument {name!r} is a {type(value).__name__}, expected a Tensor",
-        fix="convert it with mlcore.asarray(...)",
-    )
-
-
-def _accepted(op: Op, dtype: DType) -> DType:
-    """The dtype to run `op` in: integers go to the default float where an op is about real numbers."""
-    if op.casts_integers and dtype.kind in "biu":
-        return dtypes.default_float()
-    known = ", ".join(d.name for d in dtypes.all_dtypes if d in op.accepts)
-    raise DTypeError(
-        f"{op.name}: {dtype} is not accepted", accepts=known, fix="astype the input to one of these"
-    )
-
-
-def cast(tensor: Any, dtype: DType) -> Any:
-    """astype, recorded."""
-    return apply(_casts[0], (tensor,), {"dtype": dtype})
-
-
-_casts: list[Op] = []  # the astype operation, put here by mlcore.ops: promotion needs it
-
-
 # -- apply -----------------------------------------------------------------------------------------------
 
 
 def unary(op: Op, x: Any) -> Any:
     """apply for an elementwise operation of one input: the fast path, then the general one."""
-    if isinstance(x, TensorBase) and (_special == 0 or not _state.interceptors):
+    if isinstance(x, TensorBase) and (MODES.special == 0 or not MODES.local.interceptors):
         return _unary(op, x)
     return apply(op, (x,), {})
 
@@ -508,7 +96,7 @@ def _unary(op: Op, x: Any) -> Any:
                     array = kernel(x.array)
                 except MemoryError:
                     raise out_of_memory(op.name, x.shape, dtype, device) from None
-                if x.requires_grad and op.differentiable and (_special == 0 or _state.recording):
+                if x.requires_grad and op.differentiable and (MODES.special == 0 or MODES.local.recording):
                     return record(op, array, device, op.result[dtype.index], x.shape, (x,), (), None)
                 return wrap(array, device, op.result[dtype.index], x.shape)
     return apply(op, (x,), {})
@@ -516,7 +104,7 @@ def _unary(op: Op, x: Any) -> Any:
 
 def binary(op: Op, x: Any, y: Any) -> Any:
     """apply for an elementwise operation of two inputs: the fast path, then the general one."""
-    if isinstance(x, TensorBase) and (_special == 0 or not _state.interceptors):
+    if isinstance(x, TensorBase) and (MODES.special == 0 or not MODES.local.interceptors):
         if isinstance(y, TensorBase):
             if x.dtype is y.dtype and x.device is y.device:
                 return _binary(op, x, y)
@@ -550,7 +138,7 @@ def _binary(op: Op, x: Any, y: Any) -> Any:
                 if (
                     (x.requires_grad or y.requires_grad)
                     and op.differentiable
-                    and (_special == 0 or _state.recording)
+                    and (MODES.special == 0 or MODES.local.recording)
                 ):
                     return record(op, array, device, op.result[dtype.index], shape, (x, y), (), None)
                 return wrap(array, device, op.result[dtype.index], shape)
@@ -563,8 +151,8 @@ def apply(op: Op, raw: tuple[Any, ...], params: dict[str, Any], device: Any = No
         inputs, device, dtype = prepare(op, raw)
     else:
         inputs, device, dtype = (), detect.resolve(device), None
-    if _special != 0 and _state.interceptors:
-        return _intercepted(op, inputs, params, device, dtype, _state.interceptors)
+    if MODES.special != 0 and MODES.local.interceptors:
+        return _intercepted(op, inputs, params, device, dtype, MODES.local.interceptors)
     return _run(op, inputs, params, device, dtype)
 
 
@@ -622,7 +210,7 @@ def _run(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device
     if result is not dtype and result not in device.backend.dtypes:
         check_holds(result, device)
     record_it = False
-    if op.differentiable and (_special == 0 or _state.recording):
+    if op.differentiable and (MODES.special == 0 or MODES.local.recording):
         for one in inputs:
             if one is not None and one.requires_grad:
                 record_it = True
@@ -698,7 +286,50 @@ def _host_kernel(op: Op, device: Device, dtype: DType) -> Kernel:
     return fallback.kernel(op, device, dtype, user_line)
 
 
+# -- methods ---------------------------------------------------------------------------------------------
+
+
+def unary_method(op: Op) -> Any:
+    """A Tensor method, or operator, of an operation of one input."""
+
+    def method(self: Any) -> Any:
+        return unary(op, self)
+
+    return method
+
+
+def binary_method(op: Op) -> Any:
+    """A Tensor method of an operation of two inputs."""
+
+    def method(self: Any, other: Any) -> Any:
+        return binary(op, self, other)
+
+    return method
+
+
+def binary_operator(op: Op) -> Any:
+    """An operator of two operands; what mlcore does not know gets its turn through NotImplemented."""
+
+    def method(self: Any, other: Any) -> Any:
+        if isinstance(other, (TensorBase, float, int, complex)) or hasattr(other, "__array__"):
+            return binary(op, self, other)
+        return NotImplemented
+
+    return method
+
+
+def general_method(op: Any) -> Any:
+    """A Tensor method of anything else: self is the first argument."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return op(self, *args, **kwargs)
+
+    return method
+
+
 # -- record ----------------------------------------------------------------------------------------------
+
+_serial = 0
 
 
 def record(
@@ -745,8 +376,8 @@ def record(
     _serial += 1
     node.serial = _serial
     node.where = user_line()
-    if _special != 0 and _state.saver is not None:
-        _state.saver(node)
+    if MODES.special != 0 and MODES.local.saver is not None:
+        MODES.local.saver(node)
     return wrap_recorded(array, device, dtype, shape, node)
 
 

@@ -73,8 +73,9 @@ def resolve(spec: Device | Usable | str | None = None) -> Device:
     >>> resolve("reference"), resolve("reference:0") is resolve("reference")
     (reference, True)
     """
-    if spec is None:
-        return default_device()
+    if spec is None:  # default_device, without a second call: every creation passes here
+        chosen = _context.device or _default
+        return chosen if chosen is not None else _choose().device
     if isinstance(spec, Device):
         return spec
     if isinstance(spec, Usable):
@@ -92,10 +93,7 @@ def default_device() -> Device:
 
     The environment is read at the first call; later changes of MLCORE_DEVICE do not count (`reset`).
     """
-    chosen = _context.device
-    if chosen is not None:
-        return chosen
-    chosen = _default
+    chosen = _context.device or _default
     return chosen if chosen is not None else _choose().device
 
 

@@ -22,6 +22,11 @@ from mlcore.tensor import HookHandle, Tensor, TensorBase, assign
 M = TypeVar("M", bound="Module")
 
 
+def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
+    """What the module computes; calling the module calls this."""
+    raise ArgumentTypeError(f"{type(self).__name__} has no forward method", fix="define forward(self, ...)")
+
+
 class Module:
     """Base of all layers and networks. Derive from it, assign layers in `__init__`, and write `forward`.
 
@@ -45,11 +50,7 @@ class Module:
     def __init__(self) -> None:
         self.training = True
 
-    forward: Callable[..., Any]
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[no-redef]
-        """What the module computes; calling the module calls this."""
-        raise ArgumentTypeError(f"{type(self).__name__} has no forward method", fix="define forward(self, ...)")
+    forward: Callable[..., Any] = _no_forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -6,7 +6,15 @@ from typing import Any
 
 from mlcore import autograd
 from mlcore.backends import detect
-from mlcore.dispatch import BinaryOp, Op, UnaryOp, binary, unary
+from mlcore.dispatch import (
+    BinaryOp,
+    Op,
+    UnaryOp,
+    binary_method,
+    binary_operator,
+    general_method,
+    unary_method,
+)
 from mlcore.dtypes import DType, all_dtypes, as_dtype
 from mlcore.ops import registry
 from mlcore.ops.elementwise import astype
@@ -34,19 +42,17 @@ _IN_PLACE = (
 
 def _method(op: Any, name: str, doc: str) -> Any:
     """A Tensor method of an operation or function: self is its first argument."""
-    if isinstance(op, UnaryOp):
+    make = (
+        unary_method
+        if isinstance(op, UnaryOp)
+        else binary_method
+        if isinstance(op, BinaryOp)
+        else general_method
+    )
+    return _named(make(op), name, doc)
 
-        def method(self: Any) -> Any:
-            return unary(op, self)
-    elif isinstance(op, BinaryOp):
 
-        def method(self: Any, other: Any) -> Any:  # type: ignore[misc]
-            return binary(op, self, other)
-    else:
-
-        def method(self: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
-            return op(self, *args, **kwargs)
-
+def _named(method: Any, name: str, doc: str) -> Any:
     method.__name__ = name
     method.__qualname__ = f"Tensor.{name}"
     method.__doc__ = doc
@@ -62,22 +68,7 @@ def _reflected(op: Any, name: str) -> Any:
 
 
 def _operator(op: Any, name: str, doc: str) -> Any:
-    """An operator method: hands over to the other operand's type where mlcore does not know it."""
-    plain = _method(op, name, doc)
-    if not isinstance(op, BinaryOp):
-        return plain
-
-    def method(self: Any, other: Any) -> Any:
-        if (
-            isinstance(other, TensorBase)
-            or isinstance(other, (bool, int, float, complex))
-            or hasattr(other, "__array__")
-        ):
-            return binary(op, self, other)
-        return NotImplemented
-
-    method.__name__ = name
-    return method
+    return _named(binary_operator(op), name, doc) if isinstance(op, BinaryOp) else _method(op, name, doc)
 
 
 def attach(target: Any) -> None:

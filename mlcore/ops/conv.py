@@ -15,8 +15,10 @@ import numpy as np
 from mlcore import dtypes
 from mlcore.dtypes import floating, real
 from mlcore.errors import ArgumentError, ShapeError
+from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import full, iota_on, zeros
 from mlcore.ops.elementwise import equal, where
+from mlcore.ops.elementwise import round as round_
 from mlcore.ops.linalg import contract
 from mlcore.ops.reduce import add_up, reduce_argmax
 from mlcore.ops.reduce import max as max_
@@ -160,8 +162,46 @@ def _conv_grad(
     return gx, gw, gb
 
 
-def _conv_samples() -> list[dict[str, Any]]:
-    return []
+_CASES: tuple[tuple[Any, Any, dict[str, Any]], ...] = (
+    ((2, 4, 9, 8), (6, 4, 3, 3), dict(padding=1)),
+    ((2, 4, 9, 8), (6, 4, 3, 2), dict(stride=2)),
+    ((2, 4, 9, 8), (6, 4, 3, 3), dict(dilation=2, padding=((0, 1), (2, 0)))),
+    ((2, 4, 7, 8), (6, 2, 3, 3), dict(groups=2, stride=(2, 1), padding=(1, 0))),
+    ((1, 4, 6, 5), (8, 1, 3, 3), dict(groups=4, padding=1)),
+    ((3, 5, 4, 4), (7, 5, 1, 1), {}),
+    ((2, 3, 11), (4, 3, 4), dict(stride=3, padding=2)),
+    ((1, 2, 5, 4, 6), (3, 2, 2, 3, 2), dict(padding=1, stride=(1, 2, 2))),
+    ((0, 3, 5, 5), (2, 3, 3, 3), {}),
+    ((2, 17, 19, 18), (33, 17, 3, 3), dict(padding=1)),
+)
+
+
+def _conv_samples() -> list[Sample]:
+    bare = [sample([x, w, None], **how) for x, w, how in _CASES]
+    return [*bare, *(sample([x, w, w[:1]], **how) for x, w, how in _CASES[:5])]
+
+
+def _cases() -> list[tuple[Any, Any, Any, dict[str, Any]]]:
+    """(input, weight, output, canonical parameters) of each case."""
+    found = []
+    for x, w, given in _CASES:
+        rank, how = len(w) - 2, {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **given}
+        how["stride"], how["dilation"] = (
+            tuples("stride", how["stride"], rank),
+            tuples("dilation", how["dilation"], rank),
+        )
+        how["padding"] = pairs(how["padding"], rank)
+        count = _counts("convolution", x[2:], w[2:], how["stride"], how["padding"], how["dilation"])
+        found.append((x, w, (x[0], w[0], *count), how))
+    return found
+
+
+def _grad_input_samples() -> list[Sample]:
+    return [sample([y, w], input_shape=x, **how) for x, w, y, how in _cases()]
+
+
+def _grad_weight_samples() -> list[Sample]:
+    return [sample([y, x], weight_shape=w, **how) for x, w, y, how in _cases()]
 
 
 @composite(_conv_rule, accepts=floating, public=False, ulp=64, vjp=_conv_grad, samples=_conv_samples)
@@ -197,7 +237,7 @@ def _grad_input_rule(
     return out(tuple(input_shape), g.dtype, tuple(input_shape), stride, padding, dilation, groups)
 
 
-@composite(_grad_input_rule, accepts=floating, public=False, ulp=64, samples=_conv_samples)
+@composite(_grad_input_rule, accepts=floating, public=False, ulp=64, samples=_grad_input_samples)
 def convolution_grad_input(
     grad: Any, weight: Any, /, *, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
@@ -215,7 +255,7 @@ def _grad_weight_rule(
     return out(tuple(weight_shape), g.dtype, tuple(weight_shape), stride, padding, dilation, groups)
 
 
-@composite(_grad_weight_rule, accepts=floating, public=False, ulp=64, samples=_conv_samples)
+@composite(_grad_weight_rule, accepts=floating, public=False, ulp=64, samples=_grad_weight_samples)
 def convolution_grad_weight(
     grad: Any, x: Any, /, *, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
@@ -278,12 +318,55 @@ def _avg_pool_vjp(
     )
 
 
-def _pool_samples() -> list[dict[str, Any]]:
-    return []
+_POOLS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    ((2, 3, 8, 9), dict(kernel=(2, 2))),
+    ((2, 3, 8, 9), dict(kernel=(3, 3), stride=2, padding=1)),
+    ((2, 3, 8, 9), dict(kernel=(3, 2), stride=(1, 3), padding=((1, 0), (0, 1)))),
+    ((2, 3, 11), dict(kernel=(3,), stride=2)),
+    ((2, 5, 4, 6), dict(kernel=(2, 2, 3), padding=1)),
+    ((0, 3, 4, 4), dict(kernel=(2, 2))),
+    ((1, 17, 34, 33), dict(kernel=(3, 3), stride=2, padding=1)),
+)
+_DILATED: tuple[Any, dict[str, Any]] = ((2, 3, 8, 9), dict(kernel=(2, 3), dilation=2, padding=1))
+_TIES = {"x": lambda x: round_(x * 0.2)}
+
+
+def _max_samples() -> list[Sample]:
+    return [sample([x], **how) for x, how in (*_POOLS, _DILATED)]
+
+
+def _avg_samples() -> list[Sample]:
+    return [sample([x], count_include_pad=flag, **how) for x, how in _POOLS for flag in (True, False)]
+
+
+def _pooled(x: Any, how: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The output's shape and the canonical parameters of a pool's case."""
+    given = (how["kernel"], how.get("stride"), how.get("padding", 0), how.get("dilation", 1))
+    count, kernel, stride, padding, dilation = _pool("pool", x, *given)
+    full_how = dict(kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    return (*x[: len(x) - len(count)], *count), full_how
+
+
+def _max_grad_samples() -> list[Sample]:
+    found = []
+    for x, given in (*_POOLS, _DILATED):
+        y, how = _pooled(x, given)
+        pooled = {"y": lambda x, how=how: max_pool(x, **how)}
+        found += [sample([y, x, y], derive=one, **how) for one in (pooled, {**_TIES, **pooled})]
+    return found
+
+
+def _avg_grad_samples() -> list[Sample]:
+    found = []
+    for x, given in _POOLS:
+        y, how = _pooled(x, given)
+        del how["dilation"]
+        found += [sample([y], input_shape=x, count_include_pad=flag, **how) for flag in (True, False)]
+    return found
 
 
 @composite(
-    _max_rule, accepts=real, public=False, samples=_pool_samples,
+    _max_rule, accepts=real, public=False, samples=_max_samples,
     vjp=_max_pool_vjp,
 )  # fmt: skip
 def max_pool(x: Any, /, *, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Any:
@@ -299,7 +382,7 @@ def _max_grad_rule(
     return out(x.shape, g.dtype, kernel, stride, padding, dilation)
 
 
-@composite(_max_grad_rule, accepts=floating, public=False, samples=_pool_samples)
+@composite(_max_grad_rule, accepts=floating, public=False, ulp=8, samples=_max_grad_samples)
 def max_pool_grad(
     grad: Any, x: Any, y: Any, /, *, kernel: Any, stride: Any, padding: Any, dilation: Any
 ) -> Any:
@@ -322,7 +405,7 @@ def _avg_rule(
 
 
 @composite(
-    _avg_rule, accepts=floating, public=False, ulp=8, samples=_pool_samples,
+    _avg_rule, accepts=floating, public=False, ulp=8, samples=_avg_samples,
     vjp=_avg_pool_vjp,
 )  # fmt: skip
 def avg_pool(
@@ -352,7 +435,7 @@ def _avg_grad_rule(
     return out(tuple(input_shape), g.dtype, tuple(input_shape), kernel, stride, padding, count_include_pad)
 
 
-@composite(_avg_grad_rule, accepts=floating, public=False, ulp=8, samples=_pool_samples)
+@composite(_avg_grad_rule, accepts=floating, public=False, ulp=8, samples=_avg_grad_samples)
 def avg_pool_grad(
     grad: Any, /, *, input_shape: Any, kernel: Any, stride: Any, padding: Any, count_include_pad: bool
 ) -> Any:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import autograd, dispatch
+from mlcore import autograd, inputs
 from mlcore.dtypes import booleans, complexes, everything, floating, inexact, integers, numeric, real
 from mlcore.errors import ArgumentError, DivisionError
+from mlcore.ops.cases import sample
 from mlcore.ops.spec import Outs, binary, elementwise, out, primitive, to_bool, to_real, unary
 from mlcore.shapes import broadcast
 
@@ -35,7 +36,17 @@ def _same(x: Any) -> Any:
     ignores=("copy",),
     elementwise=True,
     casts_integers=False,
-    samples=lambda: [dict(dtype=name) for name in ("float32", "int32", "bool", "float16")],
+    samples=lambda: [
+        *(
+            dict(dtype=name)
+            for name in ("float16", "bfloat16", "float32", "float64", "bool", "complex64", "complex128")
+        ),
+        *(
+            sample(dtype=name, special=False, derive={"x": lambda x: abs(x) if x.dtype in numeric else x})
+            for name in ("int8", "int32", "int64", "uint8", "uint64")
+        ),
+        sample(dtype="int32", special=False),
+    ],  # fmt: skip
 )
 def astype(x: Any, /, dtype: Any, *, copy: bool = True) -> Outs:
     """The values of `x` as another dtype.
@@ -102,14 +113,16 @@ divide = binary(
     domain=((-10, 10), (0.5, 10)), ulp=2, operators=("__truediv__", "__rtruediv__"),
     vjp=(lambda g, x2: g / _conj(x2), lambda g, x2, y: -g * _conj(y / x2)),
 )  # fmt: skip
+_SIGNS = [sample(), sample(derive={"x2": lambda x2: -x2})]
 floor_divide = binary(
-    "floor_divide", "Quotient rounded down. Integer division by zero raises DivisionError.",
+    "floor_divide", "Quotient rounded down. Integer division by zero raises DivisionError.", samples=lambda: _SIGNS,
     reference=np.floor_divide, accepts=real, domain=((-10, 10), (1, 10)), check=_no_zero,
     c={"f": "floor_divide(x1, x2)", "i": "floor_divide(x1, x2)", "u": "x2 == 0 ? 0 : x1 / x2"},
     operators=("__floordiv__", "__rfloordiv__"),
 )  # fmt: skip
 remainder = binary(
     "remainder", "Remainder of `floor_divide`, with the sign of `x2`. Integer division by zero raises DivisionError.",
+    samples=lambda: _SIGNS,
     reference=np.remainder, accepts=real, domain=((-10, 10), (1, 10)), check=_no_zero,
     c={"f": "remainder(x1, x2)", "i": "remainder(x1, x2)", "u": "x2 == 0 ? 0 : x1 % x2"},
     operators=("__mod__", "__rmod__"), vjp=(lambda g: g, lambda g, x1, x2: -g * floor(x1 / x2)),
@@ -231,12 +244,12 @@ bitwise_xor = binary(
 )  # fmt: skip
 bitwise_left_shift = binary(
     "bitwise_left_shift", "Bits of `x1` shifted left by `x2`; by the width or more gives 0.", reference=np.left_shift,
-    c={"iu": "left_shift(x1, x2)"}, accepts=integers, domain=((0, 100), (0, 7)),
+    c={"iu": "left_shift(x1, x2)"}, accepts=integers, domain=((-100, 100), (0, 70)),
     operators=("__lshift__", "__rlshift__"),
 )  # fmt: skip
 bitwise_right_shift = binary(
     "bitwise_right_shift", "Bits of `x1` shifted right by `x2`, keeping the sign.", reference=np.right_shift,
-    c={"iu": "right_shift(x1, x2)"}, accepts=integers, domain=((0, 100), (0, 7)),
+    c={"iu": "right_shift(x1, x2)"}, accepts=integers, domain=((-100, 100), (0, 70)),
     operators=("__rshift__", "__rrshift__"),
 )  # fmt: skip
 bitwise_invert = unary(
@@ -468,11 +481,17 @@ tanh_grad = binary(
 )  # fmt: skip
 
 
+_TRIPLES: list[list[tuple[int, ...]]] = [
+    [(3,), (3,), (3,)], [(4, 1), (1, 5), ()], [(), (2, 3), (3,)], [(0, 3), (3,), ()], [(1029,), (1029,), (1029,)],
+]  # fmt: skip
+
+
 @elementwise(
     reference=np.where,
     c="x1 ? x2 : x3",
     promote=("x1", "x2"),
     method=False,
+    samples=lambda: [sample(shapes, booleans=["condition"]) for shapes in _TRIPLES],
     vjp=(None, lambda g, condition: where(condition, g, 0), lambda g, condition: where(condition, 0, g)),
 )
 def where(condition: Any, x1: Any, x2: Any, /) -> Outs:
@@ -491,6 +510,6 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Outs:
     return out(broadcast("where", condition.shape, x1.shape, x2.shape), x1.dtype)
 
 
-dispatch._casts.append(astype)
+inputs._casts.append(astype)
 autograd._identity.append(positive)
 autograd._plus.append(add)

@@ -12,7 +12,9 @@ from mlcore import dtypes, shapes
 from mlcore.dispatch import from_data
 from mlcore.dtypes import booleans, integers, numeric
 from mlcore.errors import ArgumentTypeError, DTypeError, OutOfRangeError, ShapeError
+from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import iota_on
+from mlcore.ops.elementwise import abs as abs_
 from mlcore.ops.elementwise import astype, equal, where
 from mlcore.ops.reduce import any as any_
 from mlcore.ops.reduce import max as max_
@@ -31,7 +33,13 @@ from mlcore.tensor import TensorBase
     promote=("x",),
     public=False,
     standard="take",
-    samples=lambda: [dict(axis=0), dict(axis=-1)],
+    samples=lambda: [
+        sample([(5, 4, 3), (2, 3)], integers={"indices": 5}, axis=0),
+        sample([(4, 5), (7,)], integers={"indices": 5}, axis=-1),
+        sample([(4, 5), ()], integers={"indices": 4}, axis=0),
+        sample([(4, 5), (0,)], integers={"indices": 5}, axis=1),
+        sample([(129, 5), (257,)], integers={"indices": 129}, axis=0),
+    ],  # fmt: skip
     vjp=(lambda g, x_shape, indices, axis: _gather_grad(g, x_shape, indices, axis), None),
 )
 def gather(x: Any, indices: Any, /, *, axis: int) -> Outs:
@@ -64,6 +72,14 @@ def _updates_rule(x: Any, indices: Any, values: Any, /, *, axis: int) -> Outs:
     return out(x.shape, x.dtype, axis)
 
 
+def _update_samples() -> list[Sample]:
+    shapes: list[tuple[list[tuple[int, ...]], int]] = [
+        ([(5, 4), (7,), (7, 4)], 0), ([(4, 5, 3), (6,), (4, 6, 3)], 1), ([(4, 5), (9,), (4, 9)], -1),
+        ([(5, 2), (0,), (0, 2)], 0), ([(6,), (1,), (1,)], 0), ([(33, 5), (257,), (257, 5)], 0),
+    ]  # fmt: skip
+    return [sample(one, integers={"indices": one[0][axis]}, axis=axis) for one, axis in shapes]
+
+
 def _hits(size: int, indices: Any) -> Any:
     """(size, n) bool: which of the n indices names which position."""
     return equal(reshape(iota_on(indices, size), (-1, 1)), reshape(indices, (1, -1)))
@@ -75,7 +91,7 @@ def _hits(size: int, indices: Any) -> Any:
     ulp=4,
     public=False,
     promote=("x", "values"),
-    samples=lambda: [dict(axis=0), dict(axis=-1)],
+    samples=lambda: _update_samples(),
     reference=_index_add,
     vjp=(lambda g: g, None, lambda g, indices, axis: gather(g, indices, axis=axis)),
 )
@@ -102,7 +118,7 @@ def _scatter(
     _updates_rule,
     public=False,
     promote=("x", "values"),
-    samples=lambda: [dict(axis=0), dict(axis=-1)],
+    samples=lambda: _update_samples(),
     reference=_scatter,
     vjp=lambda g, indices, x_shape, axis: _scatter_grad(g, indices, x_shape, axis),
 )
@@ -145,6 +161,10 @@ def _scatter_grad(g: Any, indices: Any, x_shape: tuple[int, ...], axis: int) -> 
     listed=True,
     public=False,
     standard="nonzero",
+    samples=lambda: [
+        sample([shape], derive={"x": lambda x: x if x.dtype in booleans else where(equal(x, abs_(x)), x, 0)})
+        for shape in ((7,), (3, 4), (0,), (2, 0), (2, 3, 4), (1029,))
+    ],
 )
 def where_true(x: Any, /) -> Outs:
     """The indices of the elements that are not zero, one tensor per dimension, in row-major order."""
@@ -253,7 +273,8 @@ class Plan:
         items = [_as_item(one, x.device) for one in items]
         items = _spell_out(items, x)
         key: list[tuple[int, int | None, int]] = []
-        layout: list[Any] = []  # per axis of the sliced tensor: None new, "drop", "keep", or an index tensor
+        # per axis of the sliced tensor: None new, "drop", "keep", an index tensor, or (index tensor,) of a new axis
+        layout: list[Any] = []
         axis = 0
         for one in items:
             if one is None:
@@ -271,6 +292,8 @@ class Plan:
                 key.append((one, one + 1, 1))
                 layout.append("drop")
                 axis += 1
+            elif one.dtype in booleans and not one.shape:  # a new axis that is there once, or not at all
+                layout.append((iota_on(x, 1 if one.item() else 0),))
             elif one.dtype in booleans:
                 for dim, indices in enumerate(_mask_indices(one, x, axis)):
                     key.append((0, x.shape[axis + dim], 1) if x.shape[axis + dim] else (0, 0, 1))
@@ -282,7 +305,7 @@ class Plan:
                 axis += 1
         self.key = tuple(key)
         self.layout = layout
-        self.basic = not [one for one in layout if isinstance(one, TensorBase)]
+        self.basic = not [one for one in layout if isinstance(one, (TensorBase, tuple))]
 
 
 def _indexable(item: slice) -> slice:
@@ -309,7 +332,9 @@ def _as_item(one: Any, device: Any) -> Any:
         return operator.index(one)
     except TypeError:
         pass
-    if isinstance(one, (list, np.ndarray)):
+    if isinstance(one, np.ndarray):
+        return _as_item(from_data(one, None, device), device)
+    if isinstance(one, list):
         return _as_item(from_data(one, dtypes.int64 if np.size(one) == 0 else None, device), device)
     raise ArgumentTypeError(
         f"index: {type(one).__name__} {one!r} is no index", fix="use integers, bools, slices, ... or None"
@@ -338,11 +363,14 @@ def _mask_indices(mask: Any, x: Any, axis: int) -> tuple[Any, ...]:
     if mask.shape != wanted:
         raise OutOfRangeError(f"index: a mask of shape {mask.shape} for dimensions {wanted} of {x.shape}",
                               fix="the mask must have the shape of what it selects from")  # fmt: skip
-    return nonzero(mask) if mask.ndim else ()
+    return nonzero(mask)
 
 
 def getitem(x: Any, index: Any) -> Any:
-    """`x[index]`: integers, slices, `...`, None, boolean masks and integer tensors, as in NumPy."""
+    """`x[index]`: integers, slices, `...`, None, boolean masks and integer tensors, as in NumPy.
+
+    Always a new tensor, also where everything is selected: assigning to `x` later does not change it.
+    """
     plan = Plan(x, index)
     picked = x if plan.key == _whole(x.shape) else slice_(x, plan.key)
     if plan.basic:
@@ -354,7 +382,7 @@ def getitem(x: Any, index: Any) -> Any:
             if one == "keep":
                 shape.append(picked.shape[axis])
             axis += 1
-        return picked if tuple(shape) == picked.shape else reshape(picked, tuple(shape))
+        return picked if tuple(shape) == picked.shape and picked is not x else reshape(picked, tuple(shape))
     view, axes, indices = _arrange(picked, plan.layout)
     flat_shape, flat = _advanced(view, axes, indices)
     return gather(reshape(view, flat_shape), flat, axis=axes[0])
@@ -365,10 +393,20 @@ def _whole(shape: tuple[int, ...]) -> shapes.Key:
 
 
 def _arrange(picked: Any, layout: list[Any]) -> tuple[Any, list[int], list[Any]]:
-    """New axes in, dropped ones out, and the indexed axes side by side; returns (view, those axes, their indices)."""
-    dims, indices, places, axis = [], [], [], 0
-    for one in layout:
+    """New axes in, dropped ones out, and the indexed axes side by side; returns (view, those axes, their indices).
+
+    As in NumPy the indexed axes come first where a slice stands between them; a plain integer counts as one.
+    """
+    dims, indices, places, turns, axis = [], [], [], [], 0
+    for turn, one in enumerate(layout):
+        if isinstance(one, (TensorBase, tuple)) or (isinstance(one, str) and one == "drop"):
+            turns.append(turn)
         if one is None:
+            dims.append(1)
+            continue
+        if isinstance(one, tuple):
+            places.append(len(dims))
+            indices.append(one[0])
             dims.append(1)
             continue
         if not isinstance(one, str):
@@ -379,7 +417,7 @@ def _arrange(picked: Any, layout: list[Any]) -> tuple[Any, list[int], list[Any]]
             dims.append(picked.shape[axis])
         axis += 1
     view = reshape(picked, tuple(dims))
-    adjacent = places == list(range(places[0], places[0] + len(places)))
+    adjacent = turns == list(range(turns[0], turns[0] + len(turns)))
     first = places[0] if adjacent else 0
     order = [i for i in range(len(dims)) if i not in places]
     order[first:first] = places
@@ -417,20 +455,18 @@ def setitem(x: Any, index: Any, value: Any) -> Any:
     plan = Plan(x, index)
     if plan.basic:
         target = shapes.sliced(x.shape, plan.key)
-        kept = tuple(
-            d
-            for d, one in zip(target, [l for l in plan.layout if l is not None], strict=True)
-            if one == "keep"
-        )
-        return slice_update(x, reshape(_fit(value, kept, index), target), key=plan.key)
+        sizes = iter(target)
+        spelt = [(one, 1 if one is None else next(sizes)) for one in plan.layout]
+        selected = tuple(size for one, size in spelt if one != "drop")
+        return slice_update(x, reshape(_fit(value, selected), target), key=plan.key)
     positions = reshape(iota_on(x, math.prod(x.shape)), x.shape)
     chosen = getitem(positions, index)
-    value = _fit(value, chosen.shape, index)
+    value = _fit(value, chosen.shape)
     flat = scatter(reshape(x, (-1,)), reshape(chosen, (-1,)), reshape(value, (-1,)), axis=0)
     return reshape(flat, x.shape)
 
 
-def _fit(value: Any, shape: tuple[int, ...], index: Any) -> Any:
+def _fit(value: Any, shape: tuple[int, ...]) -> Any:
     while value.ndim > len(shape) and value.shape[0] == 1:
         value = reshape(value, value.shape[1:])
     try:

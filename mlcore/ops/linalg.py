@@ -11,10 +11,16 @@ import numpy as np
 from mlcore import autograd, shapes
 from mlcore.dtypes import complexes, numeric
 from mlcore.errors import ArgumentError, ShapeError
+from mlcore.ops.cases import sample
 from mlcore.ops.elementwise import conj
 from mlcore.ops.reduce import sum as sum_
 from mlcore.ops.shape import matrix_transpose, permute_dims, reshape
 from mlcore.ops.spec import Outs, function, out, primitive
+
+_PAIRS = (
+    ((3, 4), (4, 5)), ((1, 7), (7, 1)), ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 2)),
+    ((0, 3), (3, 2)), ((2, 0), (0, 3)), ((33, 65), (65, 17)), ((130, 257), (257, 67)),
+)  # fmt: skip
 
 
 def _t(x: Any) -> Any:
@@ -29,7 +35,7 @@ def _t(x: Any) -> Any:
         lambda g, x1_shape, x2: autograd.unbroadcast(contract(g, _t(x2)), x1_shape),
         lambda g, x1, x2_shape: _right_grad(g, x1, x2_shape),
     ),
-    samples=list,
+    samples=lambda: [sample(list(pair)) for pair in _PAIRS],
 )  # fmt: skip
 def contract(x1: Any, x2: Any, /) -> Outs:
     """Matrix product of the last two dimensions, the others broadcasting."""

@@ -7,6 +7,7 @@ from typing import Any
 from mlcore import dtypes
 from mlcore.dtypes import floating
 from mlcore.errors import DTypeError, ShapeError
+from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import iota_on
 from mlcore.ops.elementwise import astype, equal, exp
 from mlcore.ops.index import take_along_axis
@@ -25,8 +26,20 @@ def _rule(logits: Any, target: Any, /) -> Outs:
     return outs([(target.shape, logits.dtype), (target.shape, logits.dtype)])
 
 
+_ROWS: tuple[tuple[int, int], ...] = ((5, 7), (1, 1), (0, 3), (9, 129))
+
+
+def _samples() -> list[Sample]:
+    return [sample([shape, shape[:1]], integers={"target": shape[1]}) for shape in _ROWS]
+
+
+def _grad_samples() -> list[Sample]:
+    lse = {"lse": lambda logits: logsumexp(logits, 1)}
+    return [sample([s[:1], s, s[:1], s[:1]], integers={"target": s[1]}, derive=lse) for s in _ROWS]
+
+
 @composite(
-    _rule, accepts=floating, public=False, promote=("logits",), outputs=("y", "lse"), ulp=32, samples=list,
+    _rule, accepts=floating, public=False, promote=("logits",), outputs=("y", "lse"), ulp=32, samples=_samples,
     vjp=lambda g, logits, target, lse: (softmax_cross_entropy_grad(g, logits, target, lse), None),
 )  # fmt: skip
 def softmax_cross_entropy(logits: Any, target: Any, /) -> Any:
@@ -40,7 +53,9 @@ def _grad_rule(g: Any, logits: Any, target: Any, lse: Any, /) -> Outs:
     return out(logits.shape, logits.dtype)
 
 
-@composite(_grad_rule, accepts=floating, public=False, promote=("g", "logits", "lse"), ulp=32, samples=list)
+@composite(
+    _grad_rule, accepts=floating, public=False, promote=("g", "logits", "lse"), ulp=32, samples=_grad_samples
+)
 def softmax_cross_entropy_grad(g: Any, logits: Any, target: Any, lse: Any, /) -> Any:
     """`g * (softmax(logits) - one_hot(target))`."""
     hot = astype(equal(iota_on(logits, logits.shape[1]), reshape(target, (-1, 1))), logits.dtype)

@@ -7,8 +7,9 @@ from typing import Any
 
 from mlcore.dtypes import floating
 from mlcore.errors import ShapeError
+from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import iota_on
-from mlcore.ops.elementwise import equal, exp, isfinite, log, where
+from mlcore.ops.elementwise import equal, exp, isfinite, log, logical_and, where
 from mlcore.ops.linalg import contract, matmul
 from mlcore.ops.reduce import add_up
 from mlcore.ops.reduce import max as max_
@@ -97,6 +98,17 @@ def _linear_rule(x: Any, weight: Any, bias: Any = None, /) -> Outs:
     return out((*x.shape[:-1], weight.shape[0]), x.dtype)
 
 
+def _linear_samples() -> list[Sample]:
+    rows: list[tuple[tuple[int, ...], int]] = [
+        ((5, 4), 3),
+        ((2, 3, 4), 6),
+        ((4,), 3),
+        ((0, 4), 3),
+        ((129, 65), 33),
+    ]
+    return [sample([x, (n, x[-1]), bias]) for x, n in rows for bias in (None, (n,))]
+
+
 def _linear_grad(g: Any, x: Any, weight: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
     rows = reshape(g, (-1, g.shape[-1]))
     gx = reshape(contract(rows, weight), x.shape) if needs[0] else None
@@ -105,11 +117,22 @@ def _linear_grad(g: Any, x: Any, weight: Any, needs: tuple[bool, ...]) -> tuple[
     return gx, gw, gb
 
 
-@composite(_linear_rule, accepts=floating, ulp=16, public=False, vjp=_linear_grad, samples=list)
+@composite(_linear_rule, accepts=floating, ulp=16, public=False, vjp=_linear_grad, samples=_linear_samples)
 def linear(x: Any, weight: Any, bias: Any = None, /) -> Any:
     """`x @ weight.mT + bias`: `x` (..., in), `weight` (out, in), `bias` (out,) or None."""
     y = matmul(x, matrix_transpose(weight))
     return y if bias is None else y + bias
+
+
+def _attention_samples() -> list[Sample]:
+    q, k, v = (2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)
+    none_for_the_first = {"mask": lambda mask: logical_and(mask, reshape(iota_on(mask, 5), (-1, 1)) > 0)}
+    return [
+        sample([q, q, q]), sample([q, k, v]), sample([q, q, q], is_causal=True), sample([q, k, v], scale=0.5),
+        sample([q, k, v, (5, 7)]), sample([q, k, v, (2, 1, 5, 7)], booleans=["mask"]),
+        sample([q, k, v, (5, 7)], booleans=["mask"], derive=none_for_the_first), sample([(5, 4), (7, 4), (7, 6)]),
+        sample([(3, 5, 4), (1, 7, 4), (1, 7, 6)]), sample([(1, 33, 17), (1, 65, 17), (1, 65, 17)], is_causal=True),
+    ]  # fmt: skip
 
 
 def _attention_rule(
@@ -130,7 +153,7 @@ def _attention_rule(
 
 @composite(
     _attention_rule, accepts=floating, ulp=64, public=False, promote=("q", "k", "v"),
-    samples=list,
+    samples=lambda: _attention_samples(),
 )  # fmt: skip
 def scaled_dot_product_attention(
     q: Any, k: Any, v: Any, mask: Any = None, /, *, is_causal: bool = False, scale: float | None = None

@@ -6,10 +6,44 @@ from typing import Any
 
 from mlcore.dtypes import floating
 from mlcore.errors import ShapeError
+from mlcore.ops.cases import Sample, sample
 from mlcore.ops.elementwise import rsqrt
 from mlcore.ops.reduce import add_up, mean
 from mlcore.ops.shape import reshape
 from mlcore.ops.spec import Outs, composite, outs
+
+_ROWS: tuple[tuple[tuple[int, ...], int], ...] = (
+    ((4, 6), 1), ((2, 3, 5), 1), ((2, 3, 5), 2), ((0, 4), 1), ((7,), 1), ((5, 129), 1), ((3, 1029), 1),
+)  # fmt: skip
+_BATCHES: tuple[tuple[int, ...], ...] = ((4, 3, 5, 6), (8, 3), (2, 5, 7), (2, 1, 3, 2, 2), (1, 17, 33, 5))
+
+
+def _layer_samples() -> list[Sample]:
+    affine = [sample([x, x[-n:], x[-n:]], n_axes=n) for x, n in _ROWS]
+    return [*affine, sample([(4, 6), None, None]), sample([(4, 6), (6,), None], eps=1e-3)]
+
+
+def _layer_grad_samples() -> list[Sample]:
+    def case(x: tuple[int, ...], n: int, weight: bool) -> Sample:
+        stats = (*x[:-n], *(1,) * n)
+        derive = {"mean_": lambda x: layer_norm(x, n_axes=n)[1], "rstd": lambda x: layer_norm(x, n_axes=n)[2]}
+        return sample([x, x, x[-n:] if weight else None, stats, stats], derive=derive, n_axes=n)
+
+    return [*(case(x, n, True) for x, n in _ROWS), case((4, 6), 1, False)]
+
+
+def _batch_samples() -> list[Sample]:
+    affine = [sample([x, x[1:2], x[1:2]]) for x in _BATCHES]
+    return [*affine, sample([(4, 3, 5, 6), None, None]), sample([(4, 3), (3,), None], eps=1e-3)]
+
+
+def _batch_grad_samples() -> list[Sample]:
+    derive = {"mean_": lambda x: batch_norm(x)[1], "rstd": lambda x: batch_norm(x)[2]}
+
+    def case(x: tuple[int, ...], weight: bool) -> Sample:
+        return sample([x, x, x[1:2] if weight else None, x[1:2], x[1:2]], derive=derive)
+
+    return [*(case(x, True) for x in _BATCHES), case((4, 3, 5, 6), False)]
 
 
 def _layer_rule(
@@ -27,7 +61,7 @@ def _layer_rule(
 
 
 @composite(
-    _layer_rule, accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=list,
+    _layer_rule, accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=_layer_samples,
     vjp=lambda g, x, weight, mean, rstd, n_axes: layer_norm_grad(g, x, weight, mean, rstd, n_axes=n_axes),
 )  # fmt: skip
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, /, *, n_axes: int = 1, eps: float = 1e-5) -> Any:
@@ -53,8 +87,8 @@ def _layer_grad_rule(
 
 
 @composite(
-    _layer_grad_rule, accepts=floating, public=False, outputs=("gx", "gw", "gb"), ulp=128, samples=list
-)
+    _layer_grad_rule, accepts=floating, public=False, outputs=("gx", "gw", "gb"), ulp=128, samples=_layer_grad_samples
+)  # fmt: skip
 def layer_norm_grad(
     g: Any, x: Any, weight: Any = None, mean_: Any = None, rstd: Any = None, /, *, n_axes: int = 1
 ) -> Any:
@@ -87,7 +121,7 @@ def _batch_rule(x: Any, weight: Any = None, bias: Any = None, /, *, eps: float =
 
 
 @composite(
-    _batch_rule, accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=list,
+    _batch_rule, accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=_batch_samples,
     vjp=lambda g, x, weight, mean, rstd: batch_norm_grad(g, x, weight, mean, rstd),
 )  # fmt: skip
 def batch_norm(x: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5) -> Any:
@@ -111,8 +145,8 @@ def _batch_grad_rule(g: Any, x: Any, weight: Any = None, mean: Any = None, rstd:
 
 
 @composite(
-    _batch_grad_rule, accepts=floating, public=False, outputs=("gx", "gw", "gb"), ulp=128, samples=list
-)
+    _batch_grad_rule, accepts=floating, public=False, outputs=("gx", "gw", "gb"), ulp=128, samples=_batch_grad_samples
+)  # fmt: skip
 def batch_norm_grad(g: Any, x: Any, weight: Any = None, mean_: Any = None, rstd: Any = None, /) -> Any:
     """Gradients of batch_norm: of the input, the weight and the bias."""
     axes = (0, *range(2, x.ndim))

@@ -11,6 +11,7 @@ import numpy as np
 from mlcore import autograd, shapes
 from mlcore.dispatch import from_data
 from mlcore.errors import ArgumentError, ArgumentTypeError, ShapeError
+from mlcore.ops.cases import sample
 from mlcore.ops.spec import Outs, function, out, primitive
 from mlcore.shapes import Key, key_slices, normalize_axes, normalize_axis
 from mlcore.tensor import TensorBase
@@ -83,7 +84,12 @@ def broadcast_to(x: Any, /, shape: Any) -> Outs:
     reference=lambda x, key: x[key_slices(key)],
     vjp=lambda g, x_shape, key: slice_update(_zeros_like(g, x_shape), g, key=key),
     public=False,
-    samples=lambda: [dict(key="inner"), dict(key="backwards")],
+    samples=lambda: [
+        dict(key="inner"),
+        dict(key="backwards"),
+        sample([(6, 7)], key=((1, 6, 2), (5, None, -1))),
+        sample([(6, 7)], key=((4, 1, -1), (0, 0, 1))),
+    ],  # fmt: skip
 )
 def slice_(x: Any, /, key: Any) -> Outs:
     """The elements that `key`, a canonical (start, stop, step) per axis, selects."""
@@ -98,7 +104,14 @@ def slice_(x: Any, /, key: Any) -> Outs:
         lambda g, key: slice_(g, key),
     ),
     public=False,
-    samples=lambda: [dict(key="inner"), dict(key="backwards")],
+    samples=lambda: [
+        sample([(5,), (4,)], key="inner"),
+        sample([(4, 5), (3, 4)], key="inner"),
+        sample([(4, 5, 3), (2, 3, 2)], key="backwards"),
+        sample([(6, 7), (3, 0)], key=((0, 6, 2), (0, 0, 1))),
+        sample([(1029,), (515,)], key="backwards"),
+        sample([(), ()], key=()),
+    ],  # fmt: skip
 )
 def slice_update(x: Any, v: Any, /, key: Any) -> Outs:
     """A copy of `x` with the elements that `key` selects replaced by `v` (of the slice's shape)."""
@@ -144,7 +157,14 @@ def _concat_split(g: Any, arrays_shape: Any, axis: int) -> list[Any]:
     reference=lambda *arrays_axis: np.concatenate(arrays_axis[:-1], axis=arrays_axis[-1]),
     vjp=_concat_split,
     variadic=True,
-    samples=lambda: [dict(axis=0), dict(axis=-1)],
+    samples=lambda: [
+        sample([(2, 3), (4, 3)], axis=0),
+        sample([(2, 3), (2, 1), (2, 5)], axis=-1),
+        sample([(0, 3), (2, 3)], axis=0),
+        sample([(4,)], axis=0),
+        sample([(2, 3, 4), (2, 3, 4)], axis=1),
+        sample([(65, 9), (65, 8)], axis=1),
+    ],  # fmt: skip
 )
 def concat(arrays: Any, /, *rest: Any, axis: int = 0) -> Outs:
     """Tensors joined along an existing axis.

@@ -9,6 +9,7 @@ import numpy as np
 from mlcore import dtypes
 from mlcore.dtypes import real
 from mlcore.errors import ArgumentError, ShapeError
+from mlcore.ops.cases import Sample, sample
 from mlcore.ops.elementwise import astype
 from mlcore.ops.index import take_along_axis
 from mlcore.ops.spec import Outs, function, out, primitive
@@ -79,7 +80,19 @@ def _searchsorted(x1: np.ndarray[Any, Any], x2: np.ndarray[Any, Any], side: Any)
     return np.asarray(np.searchsorted(x1, x2, side=side)).astype(np.int64)
 
 
-@primitive(reference=_searchsorted, accepts=real, samples=list)
+def _search_samples() -> list[Sample]:
+    shapes: list[list[tuple[int, ...]]] = [
+        [(7,), (4, 5)],
+        [(7,), ()],
+        [(0,), (3,)],
+        [(5,), (0,)],
+        [(129,), (1029,)],
+    ]
+    in_order = {"x1": lambda x1: sort(x1)}
+    return [sample(one, derive=in_order, side=side) for one in shapes for side in ("left", "right")]
+
+
+@primitive(reference=_searchsorted, accepts=real, samples=_search_samples)
 def searchsorted(x1: Any, x2: Any, /, *, side: str = "left") -> Outs:
     """Where to insert each of `x2` into the sorted 1-d `x1` to keep it sorted.
 

@@ -152,12 +152,13 @@ from mlcore.func import grad as grad, value_and_grad as value_and_grad
 from mlcore.hub import create_model as create_model, list_models as list_models
 from mlcore.io import load as load, save as save
 from mlcore.ops import random as random, registry as registry
-from mlcore.ops.creation import asarray as asarray, asarray as tensor
+from mlcore.ops.creation import asarray as asarray
 from mlcore.ops.random import Generator as Generator, manual_seed as manual_seed
 from mlcore.plugin.discovery import backends as backends, domains as domains
 from mlcore.tensor import Axes, Axis, DeviceLike, DTypeLike, Shape, Tensor as Tensor, TensorLike
 
 _bool: TypeAlias = builtins.bool
+tensor = asarray
 pi: float
 e: float
 inf: float

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from mlcore.dtypes import floating
+from mlcore.ops.cases import Sample, sample
 from mlcore.ops.elementwise import sqrt
 from mlcore.ops.spec import Outs, composite, outs
 
@@ -25,14 +26,43 @@ def _rule(states: int) -> Any:
     return rule
 
 
+_SHAPES: list[tuple[int, ...]] = [(3, 4), (5,), (), (0, 2), (1029,)]
+
+
+def _sgd_samples() -> list[Sample]:
+    return [sample(_SHAPES * 2, lr=0.1, weight_decay=decay) for decay in (0.0, 0.01)]
+
+
+def _momentum_samples() -> list[Sample]:
+    how = dict(lr=0.1, momentum=0.9, dampening=0.0, weight_decay=0.0, nesterov=False, first=False)
+    changes: list[dict[str, Any]] = [
+        {},
+        {"first": True},
+        {"weight_decay": 0.01, "nesterov": True},
+        {"dampening": 0.1},
+    ]
+    return [sample(_SHAPES * 3, **{**how, **change}) for change in changes]
+
+
+def _adam_samples() -> list[Sample]:
+    how = dict(lr=0.1, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=True, step=3)
+    changes: list[dict[str, Any]] = [
+        {},
+        {"weight_decay": 0.01},
+        {"weight_decay": 0.01, "decoupled": False, "step": 1},
+    ]
+    squares = {"tensors": lambda tensors: [*tensors[:15], *[one * one for one in tensors[15:]]]}
+    return [sample(_SHAPES * 4, derive=squares, **{**how, **change}) for change in changes]
+
+
 def _columns(tensors: Any, states: int) -> list[list[Any]]:
     n = len(tensors) // (2 + states)
     return [list(tensors[i * n : (i + 1) * n]) for i in range(2 + states)]
 
 
 @composite(
-    _rule(1), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=8, samples=list
-)
+    _rule(1), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=8, samples=_momentum_samples
+)  # fmt: skip
 def sgd_momentum_step(
     tensors: Any,
     /,
@@ -57,7 +87,14 @@ def sgd_momentum_step(
 
 
 @composite(
-    _rule(0), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=8, samples=list
+    _rule(0),
+    accepts=floating,
+    public=False,
+    variadic=True,
+    promote=(),
+    listed=True,
+    ulp=8,
+    samples=_sgd_samples,
 )
 def sgd_step(tensors: Any, /, *rest: Any, lr: float, weight_decay: float) -> Any:
     """Plain SGD."""
@@ -68,7 +105,14 @@ def sgd_step(tensors: Any, /, *rest: Any, lr: float, weight_decay: float) -> Any
 
 
 @composite(
-    _rule(2), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=16, samples=list
+    _rule(2),
+    accepts=floating,
+    public=False,
+    variadic=True,
+    promote=(),
+    listed=True,
+    ulp=16,
+    samples=_adam_samples,
 )
 def adam_step(
     tensors: Any,

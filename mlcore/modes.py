@@ -1,0 +1,116 @@
+"""What a thread can switch: recording on the tape, interceptors of operations, what checkpoint does with new nodes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from mlcore.tensor import Node
+
+
+class _State(threading.local):
+    """What differs between threads."""
+
+    recording: bool = True
+    interceptors: tuple[Callable[..., Any], ...] = ()
+    saver: Callable[[Node], None] | None = None
+
+
+class Modes:
+    """How many contexts that leave the default are open in any thread, and what each thread has set.
+
+    Operations look at `special` first: a plain number, where thread-local data would cost more than the check.
+    """
+
+    __slots__ = ("local", "lock", "special")
+
+    def __init__(self) -> None:
+        self.special = 0
+        self.local = _State()
+        self.lock = threading.Lock()
+
+    def count(self, change: int) -> None:
+        """Enter (1) or leave (-1) a context."""
+        with self.lock:
+            self.special += change
+
+
+MODES = Modes()
+
+
+def is_recording() -> bool:
+    """Whether operations of this thread are recorded on the tape (False under no_grad)."""
+    return MODES.special == 0 or MODES.local.recording
+
+
+class recording:
+    """Context manager and decorator that switches recording on or off for this thread."""
+
+    __slots__ = ("before", "flag")
+
+    def __init__(self, flag: bool = True) -> None:
+        self.flag = flag
+        self.before: list[bool] = []
+
+    def __enter__(self) -> Any:
+        MODES.count(1)
+        self.before.append(MODES.local.recording)
+        MODES.local.recording = self.flag
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        MODES.local.recording = self.before.pop()
+        MODES.count(-1)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        from functools import wraps
+
+        @wraps(function)
+        def inner(*args: Any, **kwargs: Any) -> Any:
+            with recording(self.flag):
+                return function(*args, **kwargs)
+
+        return inner
+
+
+class intercept:
+    """Context manager that passes every operation of this thread through `function(op, inputs, params, proceed)`.
+
+    The profiler, the capture for compile and the anomaly detector are each one such function; `proceed()` runs
+    the operation and returns its result.
+    """
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __enter__(self) -> Any:
+        MODES.count(1)
+        MODES.local.interceptors = (*MODES.local.interceptors, self.function)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        MODES.local.interceptors = MODES.local.interceptors[:-1]
+        MODES.count(-1)
+
+
+class saving:
+    """Context manager that hands each new node to `saver(node)`: checkpoint drops the saved values this way."""
+
+    __slots__ = ("before", "saver")
+
+    def __init__(self, saver: Callable[[Node], None]) -> None:
+        self.saver = saver
+        self.before: Callable[[Node], None] | None = None
+
+    def __enter__(self) -> Any:
+        MODES.count(1)
+        self.before = MODES.local.saver
+        MODES.local.saver = self.saver
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        MODES.local.saver = self.before
+        MODES.count(-1)

@@ -1,0 +1,122 @@
+"""OpFacts: what an operation is. It holds a declaration and binds the arguments of a call; it runs nothing."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from mlcore.dtypes import DType
+from mlcore.errors import ArgumentTypeError
+
+
+class OpFacts:
+    """An operation as declared: everything that anybody needs to know about it. `mlcore.dispatch.Op` adds calling."""
+
+    __slots__ = (
+        "__dict__", "__weakref__", "accepts", "body", "cache", "cacheable", "casts_integers", "check", "differentiable",
+        "elementwise", "index", "listed", "masks", "n_inputs", "name", "needs_shapes", "plans", "promoted", "result",
+        "rule", "variadic", "vjp_all", "vjps",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        # as declared
+        self.name: str = ""
+        self.doc: str = ""
+        self.family: str = ""  # "unary", "binary", "reduction", ...
+        self.group: str = ""  # the file it is declared in
+        self.inputs: tuple[str, ...] = ()
+        self.optional: frozenset[str] = frozenset()  # the inputs that may be None
+        self.params: tuple[str, ...] = ()
+        self.outputs: tuple[str, ...] = ()
+        self.accepts: frozenset[DType] = frozenset()
+        self.promoted: frozenset[int] | None = None  # the inputs that are brought to one dtype; None: all
+        self.rule: Any = None
+        self.body: Any = None
+        self.check: Any = None  # looks at values, where a kernel could not refuse them
+        self.reference: Any = None
+        self.c: Any = None
+        self.c_init: str | None = None
+        self.vjp: Any = None
+        self.ulp: int = 0
+        self.domain: Any = None
+        self.samples: Any = None
+        self.method: str | None = None
+        self.operators: tuple[str, ...] = ()
+        self.public: bool = False
+        self.standard: str = ""
+        self.variadic: bool = False  # its one input is a list of tensors
+        self.listed: bool = False  # its kernel returns a tuple, however long
+        self.cacheable: bool = False
+        self.casts_integers: bool = False
+        self.elementwise: bool = False
+        # worked out from those
+        self.index: int = 0
+        self.n_inputs: int = 0
+        self.multiple: bool = False
+        self.positional: int = 0
+        self.required: tuple[str, ...] = ()
+        self.signature: inspect.Signature = inspect.Signature()
+        self.__name__: str = ""
+        self.__qualname__: str = ""
+        self.__signature__: inspect.Signature = inspect.Signature()
+        self.cache: dict[Any, Any] = {}
+        self.result: list[Any] = []
+        self.differentiable: bool = False
+        self.vjps: Any = None
+        self.vjp_all: Any = None
+        self.plans: Any = None
+        self.masks: list[int] = []
+        self.needs_shapes: bool = False
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A call's inputs, and its parameters by name, as the declared signature says."""
+        if self.variadic:
+            given = args[0] if args else kwargs.pop(self.inputs[0], ())
+            inputs = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+            args = args[1:]
+        elif len(args) >= self.n_inputs:
+            inputs = args[: self.n_inputs]
+            args = args[self.n_inputs :]
+        else:
+            inputs = self._named_inputs(args, kwargs)
+            args = ()
+        if args:
+            kwargs = self._named_params(args, kwargs)
+        return inputs, kwargs
+
+    def _named_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        inputs = list(args)
+        for name in self.inputs[len(args) :]:
+            if name in kwargs:
+                inputs.append(kwargs.pop(name))
+            elif name in self.optional:
+                inputs.append(None)
+            else:
+                raise ArgumentTypeError(
+                    f"{self.name}: missing argument {name!r}", expects=f"{self.name}{self.signature}"
+                )
+        return tuple(inputs)
+
+    def _named_params(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if len(args) > self.positional:
+            raise ArgumentTypeError(
+                f"{self.name}: {self.n_inputs + len(args)} positional arguments, at most "
+                f"{self.n_inputs + self.positional}",
+                expects=f"{self.name}{self.signature}",
+            )
+        kwargs = dict(kwargs)
+        for name, value in zip(self.params, args):
+            if name in kwargs:
+                raise ArgumentTypeError(
+                    f"{self.name}: {name!r} given twice", expects=f"{self.name}{self.signature}"
+                )
+            kwargs[name] = value
+        return kwargs
+
+    def __repr__(self) -> str:
+        return f"<mlcore op {self.name}{self.signature}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from mlcore.ops.registry import get
+
+        return get, (self.name,)

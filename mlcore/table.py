@@ -1,0 +1,76 @@
+"""The table of a device: how it runs each operation, built as operations are first used."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from mlcore import dtypes
+from mlcore.backends.protocol import Device, Kernel
+from mlcore.dtypes import DType
+from mlcore.op import OpFacts
+
+NATIVE, COMPOSITE, HOST = "native", "composite", "host"
+
+
+class Entry:
+    """How one device runs one operation: `by_dtype` has a native kernel per dtype of the first input, or None."""
+
+    __slots__ = ("by_dtype", "kernel", "origin")
+
+    def __init__(self, op: OpFacts, device: Device) -> None:
+        kernel = device.backend.kernel(op)
+        limits = getattr(kernel, "dtypes", None)
+        held = device.backend.dtypes
+        self.kernel = kernel
+        self.origin = getattr(kernel, "origin", "native") if kernel is not None else None
+        self.by_dtype: list[Kernel | None] = [
+            kernel
+            if kernel is not None and d in op.accepts and d in held and (limits is None or d in limits)
+            else None
+            for d in dtypes.all_dtypes
+        ]
+
+    def native(self, dtype: DType) -> Kernel | None:
+        """The native kernel for inputs of `dtype`, or None."""
+        return self.by_dtype[dtype.index]
+
+
+def entry(op: OpFacts, device: Device) -> Entry:
+    """The table entry of `op` on `device`, made when it is first asked for."""
+    table = device.table
+    if table is None or op.index >= len(table):
+        with _table_lock:
+            table = list(device.table or ())
+            table.extend([None] * (op.index + 16 - len(table)))
+            device.table = table
+    found: Entry | None = table[op.index]
+    if found is None:
+        found = table[op.index] = Entry(op, device)
+    return found
+
+
+_table_lock = threading.Lock()
+
+
+def path(op: OpFacts, dtype: DType, device: Device) -> str | None:
+    """How `device` runs `op` on `dtype`: 'native', 'composite', 'host', or None where it cannot.
+
+    The host needs no kernel, but the device must hold the dtype.
+    """
+    if dtype not in op.accepts or dtype not in device.backend.dtypes:
+        return None
+    if entry(op, device).native(dtype) is not None:
+        return NATIVE
+    if op.body is not None:
+        return COMPOSITE
+    return HOST if op.reference is not None else None
+
+
+def coverage(device: Device, ops: Iterable[OpFacts]) -> dict[str, dict[str, str]]:
+    """{op name: {dtype name: 'native' | 'composite' | 'host'}} of a device, for the dtypes each op accepts."""
+    found: dict[str, dict[str, str]] = {}
+    for op in ops:
+        ways = {d.name: path(op, d, device) for d in dtypes.all_dtypes}
+        found[op.name] = {name: way for name, way in ways.items() if way is not None}
+    return found
