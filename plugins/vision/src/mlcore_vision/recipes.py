@@ -1,0 +1,188 @@
+"""How the models of this package are trained: `mlcore train digits` and `mlcore train mnist`.
+
+Everything that is random comes from the seed: the weights, the order of each epoch, dropout and augmentation. The same
+seed gives the same bits on a device, whatever the number of threads, and whether or not the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import mlcore as ml
+from mlcore import nn, optim, train
+from mlcore.errors import ArgumentError, CheckpointError, did_you_mean
+from mlcore.io import load_checkpoint
+from mlcore_vision import datasets, transforms
+from mlcore_vision.datasets import ImageDataset
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A data set, a model, and the numbers that train it well."""
+
+    name: str
+    model: str
+    frame: str  # how a picture is prepared for `predict`: a key of reading.FRAMES
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float = 0.01
+    seed: int = 0
+    limit: int | None = None  # training images, for a quick look
+    degrees: float = 0.0
+    translate: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+
+    def quick(self) -> Recipe:
+        """A short version, to see that everything works."""
+        return replace(self, epochs=min(self.epochs, 3 if self.name == "digits" else 1), limit=6000)
+
+    def augment(self) -> transforms.RandomAffine:
+        """Small turns, moves, changes of size and slant: a digit stays the same digit."""
+        size = (1 - self.scale, 1 + self.scale)
+        return transforms.RandomAffine(self.degrees, (self.translate, self.translate), size, self.shear)
+
+
+RECIPES: Final = {
+    "digits": Recipe(
+        "digits", "vision/digits-cnn", "digits", epochs=20, batch_size=64, lr=3e-3,
+        degrees=10, translate=0.06, scale=0.1, shear=6,
+    ),
+    "mnist": Recipe(
+        "mnist", "vision/mnist-cnn", "mnist", epochs=4, batch_size=128, lr=2e-3,
+        degrees=8, translate=0.06, scale=0.08, shear=5,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What `run` gives back."""
+
+    model: nn.Module
+    recipe: Recipe
+    history: train.History
+    result: train.Evaluation
+    classes: tuple[str, ...]
+    seconds: float
+    steps: int
+
+
+def find(name: str) -> Recipe:
+    """The recipe of this name, or an error that lists them."""
+    if name not in RECIPES:
+        raise ArgumentError(f"no recipe {name!r}{did_you_mean(name, RECIPES)}", known=", ".join(RECIPES))
+    return RECIPES[name]
+
+
+def load_data(name: str, folder: Path | None) -> tuple[ImageDataset, ImageDataset]:
+    """The training and the held-out part of a recipe's data set; `folder` is where MNIST's files are."""
+    if name == "digits":
+        return datasets.Digits("train"), datasets.Digits("test")
+    return datasets.MNIST(folder, "train"), datasets.MNIST(folder, "test")
+
+
+def resumed(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe that the checkpoint in `folder` was made with.
+
+    Raises `CheckpointError` if it is of another data set.
+    """
+    found = load_checkpoint(folder)
+    stored = found.state.get("extra", {}).get("recipe")
+    if not isinstance(stored, dict) or stored.get("name") != recipe.name:
+        made = stored.get("name") if isinstance(stored, dict) else "something else"
+        raise CheckpointError(f"{found.path} was made by training {made}, not {recipe.name}")
+    return Recipe(**stored)
+
+
+class Batches:
+    """Batches of a data set in memory: of epoch `e` in an order that depends on (seed, e) alone.
+
+    >>> held_out = datasets.Digits("test")
+    >>> [len(labels) for _, labels in Batches(held_out, 200).in_order()]
+    [200, 155]
+    """
+
+    def __init__(self, data: ImageDataset, size: int, seed: int = 0, limit: int | None = None) -> None:
+        if size < 1:
+            raise ArgumentError(f"batch size {size}", expected="at least 1")
+        self.data, self.size = data, size
+        self.root = ml.Generator(seed)
+        rows = np.arange(len(data))
+        self.rows = (
+            rows if limit is None else rows[self._order(len(rows), self.root.spawn(2**32 - 1))[:limit]]
+        )
+
+    @staticmethod
+    def _order(count: int, generator: ml.Generator) -> Array:
+        return np.asarray(ml.random.permutation(count, generator=generator, device="reference"))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __call__(self, epoch: int) -> Iterator[tuple[Array, ml.Tensor]]:
+        """The images of an epoch as arrays (they are augmented on the host), their labels as tensors."""
+        yield from self._pieces(self.rows[self._order(len(self.rows), self.root.spawn(epoch))])
+
+    def in_order(self) -> Iterator[tuple[ml.Tensor, ml.Tensor]]:
+        """All images as tensors, in the order of the data set."""
+        for images, labels in self._pieces(self.rows):
+            yield ml.asarray(images), labels
+
+    def _pieces(self, rows: Array) -> Iterator[tuple[Array, ml.Tensor]]:
+        for start in range(0, len(rows), self.size):
+            chosen = rows[start : start + self.size]
+            images = self.data.images[chosen, None].astype(np.float32) / np.float32(self.data.white)
+            yield images, ml.asarray(self.data.labels[chosen])
+
+
+def run(
+    recipe: Recipe, folder: Path | None = None, data: tuple[ImageDataset, ImageDataset] | None = None, *,
+    resume: bool = False, quiet: bool = False, max_steps: int | None = None,
+    started: Callable[[nn.Module, int, int], None] | None = None,
+) -> Outcome:  # fmt: skip
+    """Train and evaluate on the default device; checkpoints go to `folder` (None: there are none).
+
+    `started(model, training images, held-out images)` is called before the first step.
+    """
+    training, held_out = data or load_data(recipe.name, None)
+    ml.manual_seed(recipe.seed)
+    model = ml.create_model(recipe.model)
+    optimizer = optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    batches = Batches(training, recipe.batch_size, recipe.seed, recipe.limit)
+    check = Batches(held_out, 256)
+    steps = recipe.epochs * -(-len(batches) // recipe.batch_size)
+    scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    warp = recipe.augment()
+    if started is not None:
+        started(model, len(batches), len(check))
+
+    def evaluate() -> train.Evaluation:
+        return train.evaluate(model, check.in_order(), classes=len(held_out.classes))
+
+    begun = time.monotonic()
+    history = train.fit(
+        model,
+        optimizer,
+        batches,
+        epochs=recipe.epochs,
+        samples=len(batches),
+        validate=evaluate,
+        scheduler=scheduler,
+        augment=lambda images: ml.asarray(warp(images)),
+        checkpoints=folder,
+        resume=resume,
+        extra={"recipe": asdict(recipe), "classes": list(held_out.classes)},
+        max_steps=max_steps,
+        quiet=quiet,
+    )
+    return Outcome(model, recipe, history, evaluate(), held_out.classes, time.monotonic() - begun, steps)
