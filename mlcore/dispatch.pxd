@@ -1,6 +1,10 @@
+cimport cython
+
+from mlcore.backends.device cimport Device
+from mlcore.dtype cimport DType
 from mlcore.modes cimport Modes
 from mlcore.op cimport OpFacts
-from mlcore.table cimport Entry
+from mlcore.table cimport Entry, entry
 from mlcore.tensor cimport Node, TensorBase, wrap, wrap_recorded
 
 cdef Modes MODES
@@ -17,11 +21,20 @@ cdef class BinaryOp(Op):
     pass
 
 cpdef unary(Op op, object x)
+
+@cython.locals(device=Device, dtype=DType, table=list, found=Entry, result=DType)
 cdef _unary(Op op, TensorBase x)
+
 cpdef binary(Op op, object x, object y)
+
+@cython.locals(device=Device, dtype=DType, table=list, found=Entry, result=DType, shape=tuple)
 cdef _binary(Op op, TensorBase x, TensorBase y)
+
 cpdef apply(Op op, tuple raw, dict params, object device=*)
 cdef _infer(Op op, tuple inputs, dict params)
-cdef _run(Op op, tuple inputs, dict params, object device, object dtype)
-cpdef record(Op op, object array, object device, object dtype, tuple shape, tuple inputs, tuple params, tuple extra)
+cdef _run(Op op, tuple inputs, dict params, Device device, DType dtype)
+
+@cython.locals(one=TensorBase, need="long long", i=int, edges=list, saved=list, node=Node)
+cpdef record(Op op, object array, Device device, DType dtype, tuple shape, tuple inputs, tuple params, tuple extra)
+
 cpdef user_line()

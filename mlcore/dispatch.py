@@ -11,8 +11,9 @@ from typing import Any
 
 from mlcore import shapes
 from mlcore.backends import detect
-from mlcore.backends.protocol import Array, Device, Kernel
-from mlcore.dtypes import DType
+from mlcore.backends.device import Device
+from mlcore.backends.protocol import Array, Kernel
+from mlcore.dtype import DType
 from mlcore.errors import ArgumentTypeError, AutogradError, DTypeError, OutOfMemoryError
 from mlcore.inputs import (
     cast,
@@ -87,7 +88,7 @@ def _unary(op: Op, x: Any) -> Any:
     device = x.device
     dtype = x.dtype
     table = device.table
-    if table is not None and op.index < len(table):
+    if op.index < len(table):
         found = table[op.index]
         if found is not None:
             kernel = found.by_dtype[dtype.index]
@@ -96,9 +97,10 @@ def _unary(op: Op, x: Any) -> Any:
                     array = kernel(x.array)
                 except MemoryError:
                     raise out_of_memory(op.name, x.shape, dtype, device) from None
+                result = op.result[dtype.index]
                 if x.requires_grad and op.differentiable and (MODES.special == 0 or MODES.local.recording):
-                    return record(op, array, device, op.result[dtype.index], x.shape, (x,), (), None)
-                return wrap(array, device, op.result[dtype.index], x.shape)
+                    return record(op, array, device, result, x.shape, (x,), (), None)
+                return wrap(array, device, result, x.shape)
     return apply(op, (x,), {})
 
 
@@ -119,29 +121,29 @@ def _binary(op: Op, x: Any, y: Any) -> Any:
     device = x.device
     dtype = x.dtype
     table = device.table
-    if table is not None and op.index < len(table):
+    if op.index < len(table):
         found = table[op.index]
         if found is not None:
             kernel = found.by_dtype[dtype.index]
             if kernel is not None:
                 shape = x.shape
-                if shape is not y.shape and shape != y.shape:
-                    if y.shape != ():
-                        shape = shapes.broadcast(op.name, shape, y.shape)
-                        check_memory(op.name, shape, dtype, device)
+                if shape is not y.shape and y.shape != () and shape != y.shape:
+                    shape = shapes.broadcast(op.name, shape, y.shape)
+                    check_memory(op.name, shape, dtype, device)
                 if op.check is not None:
                     op.check(x, y)
                 try:
                     array = kernel(x.array, y.array)
                 except MemoryError:
                     raise out_of_memory(op.name, shape, dtype, device) from None
+                result = op.result[dtype.index]
                 if (
                     (x.requires_grad or y.requires_grad)
                     and op.differentiable
                     and (MODES.special == 0 or MODES.local.recording)
                 ):
-                    return record(op, array, device, op.result[dtype.index], shape, (x, y), (), None)
-                return wrap(array, device, op.result[dtype.index], shape)
+                    return record(op, array, device, result, shape, (x, y), (), None)
+                return wrap(array, device, result, shape)
     return apply(op, (x, y), {})
 
 

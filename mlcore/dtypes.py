@@ -7,55 +7,15 @@ tensor's dtype unless their kind is higher.
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
 
+from mlcore.dtype import DType
 from mlcore.errors import DTypeError, did_you_mean
 
 KINDS: Final = "biufc"
-
-
-@final
-class DType:
-    """One element type. There is exactly one object of each, so ``is`` compares them.
-
-    >>> float32, float32.itemsize, float32.kind
-    (float32, 4, 'f')
-    """
-
-    __slots__ = ("index", "itemsize", "kind", "name", "numpy")
-
-    name: str
-    kind: str
-    itemsize: int
-    index: int
-    numpy: np.dtype[Any]
-
-    def __init__(self, name: str, kind: str, numpy: Any, index: int) -> None:
-        self.name = name
-        self.kind = kind
-        self.numpy = np.dtype(numpy)
-        self.itemsize = self.numpy.itemsize
-        self.index = index
-
-    def __repr__(self) -> str:
-        return self.name
-
-    __str__ = __repr__
-
-    @property
-    def bits(self) -> int:
-        """Width in bits, as finfo and iinfo count it."""
-        return self.itemsize * 8
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        return _named, (self.name,)
-
-
-def _named(name: str) -> DType:
-    return _by_name[name]
 
 
 _TABLE: Final = [

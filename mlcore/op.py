@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from mlcore.dtypes import DType
+from mlcore.dtype import DType
 from mlcore.errors import ArgumentTypeError
 
 

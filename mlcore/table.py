@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterable
 
 from mlcore import dtypes
-from mlcore.backends.protocol import Device, Kernel
-from mlcore.dtypes import DType
+from mlcore.backends.device import Device
+from mlcore.backends.protocol import Kernel
+from mlcore.dtype import DType
 from mlcore.op import OpFacts
 
 NATIVE, COMPOSITE, HOST = "native", "composite", "host"
@@ -38,15 +39,12 @@ class Entry:
 
 def entry(op: OpFacts, device: Device) -> Entry:
     """The table entry of `op` on `device`, made when it is first asked for."""
-    table = device.table
-    if table is None or op.index >= len(table):
+    if op.index >= len(device.table):
         with _table_lock:
-            table = list(device.table or ())
-            table.extend([None] * (op.index + 16 - len(table)))
-            device.table = table
-    found: Entry | None = table[op.index]
+            device.table = device.table + [None] * (op.index + 16 - len(device.table))
+    found: Entry | None = device.table[op.index]
     if found is None:
-        found = table[op.index] = Entry(op, device)
+        found = device.table[op.index] = Entry(op, device)
     return found
 
 

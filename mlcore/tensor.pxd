@@ -1,6 +1,9 @@
+from mlcore.backends.device cimport Device
+from mlcore.dtype cimport DType
+
 cdef class Node:
     cdef public object op
-    cdef public object device
+    cdef public Device device
     cdef public tuple edges
     cdef public tuple saved
     cdef public tuple params
@@ -17,14 +20,14 @@ cdef class Node:
 
 cdef class TensorBase:
     cdef public object array
-    cdef public object device
-    cdef public object dtype
+    cdef public Device device
+    cdef public DType dtype
     cdef public tuple shape
     cdef public Node node
     cdef public bint requires_grad
     cdef public object _grad
     cdef public object _hooks
 
-cpdef assign(TensorBase tensor, object array, object device, object dtype, tuple shape, Node node, bint requires_grad)
-cpdef TensorBase wrap(object array, object device, object dtype, tuple shape)
-cpdef TensorBase wrap_recorded(object array, object device, object dtype, tuple shape, Node node)
+cpdef assign(TensorBase tensor, object array, Device device, DType dtype, tuple shape, Node node, bint requires_grad)
+cpdef TensorBase wrap(object array, Device device, DType dtype, tuple shape)
+cpdef TensorBase wrap_recorded(object array, Device device, DType dtype, tuple shape, Node node)

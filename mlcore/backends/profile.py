@@ -107,15 +107,15 @@ def _file(record: Record, info: DeviceInfo) -> str:
     return f"profiles/{''.join(c if c.isalnum() or c in '-._' else '_' for c in text)}.json"
 
 
-def measure(device: Device, ops: Mapping[str, Any], seconds: float = 0.2) -> Profile:
-    """Measure an opened device; `ops` holds the operations ``matmul`` and ``add`` by name. About two seconds.
+def measure(device: Device, *, matmul: Any, add: Any, seconds: float = 0.2) -> Profile:
+    """Measure an opened device with its kernels of these two operations. About two seconds.
 
     Each figure is the best of the runs that fit into `seconds`: what the device can do, not what others
     leave of it.
     """
     backend = device.backend
     rng = np.random.default_rng(0)
-    matmul, add = backend.kernel(ops["matmul"]), backend.kernel(ops["add"])
+    product, plus = backend.kernel(matmul), backend.kernel(add)
 
     def best(call: Callable[[], Any]) -> float:
         call()
@@ -131,17 +131,17 @@ def measure(device: Device, ops: Mapping[str, Any], seconds: float = 0.2) -> Pro
 
     try:
         gemm = {}
-        for n in GEMM_SIZES if matmul is not None else ():
+        for n in GEMM_SIZES if product is not None else ():
             a = backend.from_host(rng.standard_normal((n, n), dtype=np.float32))
-            gemm[str(n)] = 2 * n**3 / best(lambda a=a: matmul(a, a)) / 1e9  # type: ignore[misc]
+            gemm[str(n)] = 2 * n**3 / best(lambda a=a: product(a, a)) / 1e9  # type: ignore[misc]
         host = rng.standard_normal(_BANDWIDTH_ELEMENTS, dtype=np.float32)
         upload = best(lambda: backend.from_host(host))
         large, small = backend.from_host(host), backend.from_host(host[:8].copy())
         download = best(lambda: np.array(backend.to_host(large)))
         bandwidth = launch = None
-        if add is not None:
-            bandwidth = 3 * host.nbytes / best(lambda: add(large, large)) / 1e9
-            launch = best(lambda: add(small, small))
+        if plus is not None:
+            bandwidth = 3 * host.nbytes / best(lambda: plus(large, large)) / 1e9
+            launch = best(lambda: plus(small, small))
     except Exception as error:
         raise DeviceError(
             f"device {device} could not be measured", cause=f"{type(error).__name__}: {error}"

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from mlcore.backends.device import Device
 from mlcore.dtypes import DType
 
-if TYPE_CHECKING:
-    from mlcore.plugin.api import DeviceInfo
+__all__ = ["Array", "Backend", "Device", "Kernel", "MemoryStats", "Op"]
 
 Array = Any
 Kernel = Callable[..., Any]
@@ -33,55 +33,6 @@ class MemoryStats:
     peak: int | None = None
     reserved: int | None = None
     limit: int | None = None
-
-
-class Device:
-    """Where tensors live: one opened device of one backend.
-
-    Compares equal to another Device of the same id and to its names as strings.
-
-    >>> d = Device("toy", 0)
-    >>> d == "toy", d == "toy:0", str(d)
-    (True, True, 'toy')
-    """
-
-    __slots__ = ("__weakref__", "backend", "constants", "id", "index", "info", "lock", "table", "type")
-
-    type: str
-    index: int
-    id: str
-    info: DeviceInfo | None
-    backend: Backend
-    table: Any  # op index -> kernels by dtype; built by dispatch when the device is first used
-    constants: dict[Any, Any]  # 0-d arrays of Python scalars, kept by dispatch
-    lock: Any  # held by dispatch while the table grows
-
-    def __init__(self, type: str, index: int = 0, info: DeviceInfo | None = None) -> None:
-        self.type = type
-        self.index = index
-        self.id = f"{type}:{index}"
-        self.info = info
-        self.table = None
-        self.constants = {}
-        self.lock = None
-
-    def __repr__(self) -> str:
-        return self.type if self.index == 0 else self.id
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Device):
-            return self.id == other.id
-        if isinstance(other, str):
-            return other == self.id or (self.index == 0 and other == self.type)
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from mlcore.backends.detect import resolve
-
-        return resolve, (self.id,)
 
 
 class Op(Protocol):

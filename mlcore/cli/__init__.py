@@ -16,7 +16,7 @@ from mlcore._version import __version__
 from mlcore.errors import MlcoreError, did_you_mean
 
 COMMANDS: Final = ("doctor", "devices", "coverage", "config")
-"""The core's own commands: each a module of this package with ``add(subparsers)``."""
+"""The core's own commands: each a module of this package with ``add_command(subparsers)``."""
 
 INTERRUPTED: Final = 130
 
@@ -58,7 +58,7 @@ def _run(words: list[str]) -> int:
         title="commands", metavar="COMMAND", dest="command", parser_class=argparse.ArgumentParser
     )
     for name in COMMANDS:
-        importlib.import_module(f"mlcore.cli.{name}").add(subparsers)
+        importlib.import_module(f"mlcore.cli.{name}").add_command(subparsers)
     first = next((word for word in words if not word.startswith("-")), None)
     if first not in COMMANDS and words != ["--version"]:
         _add_plugin_commands(subparsers)

@@ -6,11 +6,11 @@ import argparse
 import sys
 
 from mlcore import config
-from mlcore.cli.output import print_json, table
+from mlcore.cli.output import aligned, print_json
 from mlcore.plugin import discovery, hooks
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "config", help="the MLCORE_* variables, their values and origins", description=__doc__
     )
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         head = ("variable", "value", "origin", "meaning")
-        print(table([head, *((s.name, s.text, s.origin, s.meaning) for s in settings)]))
+        print(aligned([head, *((s.name, s.text, s.origin, s.meaning) for s in settings)]))
         print(f"\nconfiguration file: {config.config_path() or 'off'}")
         print(f"cache folder:       {config.cache_dir()}")
         for problem in problems:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from mlcore import dispatch, dtypes
+from mlcore import dtypes, table
 from mlcore.backends import detect
-from mlcore.cli.output import print_json, table
+from mlcore.cli.output import aligned, print_json
 from mlcore.ops import registry
 
 LETTERS = {"native": "N", "composite": "c", "host": "h"}
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "coverage", help="operations by dtype: native, composite, host", description=__doc__
     )
@@ -25,8 +25,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     device = detect.resolve(arguments.backend)
     ops = sorted(registry.all_ops(), key=lambda op: op.name)
-    covered = dispatch.coverage(device, ops)
-    origins = {op.name: dispatch.entry(op, device).origin for op in ops}
+    covered = table.coverage(device, ops)
+    origins = {op.name: table.entry(op, device).origin for op in ops}
     totals = Counter(how for by_dtype in covered.values() for how in by_dtype.values())
     if arguments.json:
         content = {name: {"origin": origins[name], "dtypes": found} for name, found in covered.items()}
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         (name, *(LETTERS.get(found.get(dtype, ""), ".") for dtype in names), origins[name] or "")
         for name, found in covered.items()
     ]
-    print(table([("operation", *map(_abbreviated, names), "origin"), *rows]))
+    print(aligned([("operation", *map(_abbreviated, names), "origin"), *rows]))
     summary = ", ".join(f"{totals[how]} {how}" for how in LETTERS)
     print(f"\n{device}: {len(covered)} operations; {summary} (N native, c composite, h host, . not accepted)")
     return 0

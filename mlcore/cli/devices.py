@@ -10,10 +10,11 @@ from mlcore.backends import detect, profile
 from mlcore.backends.ranking import Usable, ranked
 from mlcore.cli.output import print_json
 from mlcore.errors import DeviceError
-from mlcore.ops import registry
+from mlcore.ops.elementwise import add
+from mlcore.ops.linalg import contract
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser("devices", help="usable devices, fastest first", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--measure", action="store_true", help="measure each device (2 s each) and keep it")
@@ -55,13 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure_all(devices: list[Usable], *, quiet: bool = False) -> list[str]:
     """Measure and keep the profile of each device; a line for each that could not be."""
-    ops = {name: registry.get(name) for name in ("matmul", "add")}
     failures = []
     for usable in devices:
         if not quiet:
             print(f"measuring {usable.id} ...", file=sys.stderr)
         try:
-            found = profile.measure(detect.resolve(usable.id), ops)
+            found = profile.measure(detect.resolve(usable.id), matmul=contract, add=add)
         except DeviceError as error:
             failures.append(f"{usable.id}: {error.details.get('cause', error.what)}")
             continue

@@ -19,10 +19,9 @@ from mlcore.backends import detect
 from mlcore.backends.ranking import ranked
 from mlcore.cli.config import declare_plugin_variables
 from mlcore.cli.devices import measure_all
-from mlcore.cli.output import print_json, print_pairs, print_section, table
-from mlcore.dispatch import from_data
+from mlcore.cli.output import aligned, print_json, print_pairs, print_section
 from mlcore.errors import DeviceError, MlcoreError, PluginError, did_you_mean
-from mlcore.ops import registry
+from mlcore.ops.creation import asarray
 from mlcore.plugin import discovery, hooks, isolation, probes
 from mlcore.plugin.api import PLUGIN_API
 from mlcore.plugin.hooks import Check
@@ -34,7 +33,7 @@ MAKERS = {0x10DE: "NVIDIA", 0x1002: "AMD", 0x8086: "Intel"}
 EXPECTED = ("ready", "no_hardware", "disabled")  # states that are nothing to worry about
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "doctor", help="what is installed, what works, and why not", description=__doc__
     )
@@ -146,9 +145,9 @@ def _computes(id: str) -> Check:
     try:
         device = detect.resolve(id)
         host = np.arange(6, dtype=np.float32).reshape(2, 3)
-        x = from_data(host, device=device)
-        product = registry.get("matmul")(x, registry.get("permute_dims")(x, (1, 0)))
-        result = np.asarray(registry.get("add")(product, product))
+        x = asarray(host, device=device)
+        product = x @ x.mT
+        result = np.asarray(product + product)
         if not np.allclose(result, 2 * (host @ host.T)):
             return Check(id, "warning", f"computes wrong numbers: {result.tolist()}")
     except Exception as error:
@@ -178,12 +177,12 @@ def _print_all(
     versions: dict[str, str], plugins: list[Record], explanation: str, error: str, checks: list[Check]
 ) -> None:
     print_pairs(versions.items())
-    print_section("plugins", table(record.row() for record in plugins))
+    print_section("plugins", aligned(record.row() for record in plugins))
     fixes = [(record.name, record.fix) for record in plugins if record.fix and record.state != "disabled"]
-    print_section("fixes", table(fixes))
+    print_section("fixes", aligned(fixes))
     print_section("default device", explanation or f"DeviceError: {error}")
     marks = {"ok": "ok", "warning": "WARN"}
-    print_section("checks", table((marks[c.status], c.name, c.text) for c in checks))
+    print_section("checks", aligned((marks[c.status], c.name, c.text) for c in checks))
 
 
 def _print_one(record: Record) -> None:
@@ -201,7 +200,7 @@ def _print_one(record: Record) -> None:
     ]
     print_pairs(pairs)
     rows = [(i.id, i.name, i.kind, i.arch, _size(i.memory), i.driver, i.uuid) for i in record.devices]
-    print_section("devices", table(rows))
+    print_section("devices", aligned(rows))
     print_section("traceback", record.traceback)
 
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from mlcore.plugin.records import table
+from mlcore.plugin.records import table as aligned
 
-__all__ = ["print_json", "print_pairs", "print_section", "table"]
+__all__ = ["aligned", "print_json", "print_pairs", "print_section"]
 
 
 def print_json(content: Any) -> None:
@@ -27,4 +27,4 @@ def print_section(title: str, body: str) -> None:
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     """``name  value`` lines."""
-    print(table((name, str(value)) for name, value in pairs if value not in (None, "")))
+    print(aligned((name, str(value)) for name, value in pairs if value not in (None, "")))

@@ -1,0 +1,245 @@
+"""Sequential, ModuleList, ModuleDict and ParameterList: modules that hold others under numbers or names."""
+
+from __future__ import annotations
+
+import operator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mlcore.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, did_you_mean
+from mlcore.nn.module import Module, _indent
+from mlcore.nn.parameter import Parameter
+
+
+class _Numbered(Module):
+    """Members under the names '0', '1', ..."""
+
+    _kind: type = Module
+
+    def _items(self) -> list[Any]:
+        kind = self._kind
+        return [one for one in self.__dict__.values() if isinstance(one, kind)]
+
+    def _names(self) -> list[str]:
+        return [name for name, one in self.__dict__.items() if isinstance(one, self._kind)]
+
+    def _checked(self, member: Any) -> Any:
+        if not isinstance(member, self._kind):
+            raise ArgumentTypeError(f"{type(self).__name__}: member {len(self)} is a {type(member).__name__}, not a {self._kind.__name__}",
+                                    fix="pass modules" if self._kind is Module else "wrap it: nn.Parameter(tensor)")  # fmt: skip
+        return member
+
+    def _place(self, index: Any) -> int:
+        place, size = operator.index(index), len(self)
+        if not -size <= place < size:
+            raise OutOfRangeError(f"{type(self).__name__}: index {place} out of range for {size} members")
+        return place % size
+
+    def _renumber(self, members: list[Any]) -> None:
+        for name in self._names():
+            del self.__dict__[name]
+        for i, one in enumerate(members):
+            self.__dict__[str(i)] = one
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items())
+
+    def __contains__(self, member: object) -> bool:
+        return any(one is member for one in self._items())
+
+    def _sliced(self, members: list[Any]) -> Any:
+        return type(self)(members)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self._sliced(self._items()[index])
+        return self._items()[self._place(index)]
+
+    def __setitem__(self, index: int, member: Any) -> None:
+        setattr(self, self._names()[self._place(index)], self._checked(member))
+
+    def __delitem__(self, index: Any) -> None:
+        members = self._items()
+        del members[index if isinstance(index, slice) else self._place(index)]
+        self._renumber(members)
+
+    def append(self, member: Any) -> Any:
+        """Add one at the end."""
+        setattr(self, str(len(self)), self._checked(member))
+        return self
+
+    def extend(self, members: Iterable[Any]) -> Any:
+        """Add several at the end."""
+        for one in list(members):
+            self.append(one)
+        return self
+
+    def insert(self, index: int, member: Any) -> Any:
+        """Put one before place `index`."""
+        members = self._items()
+        members.insert(index, self._checked(member))
+        self._renumber(members)
+        return self
+
+    def pop(self, index: int = -1) -> Any:
+        """Take one out."""
+        member = self[index]
+        del self[index]
+        return member
+
+
+class Sequential(_Numbered):
+    """Modules that are called one after the other, each with what the one before returned.
+
+    >>> import mlcore as ml
+    >>> from mlcore import nn
+    >>> nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))(ml.zeros((3, 4))).shape
+    (3, 2)
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__()
+        if len(args) == 1 and isinstance(args[0], Mapping):
+            for name, one in args[0].items():
+                self.register_module(name, self._checked(one))
+        else:
+            for one in args:
+                self.append(one)
+
+    def _sliced(self, members: list[Any]) -> Any:
+        names = [name for name, one in self.__dict__.items() if any(one is m for m in members)]
+        if names and not names[0].isdigit():
+            return type(self)(OrderedDict(zip(names, members, strict=True)))
+        return type(self)(*members)
+
+    def forward(self, input: Any) -> Any:
+        for one in self._items():
+            input = one(input)
+        return input
+
+
+class ModuleList(_Numbered):
+    """A list of modules whose parameters belong to the module that holds it. It has no forward of its own.
+
+    >>> from mlcore import nn
+    >>> layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+    >>> len(layers), len(list(layers.parameters()))
+    (3, 6)
+    """
+
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+        super().__init__()
+        if modules is not None:
+            self.extend(modules)
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
+
+    def _child_lines(self) -> list[str]:
+        """Equal neighbours on one line, as PyTorch shows them."""
+        groups: list[tuple[int, int, str]] = []
+        for i, text in enumerate(map(repr, self._items())):
+            if groups and groups[-1][2] == text:
+                groups[-1] = (groups[-1][0], i, text)
+            else:
+                groups.append((i, i, text))
+        return [
+            f"({a}): {_indent(text)}" if a == b else f"({a}-{b}): {b - a + 1} x {_indent(text)}" for a, b, text in groups
+        ]
+
+
+class ParameterList(_Numbered):
+    """A list of parameters that belong to the module that holds it; other tensors are made parameters.
+
+    >>> import mlcore as ml
+    >>> from mlcore import nn
+    >>> [name for name, _ in nn.ParameterList([ml.zeros((2,)), ml.ones((3,))]).named_parameters()]
+    ['0', '1']
+    """
+
+    _kind = Parameter
+
+    def __init__(self, values: Iterable[Any] | None = None) -> None:
+        super().__init__()
+        if values is not None:
+            self.extend(values)
+
+    def _checked(self, member: Any) -> Any:
+        return member if isinstance(member, Parameter) else Parameter(member)
+
+    def _child_lines(self) -> list[str]:
+        return [f"({name}): Parameter containing: [{p.dtype} of size {p.shape}]" for name, p in self._own_parameters()]
+
+
+class ModuleDict(Module):
+    """Modules under names of one's choice. It has no forward of its own.
+
+    >>> from mlcore import nn
+    >>> heads = nn.ModuleDict({"a": nn.Linear(2, 1), "b": nn.Linear(2, 3)})
+    >>> list(heads), "a" in heads, heads["b"].out_features
+    (['a', 'b'], True, 3)
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        if modules is not None:
+            self.update(modules)
+
+    def _held(self) -> dict[str, Module]:
+        return {name: one for name, one in self.__dict__.items() if isinstance(one, Module)}
+
+    def __getitem__(self, key: str) -> Module:
+        held = self._held()
+        if key not in held:
+            raise ArgumentError(f"ModuleDict: no module {key!r}{did_you_mean(str(key), held)}", known=", ".join(held))
+        return held[key]
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise ArgumentTypeError(f"ModuleDict: {key!r} is a {type(module).__name__}, not a Module")
+        self.register_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        self[key]
+        del self.__dict__[key]
+
+    def __len__(self) -> int:
+        return len(self._held())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._held()
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._held().keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules."""
+        return self._held().values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """(name, module)."""
+        return self._held().items()
+
+    def update(self, modules: Any) -> None:
+        """Add those of a mapping, or of pairs."""
+        for key, module in modules.items() if hasattr(modules, "items") else modules:
+            self[key] = module
+
+    def pop(self, key: str) -> Module:
+        """Take one out."""
+        module = self[key]
+        del self[key]
+        return module
+
+    def clear(self) -> None:
+        """Take all out."""
+        for key in list(self._held()):
+            del self[key]

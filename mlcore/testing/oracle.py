@@ -1,0 +1,155 @@
+"""What a result should be, and how far off it may be.
+
+The oracle evaluates the declaration in higher precision on the same (exactly representable) inputs: in float64
+for narrower floats; for float64 in extended precision where the declared reference can, else in float64.
+
+The bound follows from what is declared:
+
+* An elementwise formula: `ulp` units in the last place of the result, plus half of one for the oracle's rounding.
+* Everything that adds or composes: `(ulp + sqrt(n)) * eps * size`. Here n is how many elements go into one, and size
+  the operation applied to the magnitudes of its inputs (so a sum that cancels is held against what was summed).
+  The square root is how errors of n roundings add up; a kernel that adds in one long row keeps it, a missing or
+  doubled element does not.
+* Integers and bools must be equal.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from mlcore import autograd, dtypes
+from mlcore.backends import detect
+from mlcore.dtypes import DType
+from mlcore.errors import MlcoreError
+from mlcore.testing.compare import Host, host, spacing, wide
+from mlcore.testing.inputs import Case, call, outputs
+
+_EXTENDED = {np.dtype(np.float64): np.longdouble, np.dtype(np.complex128): np.clongdouble}
+
+
+class Expected:
+    """The oracle's outputs of a case and how far off each element may be."""
+
+    __slots__ = ("bounds", "dtypes", "values")
+
+    def __init__(self, case: Case) -> None:
+        where = detect.resolve("reference")
+        plain = outputs(_run(case, where, precise=False))
+        self.dtypes: list[DType] = [one.dtype for one in plain]
+        precise, guard = _precise(case, where, plain)
+        self.values = [np.asarray(_rounded(p, d)) for p, d in zip(precise, self.dtypes, strict=True)]
+        self.bounds = [_bound(case, p, d, i, guard) for i, (p, d) in enumerate(zip(precise, self.dtypes, strict=True))]
+
+
+def _run(case: Case, device: Any, *, precise: bool) -> Any:
+    with autograd.no_grad(), np.errstate(all="ignore"):
+        inputs = case.on(device, precise=precise)
+        return call(case.op, inputs, case.params, device)
+
+
+def is_inexact(case: Case) -> bool:
+    """Whether some input, or a result without inputs, is a float."""
+    return any(a is not None and dtypes.from_numpy(a.dtype).kind in "fc" for a in case.arrays)
+
+
+def _precise(case: Case, device: Any, plain: list[Any]) -> tuple[list[Host], int]:
+    """(outputs in higher precision, ulps to allow for the oracle itself)."""
+    if not is_inexact(case):
+        return [np.asarray(host(one)) for one in plain], 0
+    if case.dtype is not None and case.dtype.itemsize >= (16 if case.dtype.kind == "c" else 8):
+        extended = _extended(case, plain)
+        if extended is not None:
+            return extended, 0
+        return [np.asarray(host(one)) for one in plain], 2
+    made = [np.asarray(host(one)) for one in outputs(_run(case, device, precise=True))]
+    # A parameter may fix the result's dtype, as astype does: then nothing was computed in higher precision.
+    return made, 0
+
+
+def _extended(case: Case, plain: list[Any]) -> list[Host] | None:
+    """The declared reference in extended precision, or None where NumPy has none for it."""
+    op = case.op
+    if op.reference is None or not op.elementwise or op.params or any(a is None for a in case.arrays):
+        return None
+    arrays = [a.astype(_EXTENDED.get(a.dtype, a.dtype)) for a in case.arrays if a is not None]
+    try:
+        with np.errstate(all="ignore"):
+            found = np.asarray(op.reference(*arrays))
+    except (TypeError, ValueError):
+        return None
+    if found.dtype.kind in "fc" and found.dtype not in (np.dtype(np.longdouble), np.dtype(np.clongdouble)):
+        return None
+    return [found]
+
+
+def _rounded(precise: Host, dtype: DType) -> Host:
+    with np.errstate(all="ignore"):
+        return precise.astype(dtype.numpy)
+
+
+def _bound(case: Case, precise: Host, dtype: DType, index: int, guard: int) -> Any:
+    """How far off each element of output `index` may be."""
+    if dtype.kind not in "fc" or not is_inexact(case):
+        return 0.0
+    op = case.op
+    near = spacing(_rounded(precise, dtype).astype(np.complex128 if dtype.kind == "c" else np.float64), dtype)
+    if op.elementwise:
+        bound = (op.ulp + guard + 0.5) * near
+        if op.c is None and op.family == "composite":
+            bound = bound + op.ulp * dtypes.finfo(dtype).eps * _largest(case)
+        if dtype.kind == "c":
+            bound = 2 * bound
+        return np.where(np.isfinite(bound), bound, 0)
+    if op.ulp == 0:
+        return 0.0
+    size = _size(case, precise, index)
+    terms = math.sqrt(_terms(case, precise))
+    bound = (op.ulp + guard + terms) * np.maximum(dtypes.finfo(dtype).eps * size, near)
+    return np.where(np.isfinite(bound), bound, 0)
+
+
+def _largest(case: Case) -> float:
+    """The largest finite magnitude among the inputs."""
+    found = 0.0
+    for array in case.arrays:
+        if array is not None and array.size and dtypes.from_numpy(array.dtype).kind in "fc":
+            size = np.abs(wide(array))
+            found = max(found, float(np.max(np.where(np.isfinite(size), size, 0))))
+    return found
+
+
+def _terms(case: Case, precise: Host) -> float:
+    """How many elements of the inputs go into one of the output: k of (m, k) @ (k, n), n of a sum over n."""
+    sizes = [a.size for a in case.arrays if a is not None and a.size]
+    if not sizes or not precise.size:
+        return 1.0
+    if case.op.family == "contraction" and len(sizes) == 2:
+        return max(1.0, math.sqrt(sizes[0] * sizes[1] / precise.size))
+    return max(1.0, max(sizes) / precise.size)
+
+
+def _size(case: Case, precise: Host, index: int) -> Host:
+    """The magnitudes that went into each element: the operation applied to the absolute values of its inputs."""
+    finite = np.where(np.isfinite(precise), np.abs(precise), 0).astype(np.float64)
+    top = finite.max() if finite.size else 0.0
+    sizes = [abs(a) if a is not None and dtypes.from_numpy(a.dtype).kind in "fc" else a for a in map(_wide, case.arrays)]
+    from dataclasses import replace
+
+    try:
+        made = outputs(_run(replace(case, arrays=tuple(sizes), layout="contiguous"), detect.resolve("reference"), precise=True))
+        large = np.abs(np.asarray(host(made[index])).astype(np.complex128)).astype(np.float64)
+    except MlcoreError:
+        large = finite
+    if large.shape != finite.shape:
+        large = finite
+    large = np.where(np.isfinite(large), large, 0)
+    if case.op.family in ("reduction", "contraction"):
+        return np.maximum(large, finite)
+    return np.full(finite.shape, max(top, float(large.max()) if large.size else 0.0))
+
+
+def _wide(array: Host | None) -> Host | None:
+    return None if array is None else wide(array)
