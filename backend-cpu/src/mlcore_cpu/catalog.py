@@ -11,12 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from mlcore_cpu import fallback
 from mlcore_cpu.loader import kernels as K
 
 Maker = Callable[[Any, Any], Any]
 
 F16, BF16, F32, F64 = 9, 10, 11, 12
 REAL = tuple(range(13))
+FLOATS = (F16, BF16, F32, F64)
+ALL = tuple(range(15))
+FUSED = (
+    "softmax", "softmax_grad", "log_softmax", "log_softmax_grad", "logsumexp", "softmax_cross_entropy",
+    "softmax_cross_entropy_grad", "layer_norm", "layer_norm_grad", "batch_norm", "batch_norm_grad",
+    "max_pool", "max_pool_grad", "avg_pool", "avg_pool_grad",
+)  # fmt: skip
 
 
 class Native:
@@ -117,7 +125,103 @@ def linear(op: Any, reference: Any) -> Any:
                 found = K.cast(found, code)
         return found if x.ndim == 2 else found.reshape(*x.shape[:-1], weight.shape[0])
 
-    return Native(op.name, call, (F16, BF16, F32, F64), "onednn" if K.onednn_version else "numpy")
+    return Native(op.name, call, FLOATS, "onednn" if K.onednn_version else "numpy")
+
+
+def convolution(op: Any, reference: Any) -> Any:
+    """oneDNN for float32 and bfloat16, float16 through float32, im2col for the rest."""
+    ours: Callable[..., Any] = getattr(K, op.name)
+    other: Callable[..., Any] = {
+        "convolution": fallback.convolution,
+        "convolution_grad_input": fallback.grad_input,
+        "convolution_grad_weight": fallback.grad_weight,
+    }[op.name]
+    arrays = 3 if op.name == "convolution" else 2
+
+    def call(*args: Any) -> Any:
+        found = ours(*args)
+        if found is not None:
+            return found
+        code = K.dtype_code(args[0].dtype)
+        if code in (F16, BF16):
+            args = (*map(_wide, args[:arrays]), *args[arrays:])
+            found = ours(*args)
+        if found is None:
+            found = other(*args)
+        return K.cast(found, code) if code in (F16, BF16) else found
+
+    return Native(op.name, call, FLOATS, "onednn" if K.onednn_version else "im2col")
+
+
+def fused(op: Any, reference: Any) -> Any:
+    """A kernel of the same name and signature, for floating dtypes."""
+    return Native(op.name, getattr(K, op.name), FLOATS)
+
+
+def dropout(op: Any, reference: Any) -> Any:
+    return Native(op.name, K.dropout, FLOATS)
+
+
+def anything(op: Any, reference: Any) -> Any:
+    """A kernel that moves elements: our dtypes here, complex numbers through NumPy."""
+    ours = getattr(K, op.name)
+
+    def call(x: Any, *args: Any) -> Any:
+        return reference(x, *args) if x.dtype.kind == "c" else ours(x, *args)
+
+    return Native(op.name, call, ALL)
+
+
+def index_add(op: Any, reference: Any) -> Any:
+    def call(x: Any, *args: Any) -> Any:
+        return K.index_add(x, *args) if x.dtype.kind not in "biuc" else reference(x, *args)
+
+    return Native(op.name, call, ALL)
+
+
+def slice_update(op: Any, reference: Any) -> Any:
+    def call(x: Any, v: Any, key: Any) -> Any:
+        if x.dtype.kind == "c":
+            return reference(x, v, key)
+        return K.slice_update(x, v, tuple([slice(*one) for one in key]))
+
+    return Native(op.name, call, ALL)
+
+
+def concat(op: Any, reference: Any) -> Any:
+    def call(*args: Any) -> Any:
+        return reference(*args) if args[0].dtype.kind == "c" else K.concat(args[:-1], args[-1])
+
+    return Native(op.name, call, ALL)
+
+
+def fill(op: Any, reference: Any) -> Any:
+    def call(shape: Any, value: Any, dtype: Any) -> Any:
+        if dtype.kind == "c":
+            return reference(shape, value, dtype)
+        return K.full(shape, np.asarray(reference((), value, dtype)))
+
+    return Native(op.name, call, ALL)
+
+
+def random_bits(op: Any, reference: Any) -> Any:
+    return Native(op.name, K.random_bits, ALL)
+
+
+def adam(op: Any, reference: Any) -> Any:
+    params = len(op.params)
+    return Native(op.name, lambda *args: K.adam_step(args[:-params], *args[-params:]), (F32, F64))
+
+
+def sgd(op: Any, reference: Any) -> Any:
+    def plain(*args: Any) -> Any:
+        lr, weight_decay = args[-2:]
+        return K.sgd_step(args[:-2], False, lr, 0.0, 0.0, weight_decay, False, False)
+
+    def momentum(*args: Any) -> Any:
+        return K.sgd_step(args[:-6], True, *args[-6:])
+
+    return Native(op.name, plain if op.name == "sgd_step" else momentum, (F32, F64))
 
 
 CATALOG: dict[str, Maker] = {
@@ -133,4 +237,19 @@ CATALOG: dict[str, Maker] = {
     "astype": astype,
     "contract": contract,
     "linear": linear,
+    "convolution": convolution,
+    "convolution_grad_input": convolution,
+    "convolution_grad_weight": convolution,
+    "dropout_mask": dropout,
+    "random_bits": random_bits,
+    "gather": anything,
+    "scatter": anything,
+    "index_add": index_add,
+    "slice_update": slice_update,
+    "concat": concat,
+    "fill": fill,
+    "adam_step": adam,
+    "sgd_step": sgd,
+    "sgd_momentum_step": sgd,
+    **dict.fromkeys(FUSED, fused),
 }

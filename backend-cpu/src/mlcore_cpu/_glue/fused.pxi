@@ -1,1 +1,564 @@
-# Fused kernels
+# Fused kernels. Arrays become dense float32 or float64 first (16-bit floats through float32), results are
+# converted back to the input's dtype.
+
+from libc.stdlib cimport free, malloc
+
+
+cdef inline int work_code(int code) noexcept:
+    return F64 if code == F64 else F32
+
+
+cdef inline cnp.ndarray narrowed(cnp.ndarray a, int code):
+    """`a` (of the work dtype) as dtype `code`."""
+    cdef int own = code_of(a)
+    if own == code:
+        return a
+    cdef cnp.ndarray out = new_like_order(code, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), a)
+    copy_into(a, own, out, code)
+    return out
+
+
+cdef inline cnp.ndarray new_shaped(int code, object shape):
+    cdef cnp.npy_intp dims[MAX_NDIM]
+    cdef int n = 0
+    for d in shape:
+        dims[n] = d
+        n += 1
+    return new_array(code, n, dims, NULL)
+
+
+cdef inline void* pointer(object a) noexcept:
+    return NULL if a is None else cnp.PyArray_DATA(<cnp.ndarray>a)
+
+
+cdef inline object optional(object a, int code):
+    return None if a is None else contiguous(a, code)
+
+
+cdef object rows_last(object x, int axis):
+    """x with `axis` moved to the end (a view), for kernels that work on rows."""
+    return x if axis == x.ndim - 1 else np.moveaxis(x, axis, -1)
+
+
+cdef object rows_back(object y, int axis):
+    return y if axis == y.ndim - 1 else np.moveaxis(y, -1, axis)
+
+
+cdef i64 prod(object shape) except -1:
+    cdef i64 n = 1
+    for d in shape:
+        n *= <i64>d
+    return n
+
+
+cdef object along(RowOp op, object x, int axis):
+    cdef int code = code_of(x), work = work_code(code)
+    cdef cnp.ndarray a = contiguous(rows_last(x, axis), work)
+    cdef cnp.ndarray out = new_array(work, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), NULL)
+    cdef i64 n = cnp.PyArray_DIM(a, cnp.PyArray_NDIM(a) - 1), rows = cnp.PyArray_SIZE(a) // max(n, 1)
+    cdef const void* xd = cnp.PyArray_DATA(a)
+    cdef void* od = cnp.PyArray_DATA(out)
+    cdef Status status
+    with nogil:
+        status = run_rows(op, work, xd, od, rows, n)
+    check(status, out)
+    return rows_back(narrowed(out, code), axis)
+
+
+def softmax(x, axis):
+    """exp(x) / sum(exp(x)) along axis; a row of -inf gives zeros."""
+    return along(ROW_SOFTMAX, array_of(x), axis)
+
+
+def log_softmax(x, axis):
+    """x - logsumexp(x) along axis."""
+    return along(ROW_LOG_SOFTMAX, array_of(x), axis)
+
+
+cdef object along_grad(RowOp op, object g, object y, int axis):
+    cdef int code = code_of(y), work = work_code(code)
+    cdef cnp.ndarray a = contiguous(rows_last(g, axis), work), b = contiguous(rows_last(y, axis), work)
+    cdef cnp.ndarray out = new_array(work, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), NULL)
+    cdef i64 n = cnp.PyArray_DIM(a, cnp.PyArray_NDIM(a) - 1), rows = cnp.PyArray_SIZE(a) // max(n, 1)
+    cdef const void* gd = cnp.PyArray_DATA(a)
+    cdef const void* yd = cnp.PyArray_DATA(b)
+    cdef void* od = cnp.PyArray_DATA(out)
+    cdef Status status
+    with nogil:
+        status = run_rows_grad(op, work, gd, yd, od, rows, n)
+    check(status, out)
+    return rows_back(narrowed(out, code), axis)
+
+
+def softmax_grad(g, y, axis):
+    """Gradient of softmax from its output."""
+    return along_grad(ROW_SOFTMAX, array_of(g), array_of(y), axis)
+
+
+def log_softmax_grad(g, y, axis):
+    """Gradient of log_softmax from its output."""
+    return along_grad(ROW_LOG_SOFTMAX, array_of(g), array_of(y), axis)
+
+
+def logsumexp(x, axes, keepdims):
+    """log(sum(exp(x))) over axes; -inf of nothing."""
+    cdef cnp.ndarray a = array_of(x)
+    cdef int code = code_of(a), work = work_code(code), d
+    kept = [d for d in range(a.ndim) if d not in axes]
+    shape = [(<object>a).shape[d] if d in kept else 1 for d in range(a.ndim) if keepdims or d in kept]
+    cdef cnp.ndarray rows = contiguous((<object>a).transpose([*kept, *axes]), work)
+    cdef i64 count = prod([(<object>a).shape[d] for d in kept]), n = prod([(<object>a).shape[d] for d in axes])
+    cdef cnp.ndarray out = new_shaped(work, shape)
+    cdef const void* xd = cnp.PyArray_DATA(rows)
+    cdef void* od = cnp.PyArray_DATA(out)
+    cdef Status status
+    with nogil:
+        status = run_rows(ROW_LOGSUMEXP, work, xd, od, count, n)
+    check(status, out)
+    return narrowed(out, code)
+
+
+def softmax_cross_entropy(logits, target):
+    """(loss, logsumexp) of rows (N, C) with int64 targets (N,)."""
+    cdef int code = code_of(array_of(logits)), work = work_code(code)
+    cdef cnp.ndarray x = contiguous(logits, work), t = contiguous(target, I64)
+    cdef i64 rows = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    cdef cnp.ndarray loss = new_array(work, 1, cnp.PyArray_DIMS(x), NULL), lse = new_array(work, 1, cnp.PyArray_DIMS(x), NULL)
+    cdef const void* xd = cnp.PyArray_DATA(x)
+    cdef const i64* td = <const i64*>cnp.PyArray_DATA(t)
+    cdef void* ld = cnp.PyArray_DATA(loss)
+    cdef void* sd = cnp.PyArray_DATA(lse)
+    cdef Status status
+    with nogil:
+        status = run_cross_entropy(work, xd, td, ld, sd, rows, n)
+    check(status, loss)
+    return narrowed(loss, code), narrowed(lse, code)
+
+
+def softmax_cross_entropy_grad(g, logits, target, lse):
+    """g * (softmax(logits) - one_hot(target))."""
+    cdef int code = code_of(array_of(logits)), work = work_code(code)
+    cdef cnp.ndarray x = contiguous(logits, work), t = contiguous(target, I64), w = contiguous(g, work), s = contiguous(lse, work)
+    cdef i64 rows = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    cdef cnp.ndarray out = new_array(work, 2, cnp.PyArray_DIMS(x), NULL)
+    cdef const void* xd = cnp.PyArray_DATA(x)
+    cdef const void* gd = cnp.PyArray_DATA(w)
+    cdef const void* sd = cnp.PyArray_DATA(s)
+    cdef const i64* td = <const i64*>cnp.PyArray_DATA(t)
+    cdef void* od = cnp.PyArray_DATA(out)
+    cdef Status status
+    with nogil:
+        status = run_cross_entropy_grad(work, gd, xd, td, sd, od, rows, n)
+    check(status, out)
+    return narrowed(out, code)
+
+
+def layer_norm(x, weight, bias, n_axes, eps):
+    """(y, mean, rstd) over the last n_axes dimensions."""
+    cdef int code = code_of(array_of(x)), work = work_code(code)
+    cdef cnp.ndarray a = contiguous(x, work)
+    w, b = optional(weight, work), optional(bias, work)
+    shape = (<object>a).shape
+    stats = (*shape[:len(shape) - n_axes], *(1,) * n_axes)
+    cdef i64 n = prod(shape[len(shape) - n_axes:]), rows = prod(shape[:len(shape) - n_axes])
+    cdef cnp.ndarray y = new_array(work, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), NULL)
+    cdef cnp.ndarray mean = new_shaped(work, stats), rstd = new_shaped(work, stats)
+    cdef const void* xd = cnp.PyArray_DATA(a)
+    cdef const void* wd = pointer(w)
+    cdef const void* bd = pointer(b)
+    cdef void* yd = cnp.PyArray_DATA(y)
+    cdef void* md = cnp.PyArray_DATA(mean)
+    cdef void* rd = cnp.PyArray_DATA(rstd)
+    cdef double epsilon = eps
+    cdef Status status
+    with nogil:
+        status = run_layer_norm(work, xd, wd, bd, yd, md, rd, rows, n, epsilon)
+    check(status, y)
+    return narrowed(y, code), narrowed(mean, code), narrowed(rstd, code)
+
+
+def layer_norm_grad(g, x, weight, mean, rstd, n_axes):
+    """(gx, gw, gb) of layer_norm."""
+    cdef int code = code_of(array_of(x)), work = work_code(code)
+    cdef cnp.ndarray d = contiguous(g, work), a = contiguous(x, work), m = contiguous(mean, work), s = contiguous(rstd, work)
+    w = optional(weight, work)
+    shape = (<object>a).shape
+    cdef i64 n = prod(shape[len(shape) - n_axes:]), rows = prod(shape[:len(shape) - n_axes])
+    cdef cnp.ndarray gx = new_array(work, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), NULL)
+    cdef cnp.ndarray gw = new_shaped(work, shape[len(shape) - n_axes:]), gb = new_shaped(work, shape[len(shape) - n_axes:])
+    cdef const void* gd = cnp.PyArray_DATA(d)
+    cdef const void* xd = cnp.PyArray_DATA(a)
+    cdef const void* wd = pointer(w)
+    cdef const void* md = cnp.PyArray_DATA(m)
+    cdef const void* sd = cnp.PyArray_DATA(s)
+    cdef void* gxd = cnp.PyArray_DATA(gx)
+    cdef void* gwd = cnp.PyArray_DATA(gw)
+    cdef void* gbd = cnp.PyArray_DATA(gb)
+    cdef Status status
+    with nogil:
+        status = run_layer_norm_grad(work, gd, xd, wd, md, sd, gxd, gwd, gbd, rows, n)
+    check(status, gx)
+    return narrowed(gx, code), narrowed(gw, code), narrowed(gb, code)
+
+
+cdef bint is_channels_last(cnp.ndarray a) noexcept:
+    """Dense in the order (N, *S, C), and not plain C order as well."""
+    cdef int n = cnp.PyArray_NDIM(a), d
+    cdef i64 expect = cnp.PyArray_ITEMSIZE(a)
+    if n < 3 or cnp.PyArray_IS_C_CONTIGUOUS(a):
+        return False
+    if cnp.PyArray_DIM(a, 1) != 1 and cnp.PyArray_STRIDE(a, 1) != expect:
+        return False
+    expect *= cnp.PyArray_DIM(a, 1)
+    for d in range(n - 1, -1, -1):
+        if d != 1:
+            if cnp.PyArray_DIM(a, d) != 1 and cnp.PyArray_STRIDE(a, d) != expect:
+                return False
+            expect *= cnp.PyArray_DIM(a, d)
+    return True
+
+
+cdef cnp.ndarray channel_layout(object x, int work, bint last):
+    return channels_last(x, work) if last else contiguous(x, work)
+
+
+cdef cnp.ndarray new_channel_layout(cnp.ndarray like, int work, bint last):
+    if last:
+        return new_channels_last(work, cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like))
+    return new_array(work, cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), NULL)
+
+
+def batch_norm(x, weight, bias, eps):
+    """(y, mean, rstd) of each channel of (N, C, *S), in x's own layout."""
+    cdef cnp.ndarray source = array_of(x)
+    cdef int code = code_of(source), work = work_code(code)
+    cdef bint last = is_channels_last(source)
+    cdef cnp.ndarray a = channel_layout(source, work, last)
+    w, b = optional(weight, work), optional(bias, work)
+    cdef i64 c = cnp.PyArray_DIM(a, 1), inner = prod((<object>a).shape[2:]), outer = cnp.PyArray_DIM(a, 0)
+    if last:
+        outer, inner = outer * inner, 1
+    cdef cnp.ndarray y = new_channel_layout(a, work, last)
+    cdef cnp.ndarray mean = new_shaped(work, (c,)), rstd = new_shaped(work, (c,))
+    cdef const void* xd = cnp.PyArray_DATA(a)
+    cdef const void* wd = pointer(w)
+    cdef const void* bd = pointer(b)
+    cdef void* yd = cnp.PyArray_DATA(y)
+    cdef void* md = cnp.PyArray_DATA(mean)
+    cdef void* rd = cnp.PyArray_DATA(rstd)
+    cdef double epsilon = eps
+    cdef Status status
+    with nogil:
+        status = run_batch_norm(work, xd, wd, bd, yd, md, rd, outer, c, inner, epsilon)
+    check(status, y)
+    return narrowed(y, code), narrowed(mean, code), narrowed(rstd, code)
+
+
+def batch_norm_grad(g, x, weight, mean, rstd):
+    """(gx, gw, gb) of batch_norm."""
+    cdef cnp.ndarray source = array_of(x)
+    cdef int code = code_of(source), work = work_code(code)
+    cdef bint last = is_channels_last(source)
+    cdef cnp.ndarray a = channel_layout(source, work, last), d = channel_layout(g, work, last)
+    cdef cnp.ndarray m = contiguous(mean, work), s = contiguous(rstd, work)
+    w = optional(weight, work)
+    cdef i64 c = cnp.PyArray_DIM(a, 1), inner = prod((<object>a).shape[2:]), outer = cnp.PyArray_DIM(a, 0)
+    if last:
+        outer, inner = outer * inner, 1
+    cdef cnp.ndarray gx = new_channel_layout(a, work, last)
+    cdef cnp.ndarray gw = new_shaped(work, (c,)), gb = new_shaped(work, (c,))
+    cdef const void* gd = cnp.PyArray_DATA(d)
+    cdef const void* xd = cnp.PyArray_DATA(a)
+    cdef const void* wd = pointer(w)
+    cdef const void* md = cnp.PyArray_DATA(m)
+    cdef const void* sd = cnp.PyArray_DATA(s)
+    cdef void* gxd = cnp.PyArray_DATA(gx)
+    cdef void* gwd = cnp.PyArray_DATA(gw)
+    cdef void* gbd = cnp.PyArray_DATA(gb)
+    cdef Status status
+    with nogil:
+        status = run_batch_norm_grad(work, gd, xd, wd, md, sd, gxd, gwd, gbd, outer, c, inner)
+    check(status, gx)
+    return narrowed(gx, code), narrowed(gw, code), narrowed(gb, code)
+
+
+cdef int pool_shape(PoolShape* s, object shape, object out, object kernel, object stride, object padding, object dilation, bint last, bint with_pad) except -1:
+    """Up to three spatial dimensions, missing leading ones of length 1."""
+    cdef int k = len(kernel), skip = 3 - k, d, lead = len(shape) - k
+    for d in range(3):
+        s.in_[d] = s.out[d] = s.kernel[d] = s.stride[d] = s.dilation[d] = 1
+        s.pad_lo[d] = 0
+        if d >= skip:
+            s.in_[d], s.out[d] = shape[lead + d - skip], out[lead + d - skip]
+            s.kernel[d], s.stride[d], s.dilation[d] = kernel[d - skip], stride[d - skip], dilation[d - skip]
+            s.pad_lo[d] = padding[d - skip][0]
+    s.include_pad = with_pad
+    if last:
+        s.outer, s.inner = shape[0], shape[1]
+    else:
+        s.outer, s.inner = prod(shape[:lead]), 1
+    return 0
+
+
+cdef object pooled_shape(object shape, object kernel, object stride, object padding, object dilation):
+    lead = len(shape) - len(kernel)
+    return (*shape[:lead], *[(n + p[0] + p[1] - d * (k - 1) - 1) // s + 1
+                             for n, k, s, p, d in zip(shape[lead:], kernel, stride, padding, dilation)])
+
+
+cdef object pool(PoolOp op, object x, object kernel, object stride, object padding, object dilation, bint with_pad):
+    cdef cnp.ndarray source = array_of(x)
+    cdef int code = code_of(source), work = work_code(code)
+    cdef bint last = is_channels_last(source) and len(kernel) == cnp.PyArray_NDIM(source) - 2
+    cdef cnp.ndarray a = channel_layout(source, work, last)
+    shape = pooled_shape((<object>a).shape, kernel, stride, padding, dilation)
+    cdef cnp.npy_intp dims[MAX_NDIM]
+    cdef int d
+    for d in range(len(shape)):
+        dims[d] = shape[d]
+    cdef cnp.ndarray y = new_channels_last(work, len(shape), dims) if last else new_array(work, len(shape), dims, NULL)
+    cdef PoolShape s
+    pool_shape(&s, (<object>a).shape, shape, kernel, stride, padding, dilation, last, with_pad)
+    cdef const void* xd = cnp.PyArray_DATA(a)
+    cdef void* yd = cnp.PyArray_DATA(y)
+    cdef Status status
+    with nogil:
+        status = run_pool(op, work, s, xd, yd)
+    check(status, y)
+    return narrowed(y, code)
+
+
+cdef object pool_grad(PoolOp op, object g, object x, object input_shape, object kernel, object stride, object padding, object dilation, bint with_pad):
+    cdef cnp.ndarray source = array_of(g if x is None else x)
+    cdef int code = code_of(array_of(g)), work = work_code(code), n = len(input_shape), i
+    cdef bint last = is_channels_last(source) and len(kernel) == n - 2
+    cdef cnp.ndarray d = channel_layout(g, work, last)
+    a = None if x is None else channel_layout(x, work, last)
+    cdef cnp.npy_intp dims[MAX_NDIM]
+    for i in range(n):
+        dims[i] = input_shape[i]
+    cdef cnp.ndarray gx = new_channels_last(work, n, dims) if last else new_array(work, n, dims, NULL)
+    cdef PoolShape s
+    pool_shape(&s, input_shape, (<object>d).shape, kernel, stride, padding, dilation, last, with_pad)
+    cdef const void* gd = cnp.PyArray_DATA(d)
+    cdef const void* xd = pointer(a)
+    cdef void* gxd = cnp.PyArray_DATA(gx)
+    cdef Status status
+    with nogil:
+        status = run_pool_grad(op, work, s, gd, xd, gxd)
+    check(status, gx)
+    return narrowed(gx, code)
+
+
+def max_pool(x, kernel, stride, padding, dilation):
+    """Largest element of each window over the trailing dimensions."""
+    return pool(POOL_MAX, x, kernel, stride, padding, dilation, True)
+
+
+def max_pool_grad(g, x, y, kernel, stride, padding, dilation):
+    """Each window's gradient to its first largest element."""
+    return pool_grad(POOL_MAX, g, x, x.shape, kernel, stride, padding, dilation, True)
+
+
+def avg_pool(x, kernel, stride, padding, count_include_pad):
+    """Mean of each window over the trailing dimensions."""
+    return pool(POOL_AVERAGE, x, kernel, stride, padding, (1,) * len(kernel), count_include_pad)
+
+
+def avg_pool_grad(g, input_shape, kernel, stride, padding, count_include_pad):
+    """Each window's gradient shared by its elements."""
+    return pool_grad(POOL_AVERAGE, g, None, input_shape, kernel, stride, padding, (1,) * len(kernel), count_include_pad)
+
+
+def random_bits(key, offset, shape):
+    """uint32 Threefry bits, element i from the counter offset + i."""
+    cdef cnp.ndarray out = new_shaped(U32, shape)
+    cdef unsigned int k0 = key[0], k1 = key[1]
+    cdef unsigned long long counter = offset & 0xFFFFFFFFFFFFFFFF
+    cdef unsigned int* od = <unsigned int*>cnp.PyArray_DATA(out)
+    cdef i64 n = cnp.PyArray_SIZE(out)
+    cdef Status status
+    with nogil:
+        status = run_threefry(k0, k1, counter, od, n)
+    check(status, out)
+    return out
+
+
+def dropout(x, p, key, offset):
+    """x / (1 - p) where the stream's uniform number is at least p, else 0."""
+    cdef int code = code_of(array_of(x)), work = work_code(code)
+    cdef cnp.ndarray a = contiguous(x, work)
+    cdef cnp.ndarray out = new_array(work, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), NULL)
+    cdef unsigned int k0 = key[0], k1 = key[1]
+    cdef unsigned long long counter = offset & 0xFFFFFFFFFFFFFFFF
+    cdef const void* xd = cnp.PyArray_DATA(a)
+    cdef void* od = cnp.PyArray_DATA(out)
+    cdef i64 n = cnp.PyArray_SIZE(a)
+    cdef double probability = p
+    cdef Status status
+    with nogil:
+        status = run_dropout(work, xd, od, n, k0, k1, counter, probability)
+    check(status, out)
+    return narrowed(out, code)
+
+
+cdef object step_arrays(tuple arrays, int columns, int states, StepArrays* steps, list keep, int code):
+    """Fills in the arrays of a step; returns (new parameters, new first states, new second states)."""
+    cdef int i, n = len(arrays) // columns
+    cdef cnp.ndarray p, g, m = None, v = None, p2, m2, v2
+    cdef list new_p = [], new_m = [], new_v = []
+    for i in range(n):
+        p, g = contiguous(arrays[i], code), contiguous(arrays[n + i], code)
+        p2 = new_array(code, cnp.PyArray_NDIM(p), cnp.PyArray_DIMS(p), NULL)
+        new_p.append(p2)
+        keep += [p, g]
+        steps[i].p, steps[i].g, steps[i].p2 = cnp.PyArray_DATA(p), cnp.PyArray_DATA(g), cnp.PyArray_DATA(p2)
+        steps[i].m = steps[i].v = NULL
+        steps[i].m2 = steps[i].v2 = NULL
+        steps[i].n = cnp.PyArray_SIZE(p)
+        if states >= 1:
+            m = contiguous(arrays[2 * n + i], code)
+            m2 = new_array(code, cnp.PyArray_NDIM(p), cnp.PyArray_DIMS(p), NULL)
+            new_m.append(m2)
+            keep.append(m)
+            steps[i].m, steps[i].m2 = cnp.PyArray_DATA(m), cnp.PyArray_DATA(m2)
+        if states >= 2:
+            v = contiguous(arrays[3 * n + i], code)
+            v2 = new_array(code, cnp.PyArray_NDIM(p), cnp.PyArray_DIMS(p), NULL)
+            new_v.append(v2)
+            keep.append(v)
+            steps[i].v, steps[i].v2 = cnp.PyArray_DATA(v), cnp.PyArray_DATA(v2)
+    return tuple(new_p + new_m + new_v)
+
+
+def adam_step(tuple arrays, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+    """New parameters, first and second moments, in one pass over all of them."""
+    cdef int code = code_of(arrays[0]), n = len(arrays) // 4
+    cdef AdamParams a
+    a.lr, a.beta1, a.beta2, a.eps, a.weight_decay = lr, beta1, beta2, eps, weight_decay
+    a.decoupled, a.step = decoupled, step
+    cdef StepArrays* steps = <StepArrays*>malloc(max(n, 1) * sizeof(StepArrays))
+    if steps == NULL:
+        raise MemoryError
+    cdef list keep = []
+    cdef Status status
+    try:
+        out = step_arrays(arrays, 4, 2, steps, keep, code)
+        with nogil:
+            status = run_adam(code, steps, n, a)
+        check(status, out[0])
+    finally:
+        free(steps)
+    return out
+
+
+def sgd_step(tuple arrays, bint has_buffer, lr, momentum, dampening, weight_decay, nesterov, first):
+    """New parameters (and momentum buffers), in one pass over all of them."""
+    cdef int columns = 3 if has_buffer else 2
+    cdef int code = code_of(arrays[0]), n = len(arrays) // columns
+    cdef SgdParams a
+    a.lr, a.momentum, a.dampening, a.weight_decay = lr, momentum, dampening, weight_decay
+    a.nesterov, a.first = nesterov, first
+    cdef StepArrays* steps = <StepArrays*>malloc(max(n, 1) * sizeof(StepArrays))
+    if steps == NULL:
+        raise MemoryError
+    cdef list keep = []
+    cdef Status status
+    try:
+        out = step_arrays(arrays, columns, 1 if has_buffer else 0, steps, keep, code)
+        with nogil:
+            status = run_sgd(code, steps, n, a)
+        check(status, out[0])
+    finally:
+        free(steps)
+    return out
+
+
+def gather(x, indices, axis):
+    """Slices of x along axis at indices of any shape."""
+    cdef cnp.ndarray a = array_of(x), i = contiguous(indices, I64)
+    cdef int code = code_of(a)
+    a = contiguous(a, code)
+    shape = (<object>a).shape
+    cdef cnp.ndarray out = new_shaped(code, (*shape[:axis], *(<object>i).shape, *shape[axis + 1:]))
+    cdef i64 outer = prod(shape[:axis]), size = shape[axis], count = cnp.PyArray_SIZE(i), inner = prod(shape[axis + 1:]) * ITEMSIZE[code]
+    cdef const char* xd = <const char*>cnp.PyArray_DATA(a)
+    cdef const i64* idx = <const i64*>cnp.PyArray_DATA(i)
+    cdef char* od = <char*>cnp.PyArray_DATA(out)
+    cdef Status status
+    with nogil:
+        status = run_gather(xd, idx, od, outer, size, count, inner)
+    check(status, out)
+    return out
+
+
+def index_add(x, indices, values, axis):
+    """A copy of x with values added at indices along axis, in the order of the indices."""
+    cdef int code = code_of(array_of(x)), work = work_code(code)
+    cdef cnp.ndarray out = dense_copy(array_of(x), code, work), i = contiguous(indices, I64), v = contiguous(values, work)
+    shape = (<object>out).shape
+    cdef i64 outer = prod(shape[:axis]), size = shape[axis], count = cnp.PyArray_SIZE(i), inner = prod(shape[axis + 1:])
+    cdef const void* vd = cnp.PyArray_DATA(v)
+    cdef const i64* idx = <const i64*>cnp.PyArray_DATA(i)
+    cdef void* od = cnp.PyArray_DATA(out)
+    cdef Status status
+    with nogil:
+        status = run_index_add(work, od, idx, vd, outer, size, count, inner)
+    check(status, out)
+    return narrowed(out, code)
+
+
+def scatter(x, indices, values, axis):
+    """A copy of x with values put at indices along axis; of repeated indices the last wins."""
+    cdef int code = code_of(array_of(x))
+    cdef cnp.ndarray out = dense_copy(array_of(x), code, code), i = contiguous(indices, I64), v = contiguous(values, code)
+    shape = (<object>out).shape
+    cdef i64 outer = prod(shape[:axis]), size = shape[axis], count = cnp.PyArray_SIZE(i), inner = prod(shape[axis + 1:]) * ITEMSIZE[code]
+    cdef const char* vd = <const char*>cnp.PyArray_DATA(v)
+    cdef const i64* idx = <const i64*>cnp.PyArray_DATA(i)
+    cdef char* od = <char*>cnp.PyArray_DATA(out)
+    cdef Status status
+    with nogil:
+        status = run_scatter(od, idx, vd, outer, size, count, inner)
+    check(status, out)
+    return out
+
+
+def full(shape, value):
+    """An array of `shape` filled with the 0-d array `value`."""
+    cdef cnp.ndarray v = array_of(value)
+    cdef int code = code_of(v)
+    cdef cnp.ndarray out = new_shaped(code, shape)
+    cdef View x, y
+    cdef Status status
+    broadcast_view(v, code, cnp.PyArray_NDIM(out), cnp.PyArray_DIMS(out), &x)
+    view_of(out, code, &y)
+    with nogil:
+        status = run_copy(x, y)
+    check(status, out)
+    return out
+
+
+def concat(arrays, axis):
+    """The arrays one after the other along axis."""
+    cdef cnp.ndarray first = array_of(arrays[0])
+    cdef int code = code_of(first)
+    shape = list((<object>first).shape)
+    shape[axis] = sum([one.shape[axis] for one in arrays])
+    cdef cnp.ndarray out = new_shaped(code, shape)
+    at = 0
+    lead = (slice(None),) * axis
+    for one in arrays:
+        copy_into(array_of(one), code, out[(*lead, slice(at, at + one.shape[axis]))], code)
+        at += one.shape[axis]
+    return out
+
+
+def slice_update(x, v, key):
+    """A copy of x with x[key] = v; key is a tuple of slices."""
+    cdef cnp.ndarray a = array_of(x)
+    cdef int code = code_of(a)
+    cdef cnp.ndarray out = new_like_order(code, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), a)
+    copy_into(a, code, out, code)
+    copy_into(array_of(v), code, np.asarray(out[key]), code)
+    return out

@@ -3,6 +3,8 @@
 // Work is cut into chunks by SHAPE only, never by thread count, and every chunk writes its own memory;
 // which thread runs which chunk therefore cannot change a result.
 #pragma once
+#include <type_traits>
+
 #include "common.hpp"
 
 namespace mlcore_cpu {
@@ -19,7 +21,8 @@ Status parallel_run(i64 n, void (*fn)(void*, i64), void* context);
 
 template <class F>
 Status parallel_for(i64 n, F&& body) {
-    return parallel_run(n, [](void* f, i64 i) { (*static_cast<F*>(f))(i); },
+    using Body = std::remove_reference_t<F>;
+    return parallel_run(n, [](void* f, i64 i) { (*static_cast<Body*>(f))(i); },
                         const_cast<void*>(static_cast<const void*>(&body)));
 }
 

@@ -1,3 +1,349 @@
-// Fused kernels of this instruction set.
+// Fused loops: softmax and its kin, normalisation, optimizer steps, random bits. Pooling is in pool_loops.hpp.
+#include <limits>
+
+#include "../fused.hpp"
 #include "isa_tables.hpp"
-namespace mlcore_cpu { namespace MLCORE_ISA { const FusedTable* fused_table() { return nullptr; } } }
+#include "pool_loops.hpp"
+#include "rows.hpp"
+
+namespace mlcore_cpu {
+namespace MLCORE_ISA {
+namespace {
+
+// ---- softmax --------------------------------------------------------------------------------------------------
+
+template <class T>
+void softmax(const T* x, T* y, i64 rows, i64 n) {
+    for (i64 r = 0; r < rows; ++r, x += n, y += n) {
+        const T* __restrict a = x;
+        T* __restrict b = y;
+        const T top = finite_or_zero(max_of(a, n));
+        for (i64 i = 0; i < n; ++i) b[i] = exp(a[i] - top);
+        const double total = sum_of<T>(n, [&](i64 i) { return b[i]; });
+        const T scale = static_cast<T>(total == 0 ? 1.0 : 1.0 / total);  // a row of -inf gives zeros
+        for (i64 i = 0; i < n; ++i) b[i] *= scale;
+    }
+}
+template <class T>
+INL double log_total(const T* __restrict a, i64 n, T top) {
+    double total = 0;
+    T block[256];
+    for (i64 start = 0; start < n; start += 256) {
+        const i64 m = n - start < 256 ? n - start : 256;
+        for (i64 i = 0; i < m; ++i) block[i] = exp(a[start + i] - top);
+        total += sum_of<T>(m, [&](i64 i) { return block[i]; });
+    }
+    return ::log(total);
+}
+template <class T>
+void log_softmax(const T* x, T* y, i64 rows, i64 n) {
+    for (i64 r = 0; r < rows; ++r, x += n, y += n) {
+        const T* __restrict a = x;
+        T* __restrict b = y;
+        const T top = finite_or_zero(max_of(a, n));
+        const T rest = static_cast<T>(log_total(a, n, top));
+        for (i64 i = 0; i < n; ++i) b[i] = (a[i] - top) - rest;
+    }
+}
+template <class T>
+void logsumexp(const T* x, T* y, i64 rows, i64 n) {
+    for (i64 r = 0; r < rows; ++r, x += n) {
+        const T top = finite_or_zero(max_of(x, n));
+        y[r] = static_cast<T>(log_total(x, n, top) + static_cast<double>(top));
+    }
+}
+template <class T>
+void softmax_grad(const T* g, const T* y, T* gx, i64 rows, i64 n) {
+    for (i64 r = 0; r < rows; ++r, g += n, y += n, gx += n) {
+        const T *__restrict a = g, *__restrict b = y;
+        T* __restrict c = gx;
+        const T dot = static_cast<T>(sum_of<T>(n, [&](i64 i) { return a[i] * b[i]; }));
+        for (i64 i = 0; i < n; ++i) c[i] = b[i] * (a[i] - dot);
+    }
+}
+template <class T>
+void log_softmax_grad(const T* g, const T* y, T* gx, i64 rows, i64 n) {
+    for (i64 r = 0; r < rows; ++r, g += n, y += n, gx += n) {
+        const T *__restrict a = g, *__restrict b = y;
+        T* __restrict c = gx;
+        const T total = static_cast<T>(sum_of<T>(n, [&](i64 i) { return a[i]; }));
+        for (i64 i = 0; i < n; ++i) c[i] = a[i] - exp(b[i]) * total;
+    }
+}
+template <class T>
+void cross_entropy(const T* x, const i64* target, T* loss, T* lse, i64 rows, i64 n) {
+    for (i64 r = 0; r < rows; ++r, x += n) {
+        logsumexp(x, lse + r, 1, n);
+        loss[r] = lse[r] - x[target[r]];
+    }
+}
+template <class T>
+void cross_entropy_grad(const T* g, const T* x, const i64* target, const T* lse, T* gx, i64 rows, i64 n) {
+    for (i64 r = 0; r < rows; ++r, x += n, gx += n) {
+        const T* __restrict a = x;
+        T* __restrict c = gx;
+        const T weight = g[r], shift = lse[r];
+        for (i64 i = 0; i < n; ++i) c[i] = weight * exp(a[i] - shift);
+        c[target[r]] = weight * (exp(a[target[r]] - shift) - T(1));
+    }
+}
+
+// ---- normalisation --------------------------------------------------------------------------------------------
+
+template <class T>
+void layer_norm(const T* x, const T* w, const T* b, T* y, T* mean, T* rstd, i64 rows, i64 n, double eps) {
+    for (i64 r = 0; r < rows; ++r, x += n, y += n) {
+        const T* __restrict a = x;
+        T* __restrict c = y;
+        const T centre = static_cast<T>(sum_of<T>(n, [&](i64 i) { return a[i]; }) / n);
+        const double var = sum_of<T>(n, [&](i64 i) { const T d = a[i] - centre; return d * d; }) / n;
+        const T scale = static_cast<T>(1.0 / __builtin_sqrt(var + eps));
+        mean[r] = centre;
+        rstd[r] = scale;
+        if (w && b) {
+            for (i64 i = 0; i < n; ++i) c[i] = (a[i] - centre) * scale * w[i] + b[i];
+        } else {
+            for (i64 i = 0; i < n; ++i) c[i] = (a[i] - centre) * scale;
+            if (w) for (i64 i = 0; i < n; ++i) c[i] *= w[i];
+            if (b) for (i64 i = 0; i < n; ++i) c[i] += b[i];
+        }
+    }
+}
+template <class T>
+void layer_norm_grad(const T* g, const T* x, const T* w, const T* mean, const T* rstd, T* gx, T* gw, T* gb, i64 rows, i64 n) {
+    T* __restrict sw = gw;
+    T* __restrict sb = gb;
+    for (i64 r = 0; r < rows; ++r, g += n, x += n, gx += n) {
+        const T *__restrict d = g, *__restrict a = x, *__restrict k = w;
+        T* __restrict c = gx;
+        const T m = mean[r], s = rstd[r];
+        const auto inner = [&](i64 i) { return k ? d[i] * k[i] : d[i]; };
+        const T first = static_cast<T>(sum_of<T>(n, inner) / n);
+        const T second = static_cast<T>(sum_of<T>(n, [&](i64 i) { return inner(i) * ((a[i] - m) * s); }) / n);
+        if (k) {
+            for (i64 i = 0; i < n; ++i) c[i] = s * (d[i] * k[i] - first - (a[i] - m) * s * second);
+        } else {
+            for (i64 i = 0; i < n; ++i) c[i] = s * (d[i] - first - (a[i] - m) * s * second);
+        }
+        for (i64 i = 0; i < n; ++i) {
+            sw[i] += d[i] * ((a[i] - m) * s);
+            sb[i] += d[i];
+        }
+    }
+}
+
+// Channels: memory (outer, c, inner); inner = 1 is channels-last and vectorises over channels.
+template <class T>
+void channel_sum(const T* x, const T* mean, double* acc, i64 outer, i64 c, i64 inner) {
+    if (inner > 1) {
+        for (i64 o = 0; o < outer; ++o)
+            for (i64 k = 0; k < c; ++k, x += inner) {
+                const T* __restrict a = x;
+                if (mean) {
+                    const T m = mean[k];
+                    acc[k] += sum_of<T>(inner, [&](i64 i) { const T d = a[i] - m; return d * d; });
+                } else {
+                    acc[k] += sum_of<T>(inner, [&](i64 i) { return a[i]; });
+                }
+            }
+        return;
+    }
+    constexpr int TILE = 64;
+    for (i64 k0 = 0; k0 < c; k0 += TILE) {
+        const i64 w = c - k0 < TILE ? c - k0 : TILE;
+        for (i64 o0 = 0; o0 < outer; o0 += RUN) {
+            const i64 o1 = o0 + RUN < outer ? o0 + RUN : outer;
+            T run[TILE];
+            for (int j = 0; j < TILE; ++j) run[j] = T(0);
+            for (i64 o = o0; o < o1; ++o) {
+                const T* __restrict a = x + o * c + k0;
+                if (mean) {
+                    const T* __restrict m = mean + k0;
+                    for (i64 j = 0; j < w; ++j) { const T d = a[j] - m[j]; run[j] += d * d; }
+                } else {
+                    for (i64 j = 0; j < w; ++j) run[j] += a[j];
+                }
+            }
+            for (i64 j = 0; j < w; ++j) acc[k0 + j] += static_cast<double>(run[j]);
+        }
+    }
+}
+template <class T>
+void channel_scale(const T* x, const T* mean, const T* scale, const T* shift, T* y, i64 outer, i64 c, i64 inner) {
+    if (inner > 1) {
+        for (i64 o = 0; o < outer; ++o)
+            for (i64 k = 0; k < c; ++k, x += inner, y += inner) {
+                const T* __restrict a = x;
+                T* __restrict b = y;
+                const T m = mean[k], s = scale[k], t = shift ? shift[k] : T(0);
+                for (i64 i = 0; i < inner; ++i) b[i] = (a[i] - m) * s + t;
+            }
+        return;
+    }
+    for (i64 o = 0; o < outer; ++o, x += c, y += c) {
+        const T *__restrict a = x, *__restrict m = mean, *__restrict s = scale, *__restrict t = shift;
+        T* __restrict b = y;
+        if (t) {
+            for (i64 k = 0; k < c; ++k) b[k] = (a[k] - m[k]) * s[k] + t[k];
+        } else {
+            for (i64 k = 0; k < c; ++k) b[k] = (a[k] - m[k]) * s[k];
+        }
+    }
+}
+template <class T>
+void channel_grad_sum(const T* g, const T* x, const T* mean, const T* rstd, double* acc, i64 outer, i64 c, i64 inner, i64 all) {
+    double* second = acc + all;
+    if (inner > 1) {
+        for (i64 o = 0; o < outer; ++o)
+            for (i64 k = 0; k < c; ++k, x += inner, g += inner) {
+                const T *__restrict a = x, *__restrict d = g;
+                const T m = mean[k];
+                acc[k] += sum_of<T>(inner, [&](i64 i) { return d[i]; });
+                second[k] += sum_of<T>(inner, [&](i64 i) { return d[i] * (a[i] - m); }) * static_cast<double>(rstd[k]);
+            }
+        return;
+    }
+    constexpr int TILE = 64;
+    for (i64 k0 = 0; k0 < c; k0 += TILE) {
+        const i64 w = c - k0 < TILE ? c - k0 : TILE;
+        for (i64 o0 = 0; o0 < outer; o0 += RUN) {
+            const i64 o1 = o0 + RUN < outer ? o0 + RUN : outer;
+            T run[TILE], dot[TILE];
+            for (int j = 0; j < TILE; ++j) run[j] = dot[j] = T(0);
+            for (i64 o = o0; o < o1; ++o) {
+                const T *__restrict a = x + o * c + k0, *__restrict d = g + o * c + k0, *__restrict m = mean + k0;
+                for (i64 j = 0; j < w; ++j) {
+                    run[j] += d[j];
+                    dot[j] += d[j] * (a[j] - m[j]);
+                }
+            }
+            for (i64 j = 0; j < w; ++j) {
+                acc[k0 + j] += static_cast<double>(run[j]);
+                second[k0 + j] += static_cast<double>(dot[j]) * static_cast<double>(rstd[k0 + j]);
+            }
+        }
+    }
+}
+// gb and gw: the sums divided by the count
+template <class T>
+void channel_grad(const T* g, const T* x, const T* mean, const T* rstd, const T* scale, const T* gb, const T* gw, T* gx, i64 outer, i64 c, i64 inner) {
+    for (i64 o = 0; o < outer; ++o) {
+        if (inner > 1) {
+            for (i64 k = 0; k < c; ++k, x += inner, g += inner, gx += inner) {
+                const T *__restrict a = x, *__restrict d = g;
+                T* __restrict y = gx;
+                const T m = mean[k], s = scale[k], b = gb[k], w = gw[k] * rstd[k];
+                for (i64 i = 0; i < inner; ++i) y[i] = s * (d[i] - b - (a[i] - m) * w);
+            }
+        } else {
+            const T *__restrict a = x, *__restrict d = g, *__restrict m = mean, *__restrict s = scale, *__restrict b = gb, *__restrict w = gw, *__restrict q = rstd;
+            T* __restrict y = gx;
+            for (i64 k = 0; k < c; ++k) y[k] = s[k] * (d[k] - b[k] - (a[k] - m[k]) * (w[k] * q[k]));
+            x += c, g += c, gx += c;
+        }
+    }
+}
+
+// ---- optimizer steps, in the order of operations of mlcore.ops.update ------------------------------------------
+
+template <class T>
+void adam(const T* p_, const T* g_, const T* m_, const T* v_, T* p2_, T* m2_, T* v2_, i64 n, const AdamParams& a) {
+    const T *__restrict p = p_, *__restrict g = g_, *__restrict m = m_, *__restrict v = v_;
+    T *__restrict p2 = p2_, *__restrict m2 = m2_, *__restrict v2 = v2_;
+    const T keep = a.decoupled ? T(1 - a.lr * a.weight_decay) : T(1), decay = a.decoupled ? T(0) : T(a.weight_decay);
+    const T b1 = T(a.beta1), c1 = T(1 - a.beta1), b2 = T(a.beta2), c2 = T(1 - a.beta2), eps = T(a.eps);
+    const bool decays = decay != T(0);
+    const T step = T(a.lr / (1 - ::pow(a.beta1, static_cast<double>(a.step))));
+    const T root = T(__builtin_sqrt(1 - ::pow(a.beta2, static_cast<double>(a.step))));
+    for (i64 i = 0; i < n; ++i) {
+        const T d = decays ? g[i] + p[i] * decay : g[i];
+        const T first = m[i] * b1 + d * c1;
+        const T second = v[i] * b2 + d * d * c2;
+        m2[i] = first;
+        v2[i] = second;
+        p2[i] = p[i] * keep - first * step / (sqrt(second) / root + eps);
+    }
+}
+template <class T>
+void sgd(const T* p_, const T* g_, const T* b_, T* p2_, T* b2_, i64 n, const SgdParams& a) {
+    const T *__restrict p = p_, *__restrict g = g_, *__restrict b = b_;
+    T *__restrict p2 = p2_, *__restrict b2 = b2_;
+    const T lr = T(a.lr), decay = T(a.weight_decay), keep = T(a.momentum), take = T(1 - a.dampening);
+    const bool decays = decay != T(0);
+    if (!b) {
+        for (i64 i = 0; i < n; ++i) p2[i] = p[i] - (decays ? g[i] + p[i] * decay : g[i]) * lr;
+        return;
+    }
+    for (i64 i = 0; i < n; ++i) {
+        const T d = decays ? g[i] + p[i] * decay : g[i];
+        const T buffer = a.first ? d : b[i] * keep + d * take;
+        b2[i] = buffer;
+        p2[i] = p[i] - (a.nesterov ? d + buffer * keep : buffer) * lr;
+    }
+}
+
+// ---- Threefry-2x32, 20 rounds: element i is x0 ^ x1 of the block whose counter is the halves of counter + i ----
+
+INL std::uint32_t rotate(std::uint32_t x, int k) { return (x << k) | (x >> (32 - k)); }
+INL std::uint32_t threefry_block(std::uint32_t k0, std::uint32_t k1, std::uint32_t x0, std::uint32_t x1) {
+    const std::uint32_t k2 = k0 ^ k1 ^ 0x1BD11BDAu;
+#define ROUND(r) x0 += x1; x1 = rotate(x1, r) ^ x0;
+#define ROUNDS_A ROUND(13) ROUND(15) ROUND(26) ROUND(6)
+#define ROUNDS_B ROUND(17) ROUND(29) ROUND(16) ROUND(24)
+    x0 += k0; x1 += k1;
+    ROUNDS_A x0 += k1; x1 += k2 + 1u;
+    ROUNDS_B x0 += k2; x1 += k0 + 2u;
+    ROUNDS_A x0 += k0; x1 += k1 + 3u;
+    ROUNDS_B x0 += k1; x1 += k2 + 4u;
+    ROUNDS_A x0 += k2; x1 += k0 + 5u;
+#undef ROUND
+#undef ROUNDS_A
+#undef ROUNDS_B
+    return x0 ^ x1;
+}
+void threefry(std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, std::uint32_t* y_, i64 n) {
+    std::uint32_t* __restrict y = y_;
+    while (n > 0) {  // up to the next carry into the high half
+        const std::uint32_t hi = static_cast<std::uint32_t>(counter >> 32), lo = static_cast<std::uint32_t>(counter);
+        const std::uint64_t room = 0x100000000ull - lo;
+        const i64 m = static_cast<std::uint64_t>(n) < room ? n : static_cast<i64>(room);
+        for (i64 i = 0; i < m; ++i) y[i] = threefry_block(k0, k1, hi, lo + static_cast<std::uint32_t>(i));
+        y += m;
+        n -= m;
+        counter += static_cast<std::uint64_t>(m);
+    }
+}
+template <class T>
+void dropout(const T* x, T* y, i64 n, std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, std::uint32_t threshold, T scale) {
+    std::uint32_t bits[1024];
+    for (i64 start = 0; start < n; start += 1024) {
+        const i64 m = n - start < 1024 ? n - start : 1024;
+        threefry(k0, k1, counter + static_cast<std::uint64_t>(start), bits, m);
+        const T* __restrict a = x + start;
+        T* __restrict b = y + start;
+        for (i64 i = 0; i < m; ++i) b[i] = (bits[i] >> 8) >= threshold ? a[i] * scale : T(0);
+    }
+}
+template <class T>
+void accumulate(T* y_, const T* x_, i64 n) {
+    T* __restrict y = y_;
+    const T* __restrict x = x_;
+    for (i64 i = 0; i < n; ++i) y[i] += x[i];
+}
+
+template <class T>
+FusedLoops<T> loops() {
+    return {&softmax<T>, &log_softmax<T>, &softmax_grad<T>, &log_softmax_grad<T>, &logsumexp<T>, &cross_entropy<T>,
+            &cross_entropy_grad<T>, &layer_norm<T>, &layer_norm_grad<T>, &channel_sum<T>, &channel_scale<T>,
+            &channel_grad_sum<T>, &channel_grad<T>, &max_pool<T>, &max_pool_grad<T>, &avg_pool<T>, &avg_pool_grad<T>,
+            &adam<T>, &sgd<T>, &dropout<T>, &accumulate<T>};
+}
+
+const FusedTable fused{loops<float>(), loops<double>(), &threefry};
+
+}  // namespace
+
+const FusedTable* fused_table() { return &fused; }
+
+}  // namespace MLCORE_ISA
+}  // namespace mlcore_cpu
