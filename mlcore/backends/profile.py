@@ -66,7 +66,7 @@ class Profile:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Profile:
         """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError on anything else."""
-        gemm = {str(int(size)): float(rate) for size, rate in data["gemm"].items()}
+        gemm = {size: float(data["gemm"][size]) for size in sorted(data["gemm"], key=int)}
         optional = [None if data[name] is None else float(data[name]) for name in ("bandwidth", "launch")]
         return cls(gemm, optional[0], optional[1], float(data["upload"]), float(data["download"]))
 

@@ -106,4 +106,4 @@ def ranked() -> tuple[list[Usable], str]:
         usable.append(Usable(info, record, seconds, reason))
     if by_measure:
         return usable, "measured profiles"
-    return usable, "static rank" if len(contenders) > 1 else "being the only one"
+    return usable, "static rank" if len(contenders) > 1 else "rank; no other backend is usable"

@@ -103,6 +103,8 @@ def _follow(
                     )
                 return position + begun
             if not line:
+                if process.wait() == -signal.SIGINT:
+                    raise KeyboardInterrupt  # the user ended it, not the plugin
                 if begun:
                     how = _ending(process.wait())
                     record.settle(

@@ -120,12 +120,16 @@ def _stamp(target: str) -> str:
 @contextmanager
 def marked(record: Record) -> Iterator[None]:
     """Leave a marker in the cache folder for as long as the plugin's code runs in this process."""
-    name = f"probes/{_stem(record)}.{os.getpid()}.running"
-    config.write_cache(name, boot_id().encode())
+    path = config.cache_dir() / f"probes/{_stem(record)}.{os.getpid()}.running"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(boot_id())
+    except OSError as error:
+        config.log.debug("no marker %s: %s", path, error)
     try:
         yield
     finally:
-        config.remove_files([config.cache_dir() / name])
+        config.remove_files([path])
 
 
 def crashed_here_before(record: Record) -> bool:

@@ -233,6 +233,16 @@ def test_a_process_that_died_while_probing_sends_the_next_to_a_child(site: Calla
     assert some.python(code) == "no_hardware True"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_an_interrupted_probe_is_no_crash(site: Callable[..., Any]) -> None:
+    some = site("segfault")
+    module = some.folder / "mlcore_test_segfault.py"
+    module.write_text(module.read_text().replace("ctypes.string_at(0)", "import os; os.kill(os.getpid(), 2)"))
+    result = some.run("-c", STATES)
+    assert result.err.splitlines()[-1] == "KeyboardInterrupt"
+    assert not list((some.home / "cache").glob("probes/*segfault*"))
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": 3}', "\x00\xff"])
 def test_a_corrupt_cache_is_ignored(site: Callable[..., Any], damage: str) -> None:
     some = site("nohardware")
