@@ -1,20 +1,20 @@
 """Operations, each declared once. Importing this package fills the registry and gives Tensor its methods."""
 
-from mlcore.ops import (  # noqa: F401  (declaration order is the registry's order)
-    activation,
-    attach,
-    conv,
-    creation,
+from mlcore.ops import (  # noqa: F401, I001  (the order of declaration is the registry's order; attach comes last)
     elementwise,
+    activation,
+    shape,
+    reduce,
+    creation,
     index,
     linalg,
-    loss,
-    nn,
-    norm,
-    random,
-    reduce,
-    shape,
     sorting,
-    transfer,
+    random,
+    nn,
+    conv,
+    norm,
+    loss,
     update,
+    transfer,
+    attach,
 )
