@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
@@ -15,7 +16,8 @@ from typing import Final, NoReturn
 from mlcore._version import __version__
 from mlcore.errors import MlcoreError, did_you_mean
 
-COMMANDS: Final = ("doctor", "devices", "coverage", "config")
+HELPERS: Final = ("output",)
+COMMANDS: Final = tuple(m.name for m in pkgutil.iter_modules(__path__) if m.name not in HELPERS)
 """The core's own commands: each a module of this package with ``add_command(subparsers)``."""
 
 INTERRUPTED: Final = 130
