@@ -12,10 +12,9 @@ from typing import Any
 from mlcore import dispatch
 from mlcore.dispatch import Op, apply, is_recording, recording, refuse_second_backward, saving
 from mlcore.errors import ArgumentTypeError, AutogradError, ShapeError
+from mlcore.op import DTYPE, EXTRA, GRADIENT, INPUT, MASK, OUTPUT, PARAM, SHAPE
 from mlcore.shapes import Shape
-from mlcore.tensor import Node, TensorBase, wrap
-
-INPUT, OUTPUT, EXTRA, PARAM, SHAPE, DTYPE, GRADIENT, MASK = range(8)
+from mlcore.tensor import Node, TensorBase, new_node, wrap
 
 
 class no_grad(recording):
@@ -172,7 +171,9 @@ def _run_backward(
     """Push the seeds back through the tape; returns the targets' gradients, or fills the leaves' `.grad`."""
     pending: dict[Any, Any] = {}
     for tensor, seed in zip(outputs, seeds):
-        _add(pending, tensor if tensor.node is None else tensor.node, seed)
+        key = tensor if tensor.node is None else tensor.node
+        before = pending.get(key)
+        pending[key] = seed if before is None else dispatch.binary(_plus[0], before, seed)
     order = _reachable([tensor.node for tensor in outputs if tensor.node is not None])
     wanted = None if targets is None else _wanted(order, targets)
     found: dict[int, Any] = {}
@@ -209,37 +210,44 @@ def _step(node: Node, gradient: Any, pending: dict[Any, Any], wanted: set[int] |
     """One node: call its vjp and hand the results to its edges."""
     op = node.op
     edges = node.edges
-    results: Any = []
-    needs = [edge is not None and (wanted is None or id(edge) in wanted) for edge in edges]
-    if True not in needs:
+    count = len(edges)
+    needs = [False] * count
+    some = False
+    for i in range(count):
+        edge = edges[i]
+        if edge is not None and (wanted is None or id(edge) in wanted):
+            needs[i] = some = True
+    if not some:
         return
     if node.freed:
         raise refuse_second_backward(node)
     if node.checkpoint is not None:
         node.checkpoint.restore(node)
-    if (
-        create
-        and op.body is not None
-        and ((op.vjp_all is not None and op.multiple) or (op.vjps is None and op.vjp_all is None))
-    ):
+    if op.vjps is not None:
+        for i in range(count):
+            if needs[i]:
+                result = op.vjps[i](*_arguments(node, op.plans[i], gradient, create, needs))
+                if result is not None:
+                    _hand_over(node, i, result, pending)
+        return
+    if op.vjp_all is None or (create and op.multiple and op.body is not None):
         results = _replay(node, gradient, needs)
-    elif op.vjps is not None:
-        for i in range(len(edges)):
-            results.append(
-                op.vjps[i](*_arguments(node, op.plans[i], gradient, create, needs)) if needs[i] else None
-            )
-    elif op.vjp_all is not None:
+    else:
         results = op.vjp_all(*_arguments(node, op.plans[0], gradient, create, needs))
         if not isinstance(results, (tuple, list)):
             results = (results,)
-    else:
-        results = _replay(node, gradient, needs)
-    for i in range(len(edges)):
+    for i in range(count):
         if needs[i] and results[i] is not None:
-            result = results[i]
-            if node.shapes is not None and op.elementwise:
-                result = unbroadcast(result, node.shapes[i][0])
-            _add(pending, edges[i], result)
+            _hand_over(node, i, results[i], pending)
+
+
+def _hand_over(node: Node, i: int, gradient: Any, pending: dict[Any, Any]) -> None:
+    """Add a gradient to what waits at an edge, without the dimensions that broadcasting had added."""
+    if node.shapes is not None and node.op.elementwise:
+        gradient = unbroadcast(gradient, node.shapes[i][0])
+    key = node.edges[i]
+    before = pending.get(key)
+    pending[key] = gradient if before is None else dispatch.binary(_plus[0], before, gradient)
 
 
 def _arguments(
@@ -287,7 +295,7 @@ def _connected(saved: Any, edge: Any, create: bool) -> Any:
 
 def _alias(leaf: Any, snapshot: Any) -> Any:
     """The value that a leaf had, whose gradient still flows to the leaf (it took a new value since)."""
-    node = Node(_identity[0], leaf.device, (leaf,), (None,), (), None)
+    node = new_node(_identity[0], leaf.device, (leaf,), (None,), ())
     snapshot.node = node
     snapshot.requires_grad = True
     return snapshot
@@ -326,7 +334,7 @@ def _replay(node: Node, gradient: Any, needs: list[bool]) -> list[Any]:
 
 def _stand_in(saved: Any, edge: Any) -> Any:
     """A saved input with a node of its own, so that a replay's gradient stops here and yet stays connected."""
-    node = Node(_identity[0], saved.device, (edge,), (None,), (), None)
+    node = new_node(_identity[0], saved.device, (edge,), (None,), ())
     twin = wrap(saved.array, saved.device, saved.dtype, saved.shape)
     twin.node = node
     twin.requires_grad = True
@@ -347,11 +355,6 @@ def unbroadcast(gradient: Any, shape: Shape) -> Any:
 
 _sum: list[Op] = []  # put here by mlcore.ops
 _reshape: list[Op] = []
-
-
-def _add(pending: dict[Any, Any], key: Any, gradient: Any) -> None:
-    before = pending.get(key)
-    pending[key] = gradient if before is None else dispatch.binary(_plus[0], before, gradient)
 
 
 _plus: list[Op] = []  # the add operation, put here by mlcore.ops
@@ -474,9 +477,8 @@ def _snapshot(value: Any) -> Any:
     twin = wrap(value.array, value.device, value.dtype, value.shape)
     twin.requires_grad = value.requires_grad
     if value.requires_grad:
-        twin.node = Node(
-            _identity[0], value.device, (value if value.node is None else value.node,), (None,), (), None
-        )
+        edge = value if value.node is None else value.node
+        twin.node = new_node(_identity[0], value.device, (edge,), (None,), ())
     return twin
 
 

@@ -5,7 +5,7 @@ from mlcore.dtype cimport DType
 from mlcore.modes cimport Modes
 from mlcore.op cimport OpFacts
 from mlcore.table cimport Entry, entry
-from mlcore.tensor cimport Node, TensorBase, wrap, wrap_recorded
+from mlcore.tensor cimport Node, TensorBase, new_node, wrap, wrap_recorded
 
 cdef Modes MODES
 cdef long long _serial
@@ -34,7 +34,11 @@ cpdef apply(Op op, tuple raw, dict params, object device=*)
 cdef _infer(Op op, tuple inputs, dict params)
 cdef _run(Op op, tuple inputs, dict params, Device device, DType dtype)
 
-@cython.locals(one=TensorBase, need="long long", i=int, edges=list, saved=list, node=Node)
+cdef long long OUTPUT_BIT, EXTRA_BIT, INPUT_BITS
+cdef tuple _NOTHING
+
+@cython.locals(one=TensorBase, other=TensorBase, need="long long", i=int, count=int, edges=list, saved=list, masks=list, variadic="bint", node=Node)
 cpdef record(Op op, object array, Device device, DType dtype, tuple shape, tuple inputs, tuple params, tuple extra)
 
+@cython.locals(frame=object, inside=object)
 cpdef user_line()

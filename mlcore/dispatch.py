@@ -25,10 +25,10 @@ from mlcore.inputs import (
     prepare,
 )
 from mlcore.modes import MODES, intercept, is_recording, recording, saving
-from mlcore.op import OpFacts
+from mlcore.op import EXTRA_BIT, INPUT_BITS, OUTPUT_BIT, OpFacts
 from mlcore.shapes import Shape
 from mlcore.table import Entry, coverage, entry, path
-from mlcore.tensor import Node, TensorBase, wrap, wrap_recorded
+from mlcore.tensor import Node, TensorBase, new_node, wrap, wrap_recorded
 
 __all__ = [
     "BinaryOp", "Entry", "Op", "UnaryOp", "apply", "binary", "cast", "check_holds", "constant", "coverage", "describe_line",
@@ -149,7 +149,9 @@ def _binary(op: Op, x: Any, y: Any) -> Any:
 
 def apply(op: Op, raw: tuple[Any, ...], params: dict[str, Any], device: Any = None) -> Any:
     """Run an operation: check the inputs, find the kernel, record. `params` by name, as the caller gave them."""
-    if raw:
+    if len(raw) == 1 and isinstance(raw[0], TensorBase) and op.result[raw[0].dtype.index] is not None:
+        inputs, device, dtype = raw, raw[0].device, raw[0].dtype
+    elif raw:
         inputs, device, dtype = prepare(op, raw)
     else:
         inputs, device, dtype = (), detect.resolve(device), None
@@ -346,25 +348,25 @@ def record(
 ) -> Any:
     """A new tensor with its node: edges to what made it, and the values that its vjp names."""
     global _serial
-    edges: list[Any] = []
+    count = len(inputs)
+    edges: list[Any] = [None] * count
+    masks = op.masks
+    variadic = op.variadic
     need = 0
-    i = 0
-    for one in inputs:
-        if one is None or not one.requires_grad:
-            edges.append(None)
-        else:
-            edges.append(one if one.node is None else one.node)
-            need |= op.masks[i if not op.variadic else 0]
-        i += 1
-    saved: list[Any] = []
-    i = 0
-    for one in inputs:
-        if one is not None and (need >> (i if not op.variadic else 0)) & 1:
-            saved.append(wrap(one.array, one.device, one.dtype, one.shape))
-        else:
-            saved.append(None)
-        i += 1
-    node = Node(op, device, tuple(edges), tuple(saved), params, None)
+    for i in range(count):
+        one = inputs[i]
+        if one is not None and one.requires_grad:
+            edges[i] = one if one.node is None else one.node
+            need |= masks[0 if variadic else i]
+    if need & INPUT_BITS:
+        saved: list[Any] = [None] * count
+        for i in range(count):
+            one = inputs[i]
+            if one is not None and (need >> (0 if variadic else i)) & 1:
+                saved[i] = wrap(one.array, one.device, one.dtype, one.shape)
+        node = new_node(op, device, tuple(edges), tuple(saved), params)
+    else:
+        node = new_node(op, device, tuple(edges), _NOTHING[count] if count < 4 else (None,) * count, params)
     if op.needs_shapes:
         node.shapes = tuple([None if one is None else (one.shape, one.dtype) for one in inputs])
     elif op.elementwise:
@@ -372,9 +374,10 @@ def record(
             if one.shape is not shape and one.shape != shape:
                 node.shapes = tuple([(other.shape, other.dtype) for other in inputs])
                 break
-    if need & (1 << 62):
+    if need & OUTPUT_BIT:
         node.out = wrap(array, device, dtype, shape)
-    node.extra = extra if need & (1 << 61) else None
+    if need & EXTRA_BIT:
+        node.extra = extra
     _serial += 1
     node.serial = _serial
     node.where = user_line()
@@ -383,6 +386,7 @@ def record(
     return wrap_recorded(array, device, dtype, shape, node)
 
 
+_NOTHING = ((), (None,), (None, None), (None, None, None))
 _internal: dict[str, bool] = {}
 
 

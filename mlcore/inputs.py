@@ -23,13 +23,15 @@ def constant(value: Any, dtype: DType, device: Device) -> Tensor:
     """A 0-d tensor of a Python scalar; small ones are kept, since code multiplies by 0.5 again and again."""
     if value == 0 or value != value:  # -0.0 equals 0.0 as a key, and nan equals nothing
         return wrap(device.backend.from_host(scalar_array(value, dtype)), device, dtype, ())
-    key = (value, dtype.index)
-    found = device.constants.get(key)
+    known = device.constants.get(dtype)
+    if known is None:
+        known = device.constants[dtype] = {}
+    found = known.get(value)
     if found is None:
         found = device.backend.from_host(scalar_array(value, dtype))
-        if len(device.constants) > 1024:
-            device.constants.clear()
-        device.constants[key] = found
+        if len(known) > 1024:
+            known.clear()
+        known[value] = found
     return wrap(found, device, dtype, ())
 
 

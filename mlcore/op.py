@@ -8,6 +8,14 @@ from typing import Any
 from mlcore.dtype import DType
 from mlcore.errors import ArgumentTypeError
 
+# Where a vjp's argument comes from.
+INPUT, OUTPUT, EXTRA, PARAM, SHAPE, DTYPE, GRADIENT, MASK = range(8)
+
+# What a mask says of a vjp: bit i that it reads input i, these that it reads the first output, or the further ones.
+OUTPUT_BIT = 1 << 62
+EXTRA_BIT = 1 << 61
+INPUT_BITS = EXTRA_BIT - 1
+
 
 class OpFacts:
     """An operation as declared: everything that anybody needs to know about it. `mlcore.dispatch.Op` adds calling."""

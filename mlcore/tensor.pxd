@@ -28,6 +28,17 @@ cdef class TensorBase:
     cdef public object _grad
     cdef public object _hooks
 
+cdef extern from *:
+    """
+    static PyObject *mlcore_no_arguments = NULL;
+    static PyObject *mlcore_new_instance(PyObject *type) {
+        if (!mlcore_no_arguments && !(mlcore_no_arguments = PyTuple_New(0))) return NULL;
+        return ((PyTypeObject *)type)->tp_new((PyTypeObject *)type, mlcore_no_arguments, NULL);
+    }
+    """
+    TensorBase new_instance "mlcore_new_instance" (object type)
+
+cpdef Node new_node(object op, Device device, tuple edges, tuple saved, tuple params)
 cpdef assign(TensorBase tensor, object array, Device device, DType dtype, tuple shape, Node node, bint requires_grad)
 cpdef TensorBase wrap(object array, Device device, DType dtype, tuple shape)
 cpdef TensorBase wrap_recorded(object array, Device device, DType dtype, tuple shape, Node node)

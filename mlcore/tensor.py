@@ -23,21 +23,25 @@ class Node:
         "saved", "serial", "shapes", "where",
     )  # fmt: skip
 
-    def __init__(self, op, device, edges, saved, params, shapes):
-        self.op = op
-        self.device = device
-        self.edges = edges
-        self.saved = saved
-        self.params = params
-        self.shapes = shapes
-        self.out = None
-        self.extra = None
-        self.where = None
-        self.hooks = None
-        self.retains = None
-        self.checkpoint = None
-        self.freed = False
-        self.serial = 0
+
+def new_node(op, device, edges, saved, params):
+    """A Node with nothing but these; filled in one by one, since a call with arguments would cost more than they do."""
+    node = Node.__new__(Node)
+    node.op = op
+    node.device = device
+    node.edges = edges
+    node.saved = saved
+    node.params = params
+    node.shapes = None
+    node.out = None
+    node.extra = None
+    node.where = None
+    node.hooks = None
+    node.retains = None
+    node.checkpoint = None
+    node.freed = False
+    node.serial = 0
+    return node
 
 
 class TensorBase:
@@ -306,6 +310,10 @@ class HookHandle:
         self.remove()
 
 
+if __file__.endswith(".py"):  # uncompiled; tensor.pxd has the C function
+    globals()["new_instance"] = object.__new__
+
+
 def assign(tensor, array, device, dtype, shape, node, requires_grad):
     """Fill a tensor's fields."""
     tensor.array = array
@@ -318,7 +326,7 @@ def assign(tensor, array, device, dtype, shape, node, requires_grad):
 
 def wrap(array, device, dtype, shape):
     """A new tensor off the tape around a backend's array."""
-    tensor = Tensor.__new__(Tensor)
+    tensor = new_instance(Tensor)
     tensor.array = array
     tensor.device = device
     tensor.dtype = dtype
@@ -330,7 +338,7 @@ def wrap(array, device, dtype, shape):
 
 def wrap_recorded(array, device, dtype, shape, node):
     """A new tensor that `node` made."""
-    tensor = Tensor.__new__(Tensor)
+    tensor = new_instance(Tensor)
     tensor.array = array
     tensor.device = device
     tensor.dtype = dtype

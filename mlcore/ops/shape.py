@@ -189,6 +189,11 @@ def concat(arrays: Any, /, *rest: Any, axis: int = 0) -> Outs:
     return out((*first[:index], total, *first[index + 1 :]), tensors[0].dtype, index)
 
 
+def same(x: Any) -> Any:
+    """The value of `x` in a tensor of its own, for functions that had nothing to do: `x` may take another value later."""
+    return reshape(x, x.shape)
+
+
 # -- functions ------------------------------------------------------------------------------------------------
 
 
@@ -456,7 +461,7 @@ def pad(x: Any, pad_width: Any, /, *, value: float = 0) -> Any:
         raise ArgumentError(f"pad: widths {pad_width} for a tensor of shape {x.shape}",
                             fix="give one (before, after) pair of non-negative ints per dimension")  # fmt: skip
     if not any(a or b for a, b in pairs):
-        return x
+        return same(x)
     shape = tuple(d + a + b for d, (a, b) in zip(x.shape, pairs, strict=True))
     key = tuple(
         shapes.slice_key(slice(a, a + d), n) for d, (a, _), n in zip(x.shape, pairs, shape, strict=True)

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import autograd, dtypes
+from mlcore import dtypes
 from mlcore.dispatch import BinaryOp, Op, UnaryOp
 from mlcore.dtypes import DType
+from mlcore.op import DTYPE, EXTRA, EXTRA_BIT, GRADIENT, INPUT, MASK, OUTPUT, OUTPUT_BIT, PARAM, SHAPE
 from mlcore.ops.registry import Function, add_function, add_op
 from mlcore.shapes import Shape, broadcast
 
 Outs = tuple[tuple[tuple[Shape | None, DType], ...], tuple[Any, ...]]
-_OUTPUT, _EXTRA = 1 << 62, 1 << 61
 
 
 def out(shape: Shape | None, dtype: DType, *params: Any) -> Outs:
@@ -287,7 +287,7 @@ def _gradient(op: Op, vjp: Any) -> None:
     else:
         op.vjp_all = vjp
         plan, mask = _plan(op, vjp)
-        if op.body is not None and mask & _EXTRA:
+        if op.body is not None and mask & EXTRA_BIT:
             mask |= everything  # a higher order replays the body, which needs the inputs
         op.plans = [plan]
         op.masks = [mask] * op.n_inputs
@@ -299,23 +299,23 @@ def _plan(op: Op, rule: Callable[..., Any]) -> tuple[list[tuple[int, int]], int]
     for name in inspect.signature(rule).parameters:
         base, _, suffix = name.rpartition("_")
         if name == "g":
-            plan.append((autograd.GRADIENT, 0))
+            plan.append((GRADIENT, 0))
         elif name in op.inputs:
-            plan.append((autograd.INPUT, op.inputs.index(name)))
+            plan.append((INPUT, op.inputs.index(name)))
             mask |= 1 << op.inputs.index(name)
         elif name in op.params:
-            plan.append((autograd.PARAM, op.params.index(name)))
+            plan.append((PARAM, op.params.index(name)))
         elif name == op.outputs[0] or name == "y":
-            plan.append((autograd.OUTPUT, 0))
-            mask |= _OUTPUT
+            plan.append((OUTPUT, 0))
+            mask |= OUTPUT_BIT
         elif name in op.outputs:
-            plan.append((autograd.EXTRA, op.outputs.index(name) - 1))
-            mask |= _EXTRA
+            plan.append((EXTRA, op.outputs.index(name) - 1))
+            mask |= EXTRA_BIT
         elif suffix in ("shape", "dtype") and base in op.inputs:
-            plan.append((autograd.SHAPE if suffix == "shape" else autograd.DTYPE, op.inputs.index(base)))
+            plan.append((SHAPE if suffix == "shape" else DTYPE, op.inputs.index(base)))
             op.needs_shapes = True
         elif name == "needs":
-            plan.append((autograd.MASK, 0))
+            plan.append((MASK, 0))
         else:
             raise TypeError(f"{op.name}: its vjp names {name!r}, which is no input, parameter or output")
     return plan, mask

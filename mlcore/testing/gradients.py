@@ -82,16 +82,16 @@ def _dot(a: Host, b: Host) -> float:
 def _check(fn: Function, inputs: Sequence[Any], places: Sequence[int], rng: np.random.Generator, eps: float, rtol: float,
            atol: float, directions: int, what: str) -> None:  # fmt: skip
     values = [np.array(host(inputs[i].detach())) for i in places]
-    made = _outputs(fn(*_leaves(inputs, places, values)))
-    weights = [_random(rng, host(one)) for one in made]
+    leaves = _leaves(inputs, places, values)
+    outs = _outputs(fn(*leaves))
+    weights = [_random(rng, host(one)) for one in outs]
+    counted = [one.requires_grad for one in outs]
 
     def projected(at: Sequence[Host]) -> float:
         with autograd.no_grad():
             found = _outputs(fn(*_leaves(inputs, places, at)))
-        return sum(_dot(w, host(one)) for w, one in zip(weights, found, strict=True))
+        return sum(_dot(w, host(one)) for w, one, yes in zip(weights, found, counted, strict=True) if yes)
 
-    leaves = _leaves(inputs, places, values)
-    outs = _outputs(fn(*leaves))
     pairs = [(one, w) for one, w in zip(outs, weights, strict=True) if one.requires_grad]
     if not pairs:
         raise AssertionError(f"{what}: the result does not require a gradient, although an input does")

@@ -1,0 +1,193 @@
+"""Optimizer: groups of parameters, each with its hyperparameters, and the state kept for each parameter."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from mlcore import dispatch
+from mlcore.errors import ArgumentError, ArgumentTypeError, AutogradError, StateDictError
+from mlcore.ops.elementwise import astype
+from mlcore.tensor import TensorBase
+
+
+def number(who: str, name: str, value: Any, low: float = 0.0, high: float = math.inf, below_high: bool = False) -> float:
+    """A hyperparameter as a float, refused when it is nan, infinite or outside its range."""
+    if isinstance(value, TensorBase):
+        value = value.item()  # type: ignore[attr-defined]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
+        raise ArgumentTypeError(f"{who}: {name} is a {type(value).__name__}, expected a number")
+    given = float(value)
+    if not math.isfinite(given) or given < low or given > high or below_high and given == high:
+        if high == math.inf:
+            wanted = f"a finite number >= {low:g}"
+        else:
+            wanted = f"a number >= {low:g} and {'<' if below_high else '<='} {high:g}"
+        raise ArgumentError(f"{who}: {name} is {value}", fix=f"use {wanted}")
+    return given
+
+
+class Optimizer:
+    """Base of all optimizers: `params` is an iterable of parameters, of (name, parameter), or of dicts (groups).
+
+    A group is a dict with "params" and the hyperparameters that differ from the defaults. Derived classes write
+    `_check(group)` and `_update(group, parameters, gradients)`.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        name = type(self).__name__
+        if isinstance(params, TensorBase):
+            raise ArgumentTypeError(f"{name}: params is one tensor", fix="pass a list of parameters, e.g. model.parameters()")
+        if isinstance(params, Mapping):
+            raise ArgumentTypeError(f"{name}: params is a mapping", fix="pass its values(), or a list of group dicts")
+        self.defaults = defaults
+        self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        groups = list(params)
+        if not groups:
+            raise ArgumentError(f"{name}: there are no parameters", cause="the iterable of parameters is empty",
+                                fix="pass model.parameters(), once: an iterator is used up by the first user")  # fmt: skip
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Train further parameters, with hyperparameters of their own where the group has them."""
+        name = type(self).__name__
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise ArgumentTypeError(f"{name}: a parameter group is a {type(param_group).__name__}", fix='pass {"params": [...], ...}')
+        given = param_group["params"]
+        if isinstance(given, (set, frozenset)):
+            raise ArgumentTypeError(f"{name}: parameters in a set", cause="its order differs from run to run", fix="use a list")
+        members = [given] if isinstance(given, TensorBase) else list(given)
+        names = None
+        if members and all(isinstance(one, tuple) and len(one) == 2 for one in members):
+            names, members = [one[0] for one in members], [one[1] for one in members]
+        known = {id(one) for group in self.param_groups for one in group["params"]}
+        for i, one in enumerate(members):
+            if not isinstance(one, TensorBase):
+                raise ArgumentTypeError(f"{name}: parameter {i} is a {type(one).__name__}, not a Tensor")
+            if one.node is not None:
+                raise AutogradError(f"{name}: parameter {i}, shape {one.shape}, is not a leaf: it was made by {one.node.op.name!r}",
+                                    fix="pass the leaf itself, or detach().requires_grad_()")  # fmt: skip
+            if id(one) in known:
+                raise ArgumentError(f"{name}: parameter {i}, shape {one.shape}, is given twice", cause="it would be updated twice a step",
+                                    fix="give each parameter once, in one group")  # fmt: skip
+            known.add(id(one))
+        group = {**self.defaults, **param_group, "params": members}
+        if names is not None:
+            group["param_names"] = names
+        self._check(group)
+        self.param_groups.append(group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients (or set them to zero)."""
+        for group in self.param_groups:
+            for one in group["params"]:
+                if one.grad is not None:
+                    one.grad = None if set_to_none else one.grad.detach() * 0
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient; a `closure` computes the loss first, and it is returned."""
+        loss = None
+        if closure is not None:
+            with dispatch.recording(True):
+                loss = closure()
+        with dispatch.recording(False):
+            for group in self.param_groups:
+                parameters = [one for one in group["params"] if one.grad is not None]
+                if parameters:
+                    gradients = [one.grad for one in parameters]
+                    if group.get("maximize"):
+                        gradients = [-one for one in gradients]
+                    self._update(group, parameters, gradients)
+        return loss
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """Refuse hyperparameters that make no sense."""
+        raise ArgumentTypeError(f"{type(self).__name__} does not define _check(group)")
+
+    def _update(self, group: dict[str, Any], parameters: list[Any], gradients: list[Any]) -> None:
+        """Give the parameters their new values."""
+        raise ArgumentTypeError(f"{type(self).__name__} does not define _update(group, parameters, gradients)")
+
+    # -- state ------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {number: {...}}, "param_groups": [...]}: PyTorch's layout, parameters by their number."""
+        number_of = {id(one): i for i, one in enumerate(self._all())}
+        state = {
+            number_of[id(one)]: {k: self._saved(k, v) for k, v in held.items()} for one, held in self.state.items() if held
+        }
+        groups = [
+            {**{k: v for k, v in group.items() if k != "params"}, "params": [number_of[id(one)] for one in group["params"]]}
+            for group in self.param_groups
+        ]
+        return {"state": dict(sorted(state.items())), "param_groups": copy.deepcopy(groups)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from a `state_dict`; its groups must have as many parameters as these, in the same order."""
+        name = type(self).__name__
+        if not isinstance(state_dict, Mapping) or "state" not in state_dict or "param_groups" not in state_dict:
+            raise StateDictError(f"{name}.load_state_dict: not an optimizer's state", fix='expected the keys "state" and "param_groups"')
+        given = state_dict["param_groups"]
+        counts, wanted = [len(g["params"]) for g in given], [len(g["params"]) for g in self.param_groups]
+        if counts != wanted:
+            raise StateDictError(f"{name}.load_state_dict: groups of {counts} parameters given, {wanted} expected",
+                                 fix="build the optimizer over the same parameters as the saved one")  # fmt: skip
+        mine = dict(zip((i for g in given for i in g["params"]), self._all(), strict=True))
+        state: dict[Any, dict[str, Any]] = defaultdict(dict)
+        for i, held in state_dict["state"].items():
+            key = int(i) if isinstance(i, str) and i.isdigit() else i
+            if key not in mine:
+                raise StateDictError(f"{name}.load_state_dict: state of parameter {i!r}, which no group has")
+            state[mine[key]] = {k: self._loaded(name, i, k, v, mine[key]) for k, v in held.items()}
+        groups = []
+        for old, new in zip(self.param_groups, given, strict=True):
+            group = {**old, **{k: v for k, v in new.items() if k != "params"}, "params": old["params"]}
+            self._check(group)
+            groups.append(group)
+        self.state, self.param_groups = state, groups
+
+    def _all(self) -> Iterator[Any]:
+        return (one for group in self.param_groups for one in group["params"])
+
+    def _saved(self, key: str, value: Any) -> Any:
+        if key == "step":
+            return dispatch.from_data(float(value))
+        return value.detach() if isinstance(value, TensorBase) else value  # type: ignore[attr-defined]
+
+    def _loaded(self, who: str, i: Any, key: str, value: Any, owner: Any) -> Any:
+        if value is None or isinstance(value, (str, bool)):
+            return value
+        if key == "step":
+            return int(value.item() if hasattr(value, "item") else value)
+        if not isinstance(value, TensorBase) and not hasattr(value, "__array__"):
+            return value
+        tensor: Any = value if isinstance(value, TensorBase) else dispatch.from_data(value, None, owner.device)
+        if tensor.shape != owner.shape:
+            raise StateDictError(f"{who}.load_state_dict: {key!r} of parameter {i} has shape {tensor.shape}, the parameter {owner.shape}")
+        tensor = tensor.detach().to(device=owner.device)
+        return tensor if tensor.dtype is owner.dtype else astype(tensor, owner.dtype)
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {k}: {group[k]}" for k in sorted(group) if k != "params"]
+        return "\n".join([*lines, ")"])
+
+
+def buckets(parameters: list[Any], gradients: list[Any], key: Callable[[Any], Any]) -> Iterable[tuple[Any, list[Any], list[Any]]]:
+    """Parameters and gradients that one operation can update together: of one dtype, device and `key`."""
+    found: dict[Any, tuple[Any, list[Any], list[Any]]] = {}
+    for p, g in zip(parameters, gradients, strict=True):
+        extra = key(p)
+        one = found.setdefault((p.dtype.index, p.device.id, extra), (extra, [], []))
+        one[1].append(p)
+        one[2].append(g if g.dtype is p.dtype else astype(g, p.dtype))
+    return found.values()

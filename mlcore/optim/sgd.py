@@ -1,0 +1,58 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mlcore.errors import ArgumentError
+from mlcore.optim.optimizer import Optimizer, buckets, number
+from mlcore.ops.update import sgd_momentum_step, sgd_step
+
+
+class SGD(Optimizer):
+    """`p -= lr * g`, with momentum in PyTorch's form (Sutskever et al. 2013), weight decay and Nesterov's variant.
+
+    All parameters of a group are updated by one operation (`foreach` and `fused` are accepted, and change nothing).
+
+    >>> import mlcore as ml
+    >>> from mlcore import nn, optim
+    >>> p = nn.Parameter(ml.asarray([1.0])); (p * p).sum().backward()
+    >>> optim.SGD([p], lr=0.25).step(); p.tolist()
+    [0.5]
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
+        nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None, fused: bool | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                                      nesterov=nesterov, maximize=maximize, foreach=foreach, fused=fused))  # fmt: skip
+
+    def _check(self, group: dict[str, Any]) -> None:
+        for name in ("lr", "momentum", "weight_decay"):
+            number("SGD", name, group[name])
+        number("SGD", "dampening", group["dampening"], low=-float("inf"))
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ArgumentError(f"SGD: nesterov with momentum {group['momentum']} and dampening {group['dampening']}",
+                                fix="Nesterov needs momentum > 0 and dampening 0")  # fmt: skip
+
+    def _update(self, group: dict[str, Any], parameters: list[Any], gradients: list[Any]) -> None:
+        lr, decay = float(group["lr"]), float(group["weight_decay"])
+        momentum = float(group["momentum"])
+        if not momentum:
+            for _, owners, grads in buckets(parameters, gradients, lambda p: None):
+                for p, new in zip(owners, sgd_step([*owners, *grads], lr=lr, weight_decay=decay), strict=True):
+                    p.rebind(new)
+            return
+        state = self.state
+        for first, owners, grads in buckets(parameters, gradients, lambda p: state[p].get("momentum_buffer") is None):
+            before = grads if first else [state[p]["momentum_buffer"] for p in owners]
+            made = sgd_momentum_step(
+                [*owners, *grads, *before], lr=lr, momentum=momentum, dampening=float(group["dampening"]),
+                weight_decay=decay, nesterov=bool(group["nesterov"]), first=first,
+            )  # fmt: skip
+            n = len(owners)
+            for i, p in enumerate(owners):
+                p.rebind(made[i])
+                state[p]["momentum_buffer"] = made[n + i]

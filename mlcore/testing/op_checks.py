@@ -1,0 +1,449 @@
+"""The checks of one operation on one device, each made from the declaration alone."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mlcore import autograd, dispatch, dtypes
+from mlcore.backends import detect
+from mlcore.backends.protocol import Device
+from mlcore.dtypes import DType
+from mlcore.errors import MlcoreError
+from mlcore.testing.compare import Host, host, mismatch
+from mlcore.testing.gradients import gradcheck
+from mlcore.testing.inputs import LAYOUTS, Case, build, call, cases, in_layout, outputs, rng_for, samples, specials
+from mlcore.testing.oracle import Expected
+from mlcore.testing.units import Skip, Tally
+
+BIG = (129, 1031)  # enough for kernels that split their work between threads
+
+
+# -- running a case --------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def watched(device: Device) -> Iterator[list[str]]:
+    """Lists what passes between host and device in the block, single numbers apart: a kernel moves nothing."""
+    seen: list[str] = []
+    backend = device.backend
+    to_host, from_host = backend.to_host, backend.from_host
+
+    def down(array: Any) -> Any:
+        found = to_host(array)
+        if found.size > 1:
+            seen.append(f"to_host of shape {found.shape}")
+        return found
+
+    def up(array: Any) -> Any:
+        if array.size > 1:
+            seen.append(f"from_host of shape {array.shape}")
+        return from_host(array)
+
+    try:
+        backend.to_host, backend.from_host = down, up  # type: ignore[method-assign]
+    except AttributeError:  # a backend with __slots__: nothing to watch
+        yield seen
+        return
+    try:
+        yield seen
+    finally:
+        del backend.to_host, backend.from_host
+
+
+def attempt(case: Case, device: Device, run: Callable[[Case, Device], Any] | None = None) -> tuple[Any, str]:
+    """(outputs, "") of a case, or (None, error): the kind and text of mlcore's own error."""
+    try:
+        with autograd.no_grad(), np.errstate(all="ignore"):
+            inputs = case.on(device)
+            return outputs(run(case, device) if run else call(case.op, inputs, case.params, device)), ""
+    except MlcoreError as error:
+        return None, f"{type(error).__name__}: {error}"
+
+
+def snapshot(tensors: list[Any]) -> list[bytes]:
+    """The bits of some tensors."""
+    return [b"" if one is None else np.ascontiguousarray(host(one)).tobytes() for one in tensors]
+
+
+def verify(tally: Tally, case: Case, device: Device, body: bool = False) -> None:
+    """Run a case on the device and hold it against the oracle; the inputs must come out as they went in."""
+    with tally.case(case):
+        expected = Expected(case)
+        with autograd.no_grad(), np.errstate(all="ignore"):
+            inputs = case.on(device)
+            before = snapshot(inputs)
+            with watched(device) as moved:
+                made = outputs(_body(case, inputs) if body else call(case.op, inputs, case.params, device))
+        assert not moved or dispatch.path(case.op, _path_dtype(case, made), device) == dispatch.HOST, (
+            f"a silent detour through the host: {', '.join(moved[:3])}"
+        )
+        held(made, expected, device, tally)
+        for i, (one, other) in enumerate(zip(before, snapshot(inputs), strict=True)):
+            assert one == other, f"input {i} was changed"
+
+
+def _path_dtype(case: Case, made: list[Any]) -> DType:
+    return case.dtype or made[0].dtype
+
+
+def _body(case: Case, inputs: list[Any]) -> Any:
+    """The composite's body on prepared inputs, with canonical parameters."""
+    op = case.op
+    prepared, _, _ = dispatch.prepare(op, tuple(inputs))
+    _, canonical = op.rule(*prepared, **case.params)
+    return op.body(*prepared, **dict(zip(op.params, canonical, strict=True)))
+
+
+def held(made: list[Any], expected: Expected, device: Device, tally: Tally) -> None:
+    """Every output against the oracle: device, dtype and shape as declared and as stored, and the values."""
+    assert len(made) == len(expected.values), f"{len(made)} outputs, expected {len(expected.values)}"
+    for i, (one, want, bound, dtype) in enumerate(
+        zip(made, expected.values, expected.bounds, expected.dtypes, strict=True)
+    ):
+        where = f"output {i}: " if len(made) > 1 else ""
+        assert one.device is device, f"{where}on {one.device}, expected {device}"
+        assert one.dtype is dtype, f"{where}the tensor says {one.dtype}, expected {dtype}"
+        stored = host(one)
+        assert stored.dtype == dtype.numpy, f"{where}the array is {stored.dtype}, expected {dtype}"
+        assert one.shape == want.shape, f"{where}the tensor says shape {one.shape}, expected {want.shape}"
+        assert tuple(one.array.shape) == want.shape, f"{where}the array has shape {tuple(one.array.shape)}, expected {want.shape}"
+        tally.compare(want.size)
+        found = mismatch(stored, want, bound)
+        assert not found, f"{where}{found}"
+
+
+# -- values ----------------------------------------------------------------------------------------------------
+
+
+def check_values(op: Any, dtype: DType | None, device: Device, quick: bool) -> Callable[[Tally], None]:
+    """Every sample and shape, contiguous."""
+
+    def run(tally: Tally) -> None:
+        for case in cases(op, dtype, quick=quick):
+            verify(tally, case, device)
+        assert tally.cases, f"{op.name} declares no sample that it accepts"
+
+    return run
+
+
+def check_body(op: Any, dtype: DType, device: Device, quick: bool) -> Callable[[Tally], None]:
+    """The composite beside a kernel of one's own: both must be what the declaration says."""
+
+    def run(tally: Tally) -> None:
+        for case in cases(op, dtype, quick=True):
+            verify(tally, case, device, body=True)
+
+    return run
+
+
+def check_layouts(op: Any, dtype: DType, device: Device, quick: bool) -> Callable[[Tally], None]:
+    """Every sample with its inputs in every memory layout."""
+
+    def run(tally: Tally) -> None:
+        for case in cases(op, dtype, quick=quick):
+            if quick and sum(a.size for a in case.arrays if a is not None) > 3000:
+                continue
+            for layout in LAYOUTS:
+                moved = in_layout(case, layout) if layout != "contiguous" else None
+                if moved is not None:
+                    verify(tally, moved, device)
+
+    return run
+
+
+# -- special values --------------------------------------------------------------------------------------------
+
+
+def check_special(op: Any, dtype: DType, device: Device) -> Callable[[Tally], None]:
+    """Infinities, nan, subnormals, extremes; for what is not a scalar formula a few of them among ordinary values."""
+
+    def run(tally: Tally) -> None:
+        for sample in samples(op):
+            if sample.special:
+                for case in _formula(op, dtype, sample) if op.elementwise else _sprinkled(op, dtype, sample):
+                    special_case(tally, case, device)
+        if not tally.cases:
+            raise Skip("its samples say that special values have no meaning")
+
+    return run
+
+
+def special_case(tally: Tally, case: Case, device: Device) -> None:
+    """One case of special values: the same values as the oracle's, or the same refusal."""
+    _, refused = attempt(case, detect.resolve("reference"))
+    if refused:
+        with tally.case(case):
+            _, error = attempt(case, device)
+            assert error == refused, f"{error or 'no error'}, expected {refused}"
+        return
+    verify(tally, case, device)
+
+
+def _formula(op: Any, dtype: DType, sample: Any) -> Iterator[Case]:
+    """All special values, and all pairs of them."""
+    if op.n_inputs > 2 or sample.booleans or sample.integers:
+        yield from _sprinkled(op, dtype, sample)
+        return
+    values = specials(dtype)
+    if op.n_inputs == 1:
+        yield Case(op, dtype, (values,), sample.params, sample, f"{dtype} special")
+        return
+    seconds = [values]
+    if dtype.kind in "iu":  # zeros or negative numbers may be refused as a second operand
+        seconds += [values[values != 0], values[(values >= 0) & (values < 8)]]
+    for second in seconds:
+        case = Case(op, dtype, (values.reshape(-1, 1), second.reshape(1, -1)), sample.params, sample, f"{dtype} special pairs")
+        yield case
+        if not attempt(case, detect.resolve("reference"))[1]:
+            return
+
+
+def _sprinkled(op: Any, dtype: DType, sample: Any) -> Iterator[Case]:
+    """Ordinary values with some nan, some infinities, and large ones."""
+    case = next((c for c in cases(replace_samples(op, sample), dtype) if any(a is not None and a.size >= 12 for a in c.arrays)), None)
+    if case is None or dtype.kind not in "f":
+        return
+    at = next(i for i, a in enumerate(case.arrays) if a is not None and a.dtype == dtype.numpy)
+    for label, some in (("nan", [np.nan]), ("inf", [np.inf]), ("-inf", [-np.inf]), ("subnormal", specials(dtype)[6:9]), ("large", None)):
+        arrays = list(case.arrays)
+        array = np.array(arrays[at])
+        if some is None:
+            if dtype.itemsize < 4:
+                continue
+            array = array * array.dtype.type(1000)
+        else:
+            flat, rng = array.reshape(-1), rng_for(op.name, label)
+            flat[rng.choice(flat.size, size=max(1, flat.size // 9), replace=False)] = rng.choice(np.asarray(some, dtype=dtype.numpy), size=max(1, flat.size // 9))
+        arrays[at] = array
+        from mlcore.testing.inputs import derived
+
+        yield derived(replace(case, arrays=tuple(arrays), text=f"{dtype} with {label}"))
+
+
+class replace_samples:  # noqa: N801
+    """An operation as it is, with one of its samples only."""
+
+    def __init__(self, op: Any, sample: Any) -> None:
+        self.__dict__["_op"], self.__dict__["_sample"] = op, sample
+
+    def __getattr__(self, name: str) -> Any:
+        return (lambda: [self._sample]) if name == "samples" else getattr(self._op, name)
+
+
+# -- gradients -------------------------------------------------------------------------------------------------
+
+
+def check_gradient(op: Any, dtype: DType, device: Device, quick: bool) -> Callable[[Tally], None]:
+    """Gradients of order 1 and 2 by random projection; what declares none must not pretend to have one."""
+
+    def run(tally: Tally) -> None:
+        for case in _small(op, dtype, 3 if quick else 8):
+            with tally.case(case):
+                inputs = case.on(device, requires_grad=True)
+                if not op.differentiable:
+                    made = outputs(call(op, inputs, case.params, device))
+                    assert not any(one.requires_grad for one in made), "declares no gradient, and its result requires one"
+                    continue
+                fixed = dict(case.params)
+                made = outputs(call(op, inputs, fixed, device))
+                if not any(one.dtype.kind in "fc" for one in made):
+                    assert not any(one.requires_grad for one in made)
+                    continue
+                gradcheck(lambda *at, fixed=fixed: call(op, list(at), fixed, device), inputs, order=2, directions=1)
+                tally.compare(2)
+        if not tally.cases:
+            raise Skip("no sample is small enough for finite differences")
+
+    return run
+
+
+def _small(op: Any, dtype: DType, count: int) -> Iterator[Case]:
+    """A few cases with few, but some, elements: one of each sample first, then others."""
+    taken = 0
+    for case in cases(op, dtype):
+        sizes = [a.size for a in case.arrays if a is not None]
+        if not sizes or not case.sample.gradient or not 0 < sum(sizes) <= 1600 or not all(sizes) or max(sizes) > 600:
+            continue
+        if not any(a is not None and dtypes.from_numpy(a.dtype).kind in "fc" for a in case.arrays):
+            continue
+        yield case
+        taken += 1
+        if taken >= count:
+            return
+
+
+# -- errors ----------------------------------------------------------------------------------------------------
+
+
+def check_errors(op: Any, device: Device) -> Callable[[Tally], None]:
+    """Bad calls: mlcore's own error, naming the operation and the value, the same on every device."""
+    where = detect.resolve("reference")
+
+    def refused(tally: Tally, text: str, make: Callable[[Device], Any], *words: str, must: bool = True) -> None:
+        with tally.case(text):
+            found = []
+            for one in (device, where):
+                try:
+                    with autograd.no_grad(), np.errstate(all="ignore"):
+                        make(one)
+                    found.append("")
+                except MlcoreError as error:
+                    found.append(f"{type(error).__name__}: {error}".replace(f"on {one}", "on the device"))
+                except (TypeError, ValueError, IndexError, OverflowError) as error:
+                    raise AssertionError(f"{type(error).__name__} is not one of mlcore's errors: {error}") from None
+            assert found[0] == found[1], f"{found[0] or 'no error'}, on the reference {found[1] or 'no error'}"
+            assert found[0] or not must, "no error"
+            for word in words:
+                assert word in found[0], f"the text does not say {word!r}: {found[0]}"
+            assert found[0].count("\n") < 8, "the text is longer than 8 lines"
+
+    def run(tally: Tally) -> None:
+        good = next((c for c in cases(op, _plain_dtype(op, where), quick=True) if c.arrays and c.arrays[0] is not None and c.arrays[0].ndim), None)
+        if good is None:
+            good = next(iter(cases(op, _plain_dtype(op, where), quick=True)))
+        params = dict(good.params)
+        refused(tally, "unknown argument", lambda d: call(op, good.on(d), {**params, "no_such": 1}, d), "no_such")
+        if "axis" in op.params:
+            high = max(a.ndim for a in good.arrays if a is not None) + 4
+            for axis in (high, -high - 1):
+                refused(tally, "axis out of range", lambda d, axis=axis: call(op, good.on(d), {**params, "axis": axis}, d), str(axis))
+            refused(tally, "axis of text", lambda d: call(op, good.on(d), {**params, "axis": "x"}, d), "'x'")
+        if not good.arrays:
+            return
+        _bad_inputs(op, good, params, refused, tally)
+
+    return run
+
+
+def _bad_inputs(op: Any, good: Case, params: dict[str, Any], refused: Any, tally: Tally) -> None:
+    rest = lambda d: good.on(d)[1:]  # noqa: E731
+    refused(tally, "an object instead of a tensor", lambda d: call(op, [object(), *rest(d)], params, d), "object")
+    refused(tally, "None instead of a tensor", lambda d: call(op, [None, *rest(d)], params, d), "None")
+    if not op.casts_integers:
+        for dtype in dtypes.all_dtypes:
+            promotes = op.promoted is None or 0 in op.promoted
+            if dtype not in op.accepts and promotes and good.arrays[0] is not None and dtype.kind not in "fc":
+                odd = np.zeros(good.arrays[0].shape, dtype=dtype.numpy)
+                every = [odd if a is not None else None for a in good.arrays]
+                refused(tally, f"dtype {dtype}", lambda d, every=every: call(op, [None if a is None else dispatch.from_data(a, None, d) for a in every], params, d),
+                        op.name, dtype.name, must=op.promoted is None)  # fmt: skip
+    if op.elementwise and op.n_inputs == 2:
+        shape = lambda d, s: dispatch.from_data(np.ones(s, dtype=good.arrays[0].dtype), None, d)  # type: ignore[union-attr] # noqa: E731
+        refused(tally, "shapes that do not broadcast", lambda d: call(op, [shape(d, (2, 3)), shape(d, (4,))], params, d), "(2, 3)", "(4,)", op.name)
+    for i, array in enumerate(good.arrays):  # another rank or size: right or refused, but the same everywhere
+        if array is not None:
+            for text, bent in (("one dimension more", array[None]), ("one element less", array[..., :-1] if array.ndim else array), ("0-d", array.reshape(-1)[:1].reshape(()))):
+                if bent.size or not array.size:
+                    refused(tally, f"input {i} with {text}", lambda d, i=i, bent=bent: call(op, _swapped(good, i, bent, d), params, d), must=False)
+
+
+def _swapped(good: Case, i: int, array: Host, device: Device) -> list[Any]:
+    inputs = good.on(device)
+    inputs[i] = dispatch.from_data(array, None, device)
+    return inputs
+
+
+# -- determinism -----------------------------------------------------------------------------------------------
+
+
+def check_repeat(op: Any, dtype: DType | None, device: Device) -> Callable[[Tally], None]:
+    """The same bits again: run by run, in two threads at once, and for every number of threads."""
+
+    def run(tally: Tally) -> None:
+        case = _big(op, dtype)
+        with tally.case(f"{case} again"):
+            first = _bits(case, device)
+            for _ in range(2):
+                assert _bits(case, device) == first, "two runs differ"
+            tally.compare(sum(map(len, first)))
+        with tally.case(f"{case} in two threads"):
+            found = _in_threads(lambda: _bits(case, device))
+            assert all(one == first for one in found), "the result of two threads at once differs from that of one"
+        change = getattr(device.backend, "set_num_threads", None)
+        if change is not None:
+            before = device.backend.get_num_threads()  # type: ignore[attr-defined]
+            try:
+                for count in (1, 2, 3, 4):
+                    with tally.case(f"{case} with {count} threads"):
+                        change(count)
+                        assert _bits(case, device) == first, f"the result with {count} threads differs"
+            finally:
+                change(before)
+
+    return run
+
+
+def _big(op: Any, dtype: DType | None) -> Case:
+    """The largest case the samples give, or a large one of the kit's own."""
+    best = None
+    for sample in samples(op):
+        if sample.shapes is None and op.n_inputs:
+            case = build(op, dtype, sample, (BIG,) * op.n_inputs)
+            from mlcore.testing.inputs import accepted
+
+            if accepted(case):
+                return case
+        for case in cases(replace_samples(op, sample), dtype):
+            size = sum(a.size for a in case.arrays if a is not None)
+            if best is None or size > best[0]:
+                best = (size, case)
+    assert best is not None, f"{op.name} declares no sample that it accepts"
+    return best[1]
+
+
+def _bits(case: Case, device: Device) -> list[bytes]:
+    found, error = attempt(case, device)
+    assert not error, error
+    return snapshot(found)
+
+
+def _in_threads(function: Callable[[], Any], threads: int = 2, turns: int = 2) -> list[Any]:
+    found: list[Any] = []
+    errors: list[BaseException] = []
+    start = threading.Barrier(threads)
+
+    def work() -> None:
+        try:
+            start.wait(30)
+            for _ in range(turns):
+                found.append(function())
+        except BaseException as error:
+            errors.append(error)
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for one in workers:
+        one.start()
+    for one in workers:
+        one.join()
+    if errors:
+        raise errors[0]
+    return found
+
+
+# -- which dtypes ----------------------------------------------------------------------------------------------
+
+
+def usable(op: Any, device: Device) -> list[DType]:
+    """The dtypes that the operation accepts and the device holds."""
+    return [d for d in dtypes.all_dtypes if d in op.accepts and d in device.backend.dtypes]
+
+
+def main_dtypes(op: Any, device: Device) -> list[DType]:
+    """One dtype of each kind: what layouts and repetition are tried on."""
+    order = ("float32", "int32", "uint8", "complex64", "bool", "float64", "int64")
+    found: dict[str, DType] = {}
+    for dtype in sorted(usable(op, device), key=lambda d: order.index(d.name) if d.name in order else len(order)):
+        found.setdefault(dtype.kind, dtype)
+    return list(found.values())
+
+
+def _plain_dtype(op: Any, device: Device) -> DType | None:
+    if not op.n_inputs:
+        return None
+    return main_dtypes(op, device)[0]
