@@ -72,8 +72,7 @@ def grad(
 
     An input that the outputs do not depend on raises, or gives None with `allow_unused`.
     """
-    outputs = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, TensorBase) else list(inputs)
+    outputs, inputs = _several(outputs), _several(inputs)
     seeds = [None] * len(outputs) if grad_outputs is None else grad_outputs
     seeds = [seeds] if isinstance(seeds, TensorBase) else list(seeds)
     if len(seeds) != len(outputs):
@@ -95,6 +94,16 @@ def grad(
                 fix="pass allow_unused=True to get None for it",
             )
     return tuple(found)
+
+
+def _several(given: Any) -> list[Any]:
+    """One tensor or a sequence of tensors, as a list."""
+    kind: Any = TensorBase
+    found = list(given) if isinstance(given, (list, tuple)) else [given]
+    for one in found:
+        if not isinstance(one, kind):
+            raise ArgumentTypeError(f"grad: expected a Tensor, got {type(one).__name__}")
+    return found
 
 
 def _seed(tensor: Any, gradient: Any) -> Any:

@@ -70,6 +70,10 @@ class OutOfRangeError(MlcoreError, IndexError):
     """An index or axis outside its range."""
 
 
+class ValueRangeError(MlcoreError, OverflowError):
+    """A number that its dtype cannot hold."""
+
+
 class DivisionError(MlcoreError, ZeroDivisionError):
     """An integer division by zero."""
 

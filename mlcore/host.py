@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from mlcore import dtypes
 from mlcore.dtypes import DType
-from mlcore.errors import ArgumentTypeError, DTypeError, ShapeError
+from mlcore.errors import ArgumentTypeError, DTypeError, ShapeError, ValueRangeError
 from mlcore.tensor import TensorBase
 
 HostArray = np.ndarray[Any, Any]
 
 
 def scalar_array(value: complex, dtype: DType) -> HostArray:
-    """A 0-d array of a Python number; an integer must fit."""
-    if dtype.kind in "iu" and isinstance(value, int):
+    """A 0-d array of a Python number; it must fit an integer dtype, and is cut down to whole numbers there."""
+    if isinstance(value, complex) and dtype.kind not in "cb":
+        raise DTypeError(f"the complex number {value} is no {dtype}", fix="use value.real, or a complex dtype")
+    if dtype.kind in "iu":
         info = dtypes.iinfo(dtype)
-        if not info.min <= value <= info.max:
-            raise OverflowError(f"the Python integer {value} does not fit {dtype} ({info.min} to {info.max})")
-    return np.asarray(value, dtype=dtype.numpy)
+        if not info.min <= cast(float, value) <= info.max:
+            raise ValueRangeError(
+                f"the number {value} does not fit {dtype} ({info.min} to {info.max})",
+                fix="use a wider dtype, or clip the value",
+            )
+        return np.asarray(int(cast(float, value)), dtype=dtype.numpy)
+    try:
+        with np.errstate(all="ignore"):
+            return np.asarray(value, dtype=dtype.numpy)
+    except OverflowError:
+        raise ValueRangeError(f"the number {value} does not fit {dtype}", fix="use a smaller number") from None
 
 
 def host_array(data: Any, dtype: Any = None) -> HostArray:
@@ -41,6 +51,8 @@ def host_array(data: Any, dtype: Any = None) -> HostArray:
             fix="convert the data to a numeric dtype first",
         )
     ours = wanted or dtypes.from_numpy(host.dtype)
+    if host.dtype.kind == "c" and ours.kind not in "cb":
+        raise DTypeError(f"complex data is no {ours}", fix="take its real part, or use a complex dtype")
     if wanted is not None and wanted.kind in "iu" and host.dtype.kind in "iuf" and host.size:
         _check_fits(host, wanted)
     with np.errstate(all="ignore"):
@@ -51,7 +63,10 @@ def _check_fits(host: HostArray, wanted: DType) -> None:
     info = dtypes.iinfo(wanted)
     low, high = host.min(), host.max()
     if not (low >= info.min and high <= info.max):
-        raise OverflowError(f"values from {low} to {high} do not fit {wanted} ({info.min} to {info.max})")
+        raise ValueRangeError(
+            f"values from {low} to {high} do not fit {wanted} ({info.min} to {info.max})",
+            fix="use a wider dtype, or clip the values",
+        )
 
 
 def _from_nested(data: Any, wanted: DType | None) -> HostArray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mlcore import autograd
 from mlcore.backends import detect
 from mlcore.dispatch import (
@@ -68,7 +70,20 @@ def _reflected(op: Any, name: str) -> Any:
 
 
 def _operator(op: Any, name: str, doc: str) -> Any:
-    return _named(binary_operator(op), name, doc) if isinstance(op, BinaryOp) else _method(op, name, doc)
+    if isinstance(op, BinaryOp):
+        return _named(binary_operator(op), name, doc)
+    return _named(_two_sided(op), name, doc) if name == "__matmul__" else _method(op, name, doc)
+
+
+def _two_sided(function: Any) -> Any:
+    """A function as an operator of two operands; what mlcore does not know gets its turn, as in binary_operator."""
+
+    def method(self: Any, other: Any) -> Any:
+        if isinstance(other, (TensorBase, float, int, complex)) or hasattr(other, "__array__"):
+            return function(self, other)
+        return NotImplemented
+
+    return method
 
 
 def attach(target: Any) -> None:
@@ -120,7 +135,7 @@ def _to(self: Any, *targets: Any, device: Any = None, dtype: Any = None, copy: b
         if isinstance(one, TensorBase):
             device, dtype = one.device, one.dtype
         elif (
-            isinstance(one, DType) or (isinstance(one, str) and one in _dtype_names) or isinstance(one, type)
+            isinstance(one, (DType, type, np.dtype)) or (isinstance(one, str) and one in _dtype_names)
         ):
             dtype = as_dtype(one)
         else:

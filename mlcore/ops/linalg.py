@@ -144,7 +144,7 @@ def einsum(subscripts: str, /, *operands: Any) -> Any:
     if gone:
         x, term = sum_(x, axis=tuple(gone), dtype=x.dtype), [c for c in term if c in result]
     order = tuple(term.index(c) for c in result)
-    return x if order == tuple(range(len(order))) else permute_dims(x, order)
+    return permute_dims(x, order)  # also where nothing moves: the result is a tensor of its own
 
 
 def _parse(subscripts: str, operands: tuple[Any, ...]) -> tuple[list[list[str]], list[str]]:

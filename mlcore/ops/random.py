@@ -20,6 +20,7 @@ from mlcore.dtypes import as_dtype, floating
 from mlcore.errors import ArgumentError, DTypeError
 from mlcore.ops.elementwise import astype, bitwise_right_shift, cos, log, remainder, sqrt, where
 from mlcore.ops.reduce import cumulative_sum
+from mlcore.ops.shape import same
 from mlcore.ops.sorting import argsort, searchsorted
 from mlcore.ops.spec import Outs, composite, out, primitive
 
@@ -298,7 +299,7 @@ def dropout(x: Any, p: float = 0.5, *, generator: Generator | None = None) -> An
     if not 0 <= p <= 1:
         raise ArgumentError(f"dropout: p is {p}", cause="p is a probability", fix="use 0 <= p <= 1")
     if p == 0:
-        return x
+        return same(x)
     if p == 1:
         return x * 0
     source = generator or _default

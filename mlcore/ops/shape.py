@@ -266,7 +266,7 @@ def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Any:
                 [x[(*start, slice(size - count % size, None))], x[(*start, slice(0, size - count % size))]],
                 axis=index,
             )
-    return x
+    return same(x)
 
 
 @function()

@@ -17,6 +17,7 @@ from mlcore import dtypes
 from mlcore.dispatch import BinaryOp, Op, UnaryOp
 from mlcore.dtypes import DType
 from mlcore.op import DTYPE, EXTRA, EXTRA_BIT, GRADIENT, INPUT, MASK, OUTPUT, OUTPUT_BIT, PARAM, SHAPE
+from mlcore.ops.guard import guarded
 from mlcore.ops.registry import Function, add_function, add_op
 from mlcore.shapes import Shape, broadcast
 
@@ -129,8 +130,9 @@ def function(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         if facts.get("method") is True:
             facts["method"] = call.__name__
         facts.setdefault("group", call.__module__.rsplit(".", 1)[-1])
-        add_function(Function(call, **facts))
-        return call
+        checked = guarded(call)
+        add_function(Function(checked, **facts))
+        return checked
 
     return declare
 
