@@ -1,0 +1,157 @@
+"""Samplers: in which order the samples of a dataset are visited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from mlcore import dtypes
+from mlcore.errors import ArgumentError, DataError
+from mlcore.ops import random
+from mlcore.tensor import TensorBase
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Sampler(Generic[T_co]):
+    """Base of all samplers: an iterable of indices (or of lists of indices), with a length.
+
+    `order()` may give one epoch's indices as one NumPy array; `__iter__` goes through it.
+    """
+
+    def order(self) -> np.ndarray[Any, Any]:
+        """The indices of one epoch, int64."""
+        raise ArgumentError(f"{type(self).__name__} has neither __iter__ nor order()")
+
+    def __iter__(self) -> Iterator[T_co]:
+        return iter(self.order().tolist())
+
+
+class SequentialSampler(Sampler[int]):
+    """0, 1, 2, ..."""
+
+    def __init__(self, data_source: Any) -> None:
+        self.data_source = data_source
+
+    def order(self) -> np.ndarray[Any, Any]:
+        return np.arange(len(self.data_source))
+
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+
+class RandomSampler(Sampler[int]):
+    """A new random order each time, from `generator` or mlcore's default one; the same on every device.
+
+    With `replacement` (or more `num_samples` than there are), samples may come several times.
+
+    >>> from mlcore import data
+    >>> sorted(data.RandomSampler(range(4)))
+    [0, 1, 2, 3]
+    """
+
+    def __init__(self, data_source: Any, replacement: bool = False, num_samples: int | None = None, generator: Any = None) -> None:
+        if len(data_source) == 0:
+            raise DataError("RandomSampler: the dataset is empty")
+        if num_samples is not None and (not isinstance(num_samples, int) or num_samples < 1):
+            raise ArgumentError(f"RandomSampler: num_samples is {num_samples}", fix="use a count of at least 1")
+        self.data_source, self.replacement, self._num_samples, self.generator = data_source, replacement, num_samples, generator
+
+    @property
+    def num_samples(self) -> int:
+        """How many indices an epoch has."""
+        return len(self.data_source) if self._num_samples is None else self._num_samples
+
+    def order(self) -> np.ndarray[Any, Any]:
+        size, count = len(self.data_source), self.num_samples
+        if self.replacement:
+            drawn: np.ndarray[Any, Any] = random.integers(size, shape=(count,), generator=self.generator).numpy()
+            return drawn
+        rounds = [random.permutation(size, generator=self.generator).numpy() for _ in range(-(count // -size))]
+        return (rounds[0] if len(rounds) == 1 else np.concatenate(rounds))[:count]
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class SubsetRandomSampler(Sampler[int]):
+    """The given indices in a new random order each time."""
+
+    def __init__(self, indices: Sequence[int], generator: Any = None) -> None:
+        self.indices, self.generator = indices, generator
+
+    def order(self) -> np.ndarray[Any, Any]:
+        return np.asarray(self.indices, dtype=np.int64)[random.permutation(len(self.indices), generator=self.generator).numpy()]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class WeightedRandomSampler(Sampler[int]):
+    """`num_samples` indices in proportion to `weights`, with or without replacement.
+
+    >>> from mlcore import data
+    >>> list(data.WeightedRandomSampler([0.0, 1.0], 3))
+    [1, 1, 1]
+    """
+
+    def __init__(self, weights: Any, num_samples: int, replacement: bool = True, generator: Any = None) -> None:
+        host = np.asarray(weights.detach() if isinstance(weights, TensorBase) else weights, dtype=np.float64)  # type: ignore[attr-defined]
+        if host.ndim != 1 or not np.isfinite(host).all() or (host < 0).any() or host.sum() <= 0:
+            raise ArgumentError("WeightedRandomSampler: weights must be 1-d, finite, >= 0 and not all 0", got=host)
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+            raise ArgumentError(f"WeightedRandomSampler: num_samples is {num_samples!r}", fix="use a count of at least 1")
+        if not replacement and num_samples > (host > 0).sum():
+            raise ArgumentError(f"WeightedRandomSampler: {num_samples} samples without replacement of {(host > 0).sum()} with a weight",
+                                fix="use replacement=True, or fewer samples")  # fmt: skip
+        self.weights, self.num_samples, self.replacement, self.generator = host, num_samples, replacement, generator
+
+    def order(self) -> np.ndarray[Any, Any]:
+        count = self.num_samples if self.replacement else len(self.weights)
+        uniform = random.uniform((count,), dtype=dtypes.float64, generator=self.generator).numpy()
+        if self.replacement:
+            edges = np.cumsum(self.weights)
+            return np.minimum(np.searchsorted(edges, uniform * edges[-1], side="right"), np.flatnonzero(self.weights)[-1])
+        with np.errstate(divide="ignore"):  # Efraimidis and Spirakis 2006: the largest u ** (1 / w)
+            keys = np.where(self.weights > 0, np.log(uniform) / self.weights, -np.inf)
+        return np.argsort(-keys, kind="stable")[: self.num_samples]
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class BatchSampler(Sampler[list[int]]):
+    """Lists of `batch_size` indices of another sampler; the last may be shorter, or is dropped.
+
+    >>> from mlcore import data
+    >>> list(data.BatchSampler(range(5), batch_size=2, drop_last=False))
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ArgumentError(f"batch_size is {batch_size!r}", fix="use an integer of at least 1")
+        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, bool(drop_last)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if isinstance(self.sampler, Sampler) and type(self.sampler).__iter__ is Sampler.__iter__:
+            order = self.sampler.order()
+            for start in range(0, len(order), self.batch_size):
+                part = order[start : start + self.batch_size]
+                if len(part) == self.batch_size or not self.drop_last:
+                    yield part.tolist()
+            return
+        batch: list[int] = []
+        for index in self.sampler:
+            batch.append(index)
+            if len(batch) == self.batch_size:
+                yield batch
+                batch = []
+        if batch and not self.drop_last:
+            yield batch
+
+    def __len__(self) -> int:
+        size = len(self.sampler)  # type: ignore[arg-type]
+        return size // self.batch_size if self.drop_last else -(size // -self.batch_size)
