@@ -30,9 +30,10 @@ IN_ORDER = [
 
 
 def test_versions_are_ordered() -> None:
-    assert sorted(IN_ORDER[::-1], key=version_key) == IN_ORDER
+    backwards = IN_ORDER[::-1]
+    assert sorted(backwards, key=version_key) == IN_ORDER
     packaging = pytest.importorskip("packaging.version")
-    assert sorted(IN_ORDER[::-1], key=packaging.Version) == IN_ORDER
+    assert sorted(backwards, key=packaging.Version) == IN_ORDER
 
 
 def test_versions_that_are_equal() -> None:
