@@ -76,6 +76,10 @@ def hot_path() -> list[Extension]:
 class BuildExtensions(build_ext):
     """`build_ext` that outlives a missing compiler, and leaves the tree of an editable install alone."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
     def run(self) -> None:
         if getattr(self, "editable_mode", False):
             self.extensions = []
