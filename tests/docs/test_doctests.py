@@ -35,10 +35,10 @@ PAGES = [
 
 
 def modules(package: str) -> Iterator[str]:
-    """The package and all of its modules, but for those that are programs."""
+    """The package and all of its modules, but for programs and for extensions, which their loaders import."""
     yield package
     for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-        if not found.name.endswith("__main__"):
+        if not found.name.rpartition(".")[2].startswith("_"):
             yield found.name
 
 
@@ -108,7 +108,7 @@ def programs() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("page", "code"), programs(), ids=lambda value: value if value.endswith(".md") else ""
+    ("page", "code"), list(programs()), ids=lambda value: value if value.endswith(".md") else ""
 )
 def test_program(page: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
