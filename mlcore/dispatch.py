@@ -349,24 +349,36 @@ def record(
     """A new tensor with its node: edges to what made it, and the values that its vjp names."""
     global _serial
     count = len(inputs)
-    edges: list[Any] = [None] * count
     masks = op.masks
     variadic = op.variadic
     need = 0
-    for i in range(count):
-        one = inputs[i]
-        if one is not None and one.requires_grad:
-            edges[i] = one if one.node is None else one.node
-            need |= masks[0 if variadic else i]
+    if count == 2:  # most operations: without the list
+        first, second = inputs
+        head = tail = None
+        if first is not None and first.requires_grad:
+            head = first if first.node is None else first.node
+            need = masks[0]
+        if second is not None and second.requires_grad:
+            tail = second if second.node is None else second.node
+            need |= masks[0 if variadic else 1]
+        edges: Any = (head, tail)
+    else:
+        found: list[Any] = [None] * count
+        for i in range(count):
+            one = inputs[i]
+            if one is not None and one.requires_grad:
+                found[i] = one if one.node is None else one.node
+                need |= masks[0 if variadic else i]
+        edges = tuple(found)
     if need & INPUT_BITS:
         saved: list[Any] = [None] * count
         for i in range(count):
             one = inputs[i]
             if one is not None and (need >> (0 if variadic else i)) & 1:
                 saved[i] = wrap(one.array, one.device, one.dtype, one.shape)
-        node = new_node(op, device, tuple(edges), tuple(saved), params)
+        node = new_node(op, device, edges, tuple(saved), params)
     else:
-        node = new_node(op, device, tuple(edges), _NOTHING[count] if count < 4 else (None,) * count, params)
+        node = new_node(op, device, edges, _NOTHING[count] if count < 4 else (None,) * count, params)
     if op.needs_shapes:
         node.shapes = tuple([None if one is None else (one.shape, one.dtype) for one in inputs])
     elif op.elementwise:
@@ -380,7 +392,8 @@ def record(
         node.extra = extra
     _serial += 1
     node.serial = _serial
-    node.where = user_line()
+    if need:  # only what saves values can be freed, and then asked for the line that made it
+        node.where = user_line()
     if MODES.special != 0 and MODES.local.saver is not None:
         MODES.local.saver(node)
     return wrap_recorded(array, device, dtype, shape, node)
@@ -390,11 +403,24 @@ _NOTHING = ((), (None,), (None, None), (None, None, None))
 _internal: dict[str, bool] = {}
 
 
+def _no_near_line(known: dict[str, bool]) -> Any:
+    return None
+
+
+if __file__.endswith(
+    ".py"
+):  # uncompiled; dispatch.pxd has the C function, for the frame that called into mlcore
+    globals()["near_line"] = _no_near_line
+
+
 def user_line() -> tuple[Any, int] | None:
     """(code, instruction) of the nearest frame outside this package; `describe_line` turns it into text.
 
     Only two references are taken here: reading the line table would cost more than the operation.
     """
+    near = near_line(_internal)
+    if near is not None:
+        return near  # type: ignore[no-any-return]
     frame: Any = sys._getframe()
     while frame is not None:
         name = frame.f_code.co_filename

@@ -67,8 +67,9 @@ def mismatch(got: Host, want: Host, bound: Any) -> str:
         return ""
     a, b = wide(got), wide(want)
     with np.errstate(all="ignore"):
-        fine = (a == b) | (np.abs(a - b) <= bound)
+        fine = a == b
         if a.dtype.kind in "fc":
+            fine |= np.abs(a - b) <= bound
             fine |= np.isnan(a) & np.isnan(b)
             fine &= np.isnan(a) == np.isnan(b)
     if fine.all():
@@ -79,7 +80,8 @@ def mismatch(got: Host, want: Host, bound: Any) -> str:
 def worst(got: Host, want: Host, a: Host, b: Host, fine: Host, bound: Any) -> str:
     """The worst element in words."""
     with np.errstate(all="ignore"):
-        far = np.where(fine, -1.0, np.nan_to_num(np.abs(a - b).astype(np.float64), nan=np.inf, posinf=np.inf))
+        distance = np.abs(a.astype(np.complex128) - b.astype(np.complex128))
+        far = np.where(fine, -1.0, np.nan_to_num(distance, nan=np.inf, posinf=np.inf))
     at = np.unravel_index(int(np.argmax(far)), far.shape)
     limit = np.broadcast_to(np.asarray(bound, dtype=np.float64), far.shape)[at]
     place = tuple(int(i) for i in at)

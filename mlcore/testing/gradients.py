@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import autograd, dispatch
+from mlcore import autograd
 from mlcore.errors import ArgumentError, AutogradError
-from mlcore.testing.compare import Host, host
+from mlcore.inputs import from_data
 from mlcore.tensor import TensorBase
+from mlcore.testing.compare import Host, host
 
 Function = Callable[..., Any]
 
@@ -62,8 +63,8 @@ def _outputs(made: Any) -> list[Any]:
 def _leaves(inputs: Sequence[Any], places: Sequence[int], values: Sequence[Host]) -> list[Any]:
     fresh = list(inputs)
     for i, value in zip(places, values, strict=True):
-        fresh[i] = dispatch.from_data(value, inputs[i].dtype, inputs[i].device)
-        fresh[i].requires_grad = True
+        fresh[i] = from_data(value, inputs[i].dtype, inputs[i].device)
+        fresh[i].requires_grad_()
     return fresh
 
 
@@ -95,7 +96,7 @@ def _check(fn: Function, inputs: Sequence[Any], places: Sequence[int], rng: np.r
     pairs = [(one, w) for one, w in zip(outs, weights, strict=True) if one.requires_grad]
     if not pairs:
         raise AssertionError(f"{what}: the result does not require a gradient, although an input does")
-    seeds = [dispatch.from_data(w, one.dtype, one.device) for one, w in pairs]
+    seeds = [from_data(w, one.dtype, one.device) for one, w in pairs]
     targets = [leaves[i] for i in places]
     grads = autograd.grad([one for one, _ in pairs], targets, seeds, allow_unused=True)
     for turn in range(directions):
@@ -128,7 +129,7 @@ def _slope(fn: Function, inputs: Sequence[Any], places: Sequence[int], rng: np.r
             fresh = list(at)
             outs = _outputs(fn(*fresh))
             pairs = [(one, w) for one, w in zip(outs, weights, strict=True) if one.requires_grad]
-            seeds = [dispatch.from_data(w, one.dtype, one.device) for one, w in pairs]
+            seeds = [from_data(w, one.dtype, one.device) for one, w in pairs]
             targets = [fresh[i] for i in places]
             found = autograd.grad([one for one, _ in pairs], targets, seeds, create_graph=True, allow_unused=True)
         return tuple(one for one in found if one is not None)

@@ -16,6 +16,7 @@ from mlcore.backends import detect
 from mlcore.backends.protocol import Device
 from mlcore.dtypes import DType
 from mlcore.errors import MlcoreError
+from mlcore.inputs import from_data, prepare
 from mlcore.ops.cases import Sample, as_sample
 from mlcore.testing.compare import Host, host, wide
 
@@ -157,7 +158,7 @@ def derived(case: Case) -> Case:
     if not case.sample.derive:
         return case
     where, op = detect.resolve("reference"), case.op
-    tensors: list[Any] = [None if a is None else dispatch.from_data(a, None, where) for a in case.arrays]
+    tensors: list[Any] = [None if a is None else from_data(a, None, where) for a in case.arrays]
     with autograd.no_grad():
         for name, make in case.sample.derive.items():
             if op.variadic:
@@ -185,7 +186,7 @@ def accepted(case: Case) -> bool:
     """Whether the operation's own rule takes the case: a reduction over an axis takes no 0-d tensor."""
     where = detect.resolve("reference")
     try:
-        inputs, _, _ = dispatch.prepare(case.op, tuple(case.on(where)))
+        inputs, _, _ = prepare(case.op, tuple(case.on(where)))
         if case.op.rule is not None:
             case.op.rule(*inputs, **case.params)
     except MlcoreError:
@@ -207,7 +208,7 @@ class Layout:
 
 def upload(array: Host, device: Device) -> Any:
     """A tensor off the tape of a host array."""
-    return dispatch.from_data(array, None, device)
+    return from_data(array, None, device)
 
 
 def _transposed(array: Host, device: Device) -> Any:

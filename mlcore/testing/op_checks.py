@@ -10,14 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import autograd, dispatch, dtypes
+from mlcore import autograd, dtypes, table
 from mlcore.backends import detect
 from mlcore.backends.protocol import Device
 from mlcore.dtypes import DType
 from mlcore.errors import MlcoreError
+from mlcore.inputs import from_data, prepare
 from mlcore.testing.compare import Host, host, mismatch
 from mlcore.testing.gradients import gradcheck
-from mlcore.testing.inputs import LAYOUTS, Case, build, call, cases, in_layout, outputs, rng_for, samples, specials
+from mlcore.testing.inputs import (
+    LAYOUTS,
+    Case,
+    build,
+    call,
+    cases,
+    in_layout,
+    outputs,
+    rng_for,
+    samples,
+    specials,
+)
 from mlcore.testing.oracle import Expected
 from mlcore.testing.units import Skip, Tally
 
@@ -80,7 +92,7 @@ def verify(tally: Tally, case: Case, device: Device, body: bool = False) -> None
             before = snapshot(inputs)
             with watched(device) as moved:
                 made = outputs(_body(case, inputs) if body else call(case.op, inputs, case.params, device))
-        assert not moved or dispatch.path(case.op, _path_dtype(case, made), device) == dispatch.HOST, (
+        assert not moved or table.path(case.op, _path_dtype(case, made), device) == table.HOST, (
             f"a silent detour through the host: {', '.join(moved[:3])}"
         )
         held(made, expected, device, tally)
@@ -95,7 +107,7 @@ def _path_dtype(case: Case, made: list[Any]) -> DType:
 def _body(case: Case, inputs: list[Any]) -> Any:
     """The composite's body on prepared inputs, with canonical parameters."""
     op = case.op
-    prepared, _, _ = dispatch.prepare(op, tuple(inputs))
+    prepared, _, _ = prepare(op, tuple(inputs))
     _, canonical = op.rule(*prepared, **case.params)
     return op.body(*prepared, **dict(zip(op.params, canonical, strict=True)))
 
@@ -226,7 +238,7 @@ def _sprinkled(op: Any, dtype: DType, sample: Any) -> Iterator[Case]:
         yield derived(replace(case, arrays=tuple(arrays), text=f"{dtype} with {label}"))
 
 
-class replace_samples:  # noqa: N801
+class replace_samples:
     """An operation as it is, with one of its samples only."""
 
     def __init__(self, op: Any, sample: Any) -> None:
@@ -331,10 +343,10 @@ def _bad_inputs(op: Any, good: Case, params: dict[str, Any], refused: Any, tally
             if dtype not in op.accepts and promotes and good.arrays[0] is not None and dtype.kind not in "fc":
                 odd = np.zeros(good.arrays[0].shape, dtype=dtype.numpy)
                 every = [odd if a is not None else None for a in good.arrays]
-                refused(tally, f"dtype {dtype}", lambda d, every=every: call(op, [None if a is None else dispatch.from_data(a, None, d) for a in every], params, d),
+                refused(tally, f"dtype {dtype}", lambda d, every=every: call(op, [None if a is None else from_data(a, None, d) for a in every], params, d),
                         op.name, dtype.name, must=op.promoted is None)  # fmt: skip
     if op.elementwise and op.n_inputs == 2:
-        shape = lambda d, s: dispatch.from_data(np.ones(s, dtype=good.arrays[0].dtype), None, d)  # type: ignore[union-attr] # noqa: E731
+        shape = lambda d, s: from_data(np.ones(s, dtype=good.arrays[0].dtype), None, d)  # type: ignore[union-attr] # noqa: E731
         refused(tally, "shapes that do not broadcast", lambda d: call(op, [shape(d, (2, 3)), shape(d, (4,))], params, d), "(2, 3)", "(4,)", op.name)
     for i, array in enumerate(good.arrays):  # another rank or size: right or refused, but the same everywhere
         if array is not None:
@@ -345,7 +357,7 @@ def _bad_inputs(op: Any, good: Case, params: dict[str, Any], refused: Any, tally
 
 def _swapped(good: Case, i: int, array: Host, device: Device) -> list[Any]:
     inputs = good.on(device)
-    inputs[i] = dispatch.from_data(array, None, device)
+    inputs[i] = from_data(array, None, device)
     return inputs
 
 
