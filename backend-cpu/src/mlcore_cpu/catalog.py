@@ -99,10 +99,11 @@ def contract(op: Any, reference: Any) -> Any:
         found = K.matmul(x1, x2)
         if found is not None:
             return found
-        if x1.dtype.kind not in "fiub" and x1.dtype.itemsize == 2 or x1.dtype == np.float16:  # 16-bit floats
-            code = K.dtype_code(x1.dtype)
-            wide = K.matmul(_wide(x1), _wide(x2))
-            return K.cast(reference(_wide(x1), _wide(x2)) if wide is None else wide, code)
+        code = K.dtype_code(x1)
+        if code in (F16, BF16):
+            a, b = _wide(x1), _wide(x2)
+            wide = K.matmul(a, b)
+            return K.cast(reference(a, b) if wide is None else wide, code)
         return reference(x1, x2)
 
     return Native(op.name, call, REAL, "onednn" if K.onednn_version else "numpy")
@@ -113,7 +114,7 @@ def linear(op: Any, reference: Any) -> Any:
         rows = x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x
         found = K.matmul(rows, weight.T, bias)
         if found is None:
-            code = K.dtype_code(x.dtype)
+            code = K.dtype_code(x)
             wide = code in (F16, BF16)
             a, w, b = (_wide(rows), _wide(weight), _wide(bias)) if wide else (rows, weight, bias)
             found = K.matmul(a, w.T, b)
@@ -142,7 +143,7 @@ def convolution(op: Any, reference: Any) -> Any:
         found = ours(*args)
         if found is not None:
             return found
-        code = K.dtype_code(args[0].dtype)
+        code = K.dtype_code(args[0])
         if code in (F16, BF16):
             args = (*map(_wide, args[:arrays]), *args[arrays:])
             found = ours(*args)

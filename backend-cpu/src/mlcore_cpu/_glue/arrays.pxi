@@ -49,9 +49,9 @@ cdef inline int code_of(cnp.ndarray a) noexcept:
     return BF16 if num == BF16_NUM else -1
 
 
-def dtype_code(dtype):
-    """The code of a NumPy dtype (DType.index)."""
-    return code_of(np.empty(0, dtype))
+def dtype_code(cnp.ndarray a):
+    """The code of an array's dtype (DType.index), -1 where we have none."""
+    return code_of(a)
 
 
 cdef inline cnp.ndarray array_of(object x):

@@ -54,15 +54,15 @@ struct Generic {
     }
 };
 
-// ---- float sums: short runs in the element's type, then a wider accumulator ----------------------------------
+// ---- float sums: lanes in double; float64 keeps the rounding errors between blocks ----------------------------
 
-struct Plain {  // float32 accumulates in double
+struct Plain {
     double s;
     INL void add(double x) { s += x; }
     INL void add(const Plain& o) { s += o.s; }
     INL double value() const { return s; }
 };
-struct Compensated {  // float64 keeps the rounding error of every addition (Knuth's TwoSum)
+struct Compensated {  // Knuth's TwoSum
     double s, c;
     INL void add(double x) {
         const double t = s + x, z = t - s;
@@ -79,8 +79,8 @@ struct Compensated {  // float64 keeps the rounding error of every addition (Knu
 
 template <class T, class Acc>
 struct Sum {
-    static constexpr int L = 256 / sizeof(T);
-    static constexpr int RUN = 16;  // additions per lane before the wide accumulator takes over
+    static constexpr int L = 32;     // lanes of a row: four 512-bit registers
+    static constexpr int RUN = 16;   // additions per lane before the accumulator takes over
 
     static void init(void* accv, i64 n) {
         Acc* acc = static_cast<Acc*>(accv);
@@ -91,15 +91,15 @@ struct Sum {
         Acc& acc = *static_cast<Acc*>(accv);
         for (i64 start = 0; start < n; start += RUN * L) {
             const i64 stop = start + RUN * L < n ? start + RUN * L : n;
-            T lane[L];
-            for (int j = 0; j < L; ++j) lane[j] = T(0);
+            double lane[L];
+            for (int j = 0; j < L; ++j) lane[j] = 0;
             i64 i = start;
             for (; i + L <= stop; i += L)
-                for (int j = 0; j < L; ++j) lane[j] += x[i + j];
-            for (int j = 0; i < stop; ++i, ++j) lane[j] += x[i];
+                for (int j = 0; j < L; ++j) lane[j] += static_cast<double>(x[i + j]);
+            for (int j = 0; i < stop; ++i, ++j) lane[j] += static_cast<double>(x[i]);
             for (int half = L / 2; half > 0; half /= 2)
                 for (int j = 0; j < half; ++j) lane[j] += lane[j + half];
-            acc.add(static_cast<double>(lane[0]));
+            acc.add(lane[0]);
         }
     }
     static void column(const void* xv, i64 rows, i64 row_stride, i64 width, void* accv) {
@@ -110,17 +110,17 @@ struct Sum {
             const i64 w = width - j0 < TILE ? width - j0 : TILE;
             for (i64 r0 = 0; r0 < rows; r0 += RUN) {
                 const i64 r1 = r0 + RUN < rows ? r0 + RUN : rows;
-                T run[TILE];
-                for (int j = 0; j < TILE; ++j) run[j] = T(0);
+                double run[TILE];
+                for (int j = 0; j < TILE; ++j) run[j] = 0;
                 for (i64 r = r0; r < r1; ++r) {
                     const T* __restrict x = reinterpret_cast<const T*>(base + r * row_stride) + j0;
                     if (w == TILE) {
-                        for (int j = 0; j < TILE; ++j) run[j] += x[j];
+                        for (int j = 0; j < TILE; ++j) run[j] += static_cast<double>(x[j]);
                     } else {
-                        for (i64 j = 0; j < w; ++j) run[j] += x[j];
+                        for (i64 j = 0; j < w; ++j) run[j] += static_cast<double>(x[j]);
                     }
                 }
-                for (i64 j = 0; j < w; ++j) acc[j0 + j].add(static_cast<double>(run[j]));
+                for (i64 j = 0; j < w; ++j) acc[j0 + j].add(run[j]);
             }
         }
     }

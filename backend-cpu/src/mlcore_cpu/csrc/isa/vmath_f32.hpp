@@ -157,10 +157,11 @@ INL float log10_(float x) { return log_special(x, log2_wide(x) * 0.3010299956639
 INL float log1p_(float x) {  // 0.6 ulp
     const double d = x;
     const float near = static_cast<float>(d - d * d * 0.5);
-    const float far = log_special(x <= -1.0f ? x + 1.0f : (x == F_INF ? x : 1.0f), 0.0);
-    const float mid = static_cast<float>(log_wide(1.0 + d));
-    const float y = fabs_(x) < 1e-5f ? near : mid;
-    return (x > -1.0f && x < F_INF) ? (x == 0.0f ? x : y) : (x != x ? x : far);
+    const float far = static_cast<float>(log_wide(1.0 + d));
+    const float y = fabs_(x) < 1e-5f ? near : far;
+    const float special = x == -1.0f ? -F_INF : (x < -1.0f ? F_NAN : x);  // inf and nan pass
+    const float found = ((x > -1.0f) & (x < F_INF)) ? y : special;
+    return x == 0.0f ? x : found;
 }
 
 INL float sinh_(float x) {
@@ -258,18 +259,17 @@ INL float sigmoid_(float x) {  // 2.5 ulp, also where the result is subnormal
 INL float pow_(float x, float y) {  // 1 ulp: 2^(y log2|x|) in double, then the special cases of C99
     const float a = fabs_(x);
     const double l = log2_wide(static_cast<double>(a));
-    const double core = a == 0.0f ? -1e6 : (a == F_INF ? 1e6 : (a == 1.0f ? 0.0 : l));
+    const double core = a == 0.0f ? -static_cast<double>(F_INF) : (a == F_INF ? static_cast<double>(F_INF) : (a == 1.0f ? 0.0 : l));
     double t = core * static_cast<double>(y);
     t = t > 1000.0 ? 1000.0 : (t < -1000.0 ? -1000.0 : t);  // NaN: only 0 * inf, overridden below, or y NaN
     float r = static_cast<float>(exp2_wide(t));
     r = ((a == 1.0f) & (fabs_(y) == F_INF)) ? 1.0f : r;
-    const float b = fabs_(y), big = 12582912.0f;  // whether y is an integer, and odd
+    const float b = fabs_(y);  // whether y is an integer, and odd
     const float nearest = b < 8388608.0f ? (b + 8388608.0f) - 8388608.0f : b;
     const bool integral = nearest == b;
     const float half = b * 0.5f;
     const float half_nearest = half < 8388608.0f ? (half + 8388608.0f) - 8388608.0f : half;
     const bool odd = integral & (half_nearest != half) & (b < 16777216.0f);
-    (void)big;
     const bool negative = (as_u(x) >> 31) != 0;
     r = (negative & odd) ? -r : r;
     r = (negative & !integral & (a != 0.0f) & (a != F_INF)) ? F_NAN : r;
