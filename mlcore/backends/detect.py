@@ -92,6 +92,9 @@ def default_device() -> Device:
     """The device of tensors that are created without naming one.
 
     The environment is read at the first call; later changes of MLCORE_DEVICE do not count (`reset`).
+
+    >>> default_device() is resolve(None)
+    True
     """
     chosen = _context.device or _default
     return chosen if chosen is not None else _choose().device
@@ -286,7 +289,11 @@ def devices() -> Devices:
 
 
 def explain_device() -> str:
-    """Why the default device is what it is, and what stands against the others, as text for people."""
+    """Why the default device is what it is, and what stands against the others, as text for people.
+
+    >>> explain_device().splitlines()[0].startswith("default device: ")
+    True
+    """
     inside = _context.device
     choice = _choose()
     device = inside or choice.device

@@ -33,6 +33,10 @@ class Profile:
 
     `gemm` is GFLOP/s by matrix size, `bandwidth` GB/s of an elementwise sum, `launch` seconds of a call on
     eight elements, `upload` and `download` GB/s between host and device.
+
+    >>> profile = Profile({"64": 50.0, "256": 200.0, "1024": 400.0}, 30.0, 1e-6, 10.0, 10.0)
+    >>> round(profile.step_seconds * 1e3, 2)
+    20.72
     """
 
     gemm: Mapping[str, float]

@@ -29,12 +29,20 @@ _qualified: dict[str, Record] = {}  # duplicates that were asked for as dist/nam
 
 def backends() -> Records:
     """Every backend that is installed, with its state and reason. Light modules are loaded and probed; no
-    backend is opened."""
+    backend is opened.
+
+    >>> [record.state for record in backends() if record.builtin]
+    ['ready']
+    """
     return _look(BACKENDS)
 
 
 def domains() -> Records:
-    """Every domain plugin that is installed, with its state and reason. Their packages are not imported."""
+    """Every domain plugin that is installed, with its state and reason. Their packages are not imported.
+
+    >>> {record.group for record in domains()} <= {"mlcore.domains"}
+    True
+    """
     return _look(DOMAINS)
 
 
