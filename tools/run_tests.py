@@ -1,15 +1,16 @@
-"""Runs every suite of tests on the installed packages, one pytest run each, and prints the counts of all.
+"""Runs every suite of tests on the installed packages, and prints the counts of all.
 
-``run_tests.py [--pure FOLDER] [SUITE...]``: FOLDER holds the uncompiled core; without it, its suite is left
-out. A suite that dies (a crash of the process, a collection error) counts as a failure. The exit status says
-whether all passed; the last line has the form ``N passed, N failed, N skipped``.
+``run_tests.py [--pure FOLDER] [SUITE...]``: FOLDER holds the uncompiled core; without it, its suite is left out. A
+suite is a run of pytest or of the conformance kit. One that dies (a crash of the process, a collection error)
+counts as a failure. The exit status says whether all passed; the last line has the form
+``N passed, N failed, N skipped``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -23,15 +24,16 @@ REPORTS = ROOT / "build" / "reports"
 
 @dataclass
 class Suite:
-    """One pytest run: its name, what it collects, and the environment it needs beside the usual one."""
+    """One run: its name, its command, and the environment it needs beside the usual one."""
 
     name: str
-    paths: list[str]
+    command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
-    options: list[str] = field(default_factory=list)
+    suffix: str = ".xml"
 
-    def present(self) -> bool:
-        return any((ROOT / path).exists() for path in self.paths)
+    @property
+    def report(self) -> Path:
+        return REPORTS / f"{self.name}{self.suffix}"
 
 
 @dataclass
@@ -49,51 +51,75 @@ class Count:
 def suites(pure: Path | None) -> list[Suite]:
     """All suites, in the order in which they run: the quick and telling ones first."""
     compiled = {"MLCORE__EXPECT": "compiled"}
-    found = [Suite("core", ["tests"], compiled)]
+    found = [pytest("core", ["tests"], compiled)]
     if pure is not None:
         uncompiled = {"MLCORE__EXPECT": "pure", "PYTHONPATH": str(pure.resolve())}
         # What looks at the source tree or at PyTorch says nothing new on the second build.
         once = ["--ignore=tests/packaging", "--ignore=tests/parity", "--ignore=tests/docs", "-m", "not slow"]
-        found.append(Suite("core-uncompiled", ["tests"], uncompiled, once))
-    found.append(Suite("backend-cpu", ["backend-cpu/tests"], compiled))
-    plugins = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/tests"))
-    found += [Suite(name, [f"plugins/{name}/tests"], compiled) for name in plugins]
+        found.append(pytest("core-uncompiled", ["tests", *once], uncompiled))
+    for folder in sorted([*ROOT.glob("backend-*/tests"), *ROOT.glob("plugins/*/tests")]):
+        if any(folder.rglob("test_*.py")):
+            found.append(pytest(folder.parent.name, [folder.relative_to(ROOT).as_posix()], compiled))
+    found += [conformance("reference"), conformance("cpu")]
     return found
 
 
-def pytest_command() -> str:
-    """The `pytest` beside this Python; `python -m pytest` would test the source tree."""
-    beside = Path(sys.executable).parent / "pytest"
-    return str(beside) if beside.exists() else (shutil.which("pytest") or "pytest")
+def beside(name: str) -> str:
+    """A program installed beside this Python. `python -m pytest` would test the source tree instead."""
+    return str(Path(sys.executable).parent / name)
+
+
+def pytest(name: str, arguments: list[str], environment: dict[str, str]) -> Suite:
+    suite = Suite(name, [beside("pytest"), *arguments], environment)
+    suite.command.append(f"--junitxml={suite.report}")
+    return suite
+
+
+def conformance(device: str) -> Suite:
+    """The conformance kit on a device, as anybody would run it."""
+    suite = Suite(f"conformance-{device}", [beside("mlcore"), "conformance", device], suffix=".json")
+    suite.environment = {"MLCORE_FALLBACK": "error", "MLCORE_CONFIG": "off"}
+    suite.command += ["-n", str(os.cpu_count() or 1), "--report", str(suite.report)]
+    return suite
 
 
 def run(suite: Suite, options: list[str]) -> Count:
-    """Run one suite and read its counts from the report that pytest leaves."""
-    report = REPORTS / f"{suite.name}.xml"
-    report.unlink(missing_ok=True)
-    paths = [path for path in suite.paths if (ROOT / path).exists()]
-    print(f"\n== {suite.name}: {' '.join(paths)}", flush=True)
+    """Run one suite and read its counts from the report that it leaves."""
+    suite.report.unlink(missing_ok=True)
+    command = [*suite.command, *(options if suite.suffix == ".xml" else [])]
+    print(f"\n== {suite.name}", flush=True)
     started = time.monotonic()
     status = subprocess.run(
-        [pytest_command(), *paths, f"--junitxml={report}", *suite.options, *options],
-        cwd=ROOT,
-        env={**os.environ, **suite.environment},
-        stdin=subprocess.DEVNULL,
-        check=False,
+        command, cwd=ROOT, env={**os.environ, **suite.environment}, stdin=subprocess.DEVNULL, check=False
     ).returncode
     count = Count(suite.name, seconds=time.monotonic() - started)
-    if not report.exists():
+    if not suite.report.exists():
         count.failed, count.note = 1, f"died with status {status}"
         return count
+    (read_pytest if suite.suffix == ".xml" else read_conformance)(suite.report, count)
+    if status != 0 and not count.failed:
+        count.failed, count.note = 1, f"exit status {status}"
+    return count
+
+
+def read_pytest(report: Path, count: Count) -> None:
     for part in ElementTree.parse(report).iter("testsuite"):
-        total, errors, failures = (int(part.get(key, 0)) for key in ("tests", "errors", "failures"))
-        skipped = int(part.get("skipped", 0))
+        total, errors, failures, skipped = (
+            int(part.get(key, 0)) for key in ("tests", "errors", "failures", "skipped")
+        )
         count.failed += errors + failures
         count.skipped += skipped
         count.passed += total - errors - failures - skipped
-    if status != 0 and not count.failed:
-        count.failed, count.note = 1, f"pytest's exit status was {status}"
-    return count
+
+
+def read_conformance(report: Path, count: Count) -> None:
+    content = json.loads(report.read_text(encoding="utf-8"))
+    units = content["counts"]
+    count.passed = units["passed"] + units["xfailed"]
+    count.failed = units["failed"] + units["xpassed"]
+    count.skipped = units["skipped"]
+    level = content["achieved"]
+    count.note = f"{content['cases']:,} cases, {'no level' if level is None else f'level {level}'}"
 
 
 def table(counts: list[Count]) -> str:
@@ -116,7 +142,7 @@ def main() -> int:
     parser.add_argument("--pytest", default="", help="more options for pytest, as one string")
     parser.add_argument("suites", nargs="*", help="names of suites (all)")
     arguments = parser.parse_args()
-    known = {suite.name: suite for suite in suites(arguments.pure) if suite.present()}
+    known = {suite.name: suite for suite in suites(arguments.pure)}
     unknown = set(arguments.suites) - set(known)
     if unknown:
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
