@@ -45,7 +45,7 @@ from mlcore.func import grad, value_and_grad
 from mlcore.ops import random, registry
 from mlcore.ops.creation import asarray
 from mlcore.ops.random import Generator, manual_seed
-from mlcore.plugin.discovery import backends, domains
+from mlcore.plugin.discovery import backends, domains, load_ops
 from mlcore.tensor import Tensor
 
 tensor = asarray
@@ -65,9 +65,11 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"mlcore.{name}")
     if name in _lazy_names:
         return getattr(importlib.import_module(f"mlcore.{_lazy_names[name]}"), name)
-    for known, target in registry.public():
-        if known == name:
-            return target
+    if not name.startswith("_"):
+        load_ops()
+        for known, target in registry.public():
+            if known == name:
+                return target
     raise AttributeError(f"module 'mlcore' has no attribute {name!r}{errors.did_you_mean(name, __dir__())}")
 
 

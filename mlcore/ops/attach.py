@@ -18,10 +18,12 @@ from mlcore.dispatch import (
     unary_method,
 )
 from mlcore.dtypes import DType, all_dtypes, as_dtype
+from mlcore.errors import did_you_mean
 from mlcore.ops import registry
 from mlcore.ops.elementwise import astype
 from mlcore.ops.index import getitem, setitem
 from mlcore.ops.shape import matrix_transpose, permute_dims, reshape
+from mlcore.plugin import discovery
 from mlcore.tensor import Tensor, TensorBase
 
 # Operators that combine with another value in place: the object takes the result, tensors being values.
@@ -134,9 +136,7 @@ def _to(self: Any, *targets: Any, device: Any = None, dtype: Any = None, copy: b
     for one in targets:
         if isinstance(one, TensorBase):
             device, dtype = one.device, one.dtype
-        elif (
-            isinstance(one, (DType, type, np.dtype)) or (isinstance(one, str) and one in _dtype_names)
-        ):
+        elif isinstance(one, (DType, type, np.dtype)) or (isinstance(one, str) and one in _dtype_names):
             dtype = as_dtype(one)
         else:
             device = one
@@ -179,6 +179,16 @@ def _transpose(self: Any) -> Any:
     return matrix_transpose(self)
 
 
+def _missing(self: Any, name: str) -> Any:
+    """An unknown attribute: perhaps a method of an operation that an installed plugin declares (group mlcore.ops)."""
+    if not name.startswith("_"):
+        discovery.load_ops()
+        if name in vars(Tensor):
+            return getattr(self, name)
+    near = "" if name.startswith("_") else did_you_mean(name, (one for one in dir(Tensor) if one[0] != "_"))
+    raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{near}")
+
+
 def _contains(self: Any, value: Any) -> bool:
     return bool((self == value).any().item())
 
@@ -187,6 +197,7 @@ _dtype_names = {d.name for d in all_dtypes}
 
 for _one in registry.everything():
     attach(_one)
+registry.listeners.append(attach)
 for _name in _IN_PLACE:
     setattr(Tensor, f"__i{_name}__", _in_place(_name))
 for _name, _value in {
@@ -194,6 +205,7 @@ for _name, _value in {
     "__setitem__": _setitem,
     "__iter__": _iterate,
     "__contains__": _contains,
+    "__getattr__": _missing,
     "__array_ufunc__": None,  # so that numpy_array * tensor comes to us
     "T": property(_transpose),
     "mT": property(matrix_transpose),

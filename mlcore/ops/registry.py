@@ -10,6 +10,9 @@ from mlcore.errors import UnsupportedOpError, did_you_mean
 
 _ops: dict[str, Op] = {}
 _functions: dict[str, Function] = {}
+listeners: list[
+    Callable[[Any], None]
+] = []  # told of each operation and function that is declared from now on
 
 
 class Function:
@@ -40,6 +43,8 @@ def add_op(op: Op) -> None:
         raise ValueError(f"an operation named {op.name!r} is registered already")
     op.index = len(_ops)
     _ops[op.name] = op
+    for tell in listeners:
+        tell(op)
 
 
 def add_function(function: Function) -> None:
@@ -47,6 +52,8 @@ def add_function(function: Function) -> None:
     if function.name in _functions or function.name in _ops:
         raise ValueError(f"a function named {function.name!r} is registered already")
     _functions[function.name] = function
+    for tell in listeners:
+        tell(function)
 
 
 def all_ops() -> list[Op]:
