@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import mlcore as ml
+from mlcore.data import DataLoader
 from mlcore.errors import ArgumentError, DataError, DTypeError, FormatError, OutOfRangeError, UnsafeFileError
 from mlcore.io import MissingFileError
 from mlcore_vision import transforms
@@ -146,19 +147,31 @@ def as_original(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[
     return small
 
 
+def as_python2(array: np.ndarray[Any, Any]) -> bytes:
+    """The opcodes with which Python 2 and NumPy 1 pickled an array (protocol 2; its bytes are a str)."""
+    sizes = b"".join(b"J" + struct.pack("<i", size) for size in array.shape)
+    kind = array.dtype.str[1:].encode()
+    data = array.tobytes()
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR(K\x01(" + sizes
+        + b"tcnumpy\ndtype\n(U\x02" + kind + b"K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        + b"\x89T" + struct.pack("<i", len(data)) + data + b"tb"
+    )  # fmt: skip
+
+
 def pickled(small: dict[str, Any]) -> bytes:
-    """As mnist.pkl.gz holds it: three pairs, images as x/256 in rows of 784, labels as int64, pickled by Python 2."""
+    """As mnist.pkl.gz holds it: three pairs, images as x/256 in rows of 784, labels as int64."""
     images, labels, held_images, held_labels = small.values()
 
-    def part(x: Any, y: Any) -> Any:
-        return (x.reshape(-1, 784) / np.float32(256)).astype(np.float32), y.astype(np.int64)
+    def part(x: Any, y: Any) -> bytes:
+        return (
+            as_python2((x.reshape(-1, 784) / np.float32(256)).astype(np.float32))
+            + as_python2(y.astype(np.int64))
+            + b"\x86"
+        )
 
-    parts = part(images[:5], labels[:5]), part(images[5:], labels[5:]), part(held_images, held_labels)
-    stream = pickle.dumps(parts, protocol=2)
-    stream = stream.replace(
-        b"numpy._core.multiarray", b"numpy.core.multiarray"
-    )  # the name that NumPy 1 gave it
-    return gzip.compress(stream)
+    parts = [part(images[:5], labels[:5]), part(images[5:], labels[5:]), part(held_images, held_labels)]
+    return gzip.compress(b"\x80\x02" + b"".join(parts) + b"\x87.", mtime=0)
 
 
 def packed(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> bytes:
@@ -292,9 +305,10 @@ class Evil:
 
 
 def test_only_arrays_are_unpickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = pickle.dumps(Evil())
     monkeypatch.setattr(os, "system", lambda _: pytest.fail("code was run"))
     with pytest.raises(UnsafeFileError, match=r"names (posix|nt|os)\.system"):
-        mnist.ArraysOnly(io.BytesIO(pickle.dumps(Evil())), encoding="latin1").load()
+        mnist.ArraysOnly(io.BytesIO(hostile), encoding="latin1").load()
 
 
 @pytest.mark.assets
@@ -306,6 +320,14 @@ def test_the_real_thing() -> None:
         pytest.skip(f"MNIST is not here: {error.what}")
     assert np.bincount(train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_a_loader_takes_whole_batches_and_transformed_ones() -> None:
+    plain = next(iter(DataLoader(Digits("test"), batch_size=5)))
+    turned = next(iter(DataLoader(Digits("test", transform=lambda image: image * 2), batch_size=5)))
+    assert plain[0].shape == (5, 1, 8, 8)
+    np.testing.assert_array_equal(np.asarray(plain[0]) * 2, np.asarray(turned[0]))
+    np.testing.assert_array_equal(np.asarray(plain[1]), np.asarray(turned[1]))
 
 
 # ---------------------------------------------------------------- folders

@@ -113,10 +113,15 @@ def _chosen(arguments: argparse.Namespace, recipe: Any, folder: Path) -> Any:
 def _train(arguments: argparse.Namespace, recipe: Any, folder: Path) -> None:
     import mlcore as ml
     from mlcore_vision import recipes
+    from mlcore_vision.datasets import mnist
 
     recipe = _chosen(arguments, recipe, folder)
     say = (lambda *_: None) if arguments.quiet else print
     say(ml.explain_device())
+    root = arguments.data or mnist.default_root()
+    if recipe.name == "mnist" and not mnist.is_here(root):
+        say(f"\nMNIST is not in {root} yet; it is fetched once (19 MB) ...")
+        sys.stdout.flush()
     data = recipes.load_data(recipe.name, arguments.data)
 
     def started(model: Any, training: int, held_out: int) -> None:

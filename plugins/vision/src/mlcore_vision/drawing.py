@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
 Color = tuple[int, int, int]
+Place = tuple[float, float]
 INK: Final[Color] = (38, 43, 51)
 SOFT: Final[Color] = (110, 117, 128)
 GRID: Final[Color] = (228, 231, 236)
@@ -55,7 +57,7 @@ class Canvas:
         place = int(x * FINE - part.width / 2), int(y * FINE - part.height / 2)
         self.image.paste(Image.new("RGB", part.size, color), place, part)
 
-    def line(self, points: Sequence[tuple[float, float]], color: Color, width: float = 1) -> None:
+    def line(self, points: Sequence[Place], color: Color, width: float = 1) -> None:
         """A line through the points."""
         scaled = [(x * FINE, y * FINE) for x, y in points]
         self.draw.line(scaled, fill=color, width=max(1, round(width * FINE)), joint="curve")
@@ -111,7 +113,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     below = [tick for tick in fine if tick <= low * 1.0001]
     above = [tick for tick in fine if tick >= high * 0.9999]
     inner = [tick for tick in fine if below[-1] <= tick <= above[0]]
-    return inner if len(inner) <= 8 else [10.0**power for power in range(first, last + 1)]
+    return inner if len(inner) <= 10 else [10.0**power for power in range(first, last + 1)]
 
 
 def curves(
@@ -128,8 +130,7 @@ def curves(
 
     def at_y(value: float) -> float:
         floor, roof = scale(ticks[0]), scale(ticks[-1])
-        clipped = min(max(value, ticks[0]), ticks[-1])
-        return bottom - (scale(clipped) - floor) / (roof - floor) * (bottom - top)
+        return bottom - (scale(value) - floor) / (roof - floor) * (bottom - top)
 
     count = max((len(one.values) for one in shown), default=1)
 
@@ -149,11 +150,21 @@ def curves(
         points = [
             (at_x(i), at_y(v)) for i, v in enumerate(one.values, 1) if math.isfinite(v) and (v > 0 or not log)
         ]
-        if len(points) > 1:
-            canvas.line(points, one.color, 2)
+        for start, stop in pairwise(points):
+            if min(start[1], stop[1]) < bottom:
+                canvas.line([_cut(start, stop, bottom), _cut(stop, start, bottom)], one.color, 2)
         for point in points if count <= 40 else points[-1:]:
-            canvas.dot(*point, 2.6, one.color)
+            if point[1] <= bottom + 0.5:
+                canvas.dot(*point, 2.6, one.color)
     _legend(canvas, right, y + 12, shown)
+
+
+def _cut(point: Place, other: Place, bottom: float) -> Place:
+    """`point`, or where the line to `other` crosses the lower edge if it lies below that."""
+    if point[1] <= bottom:
+        return point
+    share = (point[1] - bottom) / (point[1] - other[1])
+    return point[0] + share * (other[0] - point[0]), bottom
 
 
 def _settled(values: Sequence[float], log: bool) -> Sequence[float]:

@@ -146,7 +146,7 @@ def frame_digits(ink: Array) -> Array:
     from other people and other scanners: 86 % are read right by `digits-cnn`, 79 % without these two steps.
 
     >>> frame_digits(np.ones((30, 6), np.float32))[0, 4].tolist()
-    [0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+    [0.0, 0.0, 0.0, 0.75, 0.75, 0.0, 0.0, 0.0]
     """
     ink = _upright(ink, 0.6)
     height, width = ink.shape

@@ -7,21 +7,18 @@ seed gives the same bits on a device, whatever the number of threads, and whethe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 import mlcore as ml
 from mlcore import nn, optim, train
+from mlcore.data import DataLoader, Subset
 from mlcore.errors import ArgumentError, CheckpointError, did_you_mean
 from mlcore.io import load_checkpoint
 from mlcore_vision import datasets, transforms
 from mlcore_vision.datasets import ImageDataset
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,44 +102,31 @@ def resumed(recipe: Recipe, folder: Path) -> Recipe:
 
 
 class Batches:
-    """Batches of a data set in memory: of epoch `e` in an order that depends on (seed, e) alone.
+    """Batches of a data set: of epoch `e` in an order that depends on (seed, e) alone.
 
     >>> held_out = datasets.Digits("test")
     >>> [len(labels) for _, labels in Batches(held_out, 200).in_order()]
     [200, 155]
     """
 
-    def __init__(self, data: ImageDataset, size: int, seed: int = 0, limit: int | None = None) -> None:
-        if size < 1:
-            raise ArgumentError(f"batch size {size}", expected="at least 1")
-        self.data, self.size = data, size
+    def __init__(self, data: Any, size: int, seed: int = 0, limit: int | None = None) -> None:
+        self.size = size
         self.root = ml.Generator(seed)
-        rows = np.arange(len(data))
-        self.rows = (
-            rows if limit is None else rows[self._order(len(rows), self.root.spawn(2**32 - 1))[:limit]]
-        )
-
-    @staticmethod
-    def _order(count: int, generator: ml.Generator) -> Array:
-        return np.asarray(ml.random.permutation(count, generator=generator, device="reference"))
+        if limit is not None and limit < len(data):
+            order = ml.random.permutation(len(data), generator=self.root.spawn(2**32 - 1), device="reference")
+            data = Subset(data, order.tolist()[:limit])
+        self.data = data
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.data)
 
-    def __call__(self, epoch: int) -> Iterator[tuple[Array, ml.Tensor]]:
-        """The images of an epoch as arrays (they are augmented on the host), their labels as tensors."""
-        yield from self._pieces(self.rows[self._order(len(self.rows), self.root.spawn(epoch))])
+    def __call__(self, epoch: int) -> DataLoader:
+        """The shuffled batches of an epoch."""
+        return DataLoader(self.data, self.size, shuffle=True, generator=self.root.spawn(epoch))
 
-    def in_order(self) -> Iterator[tuple[ml.Tensor, ml.Tensor]]:
-        """All images as tensors, in the order of the data set."""
-        for images, labels in self._pieces(self.rows):
-            yield ml.asarray(images), labels
-
-    def _pieces(self, rows: Array) -> Iterator[tuple[Array, ml.Tensor]]:
-        for start in range(0, len(rows), self.size):
-            chosen = rows[start : start + self.size]
-            images = self.data.images[chosen, None].astype(np.float32) / np.float32(self.data.white)
-            yield images, ml.asarray(self.data.labels[chosen])
+    def in_order(self) -> DataLoader:
+        """All images, in the order of the data set."""
+        return DataLoader(self.data, self.size)
 
 
 def run(
@@ -178,7 +162,7 @@ def run(
         samples=len(batches),
         validate=evaluate,
         scheduler=scheduler,
-        augment=lambda images: ml.asarray(warp(images)),
+        augment=warp,
         checkpoints=folder,
         resume=resume,
         extra={"recipe": asdict(recipe), "classes": list(held_out.classes)},

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 import mlcore as ml
-from mlcore.data import Dataset
+from mlcore.data import Dataset, default_collate
 from mlcore.errors import ArgumentError, OutOfRangeError
 
 Transform = Callable[[Any], Any]
 Array = np.ndarray[Any, Any]
 
 
-class ImageDataset(Dataset):
+class ImageDataset(Dataset[tuple[Any, int]]):
     """Images held as bytes, (N, H, W), whose largest value `white` becomes 1.0, with integer labels (N,).
 
     Item `i` is the pair (image Tensor (1, H, W) float32 in 0..1, label int); `transform`, if given, is applied to the
@@ -48,18 +48,22 @@ class ImageDataset(Dataset):
             raise OutOfRangeError(
                 f"{type(self).__name__}: index {index} is out of range for {len(self)} images"
             )
-        image = ml.asarray(self._scaled(self.images[index]))
+        image = ml.asarray(self._scaled(self.images[index][None]))
         return (self.transform(image) if self.transform else image), int(self.labels[index])
+
+    def batch(self, indices: Array) -> Any:
+        """The images (n, 1, H, W) and labels (n,) at these places, as tensors: what a DataLoader asks for."""
+        if self.transform is not None:
+            return default_collate([self[int(index)] for index in indices])
+        return ml.asarray(self._scaled(self.images[indices, None])), ml.asarray(self.labels[indices])
 
     def tensors(self, device: Any = None) -> tuple[ml.Tensor, ml.Tensor]:
         """All images (N, 1, H, W) float32 in 0..1, and all labels (N,) int64. No transform is applied."""
-        images = ml.asarray(
-            self._scaled(self.images[:, None]).reshape(-1, 1, *self.images.shape[1:]), device=device
-        )
+        images = ml.asarray(self._scaled(self.images[:, None]), device=device)
         return images, ml.asarray(self.labels, device=device)
 
     def _scaled(self, raw: Array) -> Array:
-        return (raw if raw.ndim > 2 else raw[None]).astype(np.float32) / np.float32(self.white)
+        return raw.astype(np.float32) / np.float32(self.white)
 
     def __repr__(self) -> str:
         height, width = self.images.shape[1:]

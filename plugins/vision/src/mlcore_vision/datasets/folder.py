@@ -16,7 +16,7 @@ from mlcore_vision.images import open_image, to_array
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
-class ImageFolder(Dataset):
+class ImageFolder(Dataset[tuple[Any, int]]):
     """Images in ``root/CLASS/**/*.png`` and other formats, in the order of their names; labels count the classes.
 
     Item `i` is (image, label int): the image is a uint8 Tensor (C, H, W) with 1 or 3 channels as `mode` says ("L"

@@ -64,6 +64,11 @@ class MNIST(ImageDataset):
         super().__init__(images, labels, tuple("0123456789"), 255, transform)
 
 
+def is_here(root: Path) -> bool:
+    """Whether the files are in `root`, so that nothing will be fetched."""
+    return all((root / name).is_file() or (root / f"{name}.gz").is_file() for name in SHA256)
+
+
 def default_root() -> Path:
     """MNIST/ below MLCORE_DATA_DIR, else below data/ in the cache folder."""
     return data_dir() / "MNIST"
