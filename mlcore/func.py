@@ -9,7 +9,7 @@ from typing import Any
 
 from mlcore import autograd, dispatch
 from mlcore.errors import ArgumentError, ArgumentTypeError, AutogradError
-from mlcore.ops.creation import ones_like, zeros_like
+from mlcore.ops.creation import ones_like, zeros, zeros_like
 from mlcore.ops.shape import reshape, stack
 from mlcore.tensor import TensorBase
 
@@ -104,6 +104,12 @@ def grad(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Ca
     return inner
 
 
+def _tensor(name: str, value: Any) -> Any:
+    if not isinstance(value, TensorBase):
+        raise ArgumentTypeError(f"{name}: the function returned {type(value).__name__}, expected a Tensor")
+    return value
+
+
 def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """`function(*primals)` and the map from a cotangent of its output to the gradients of the primals.
 
@@ -114,9 +120,11 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
     """
     with dispatch.recording(True):
         call, chosen = _variables(primals, tuple(range(len(primals))))
-        value = function(*call)
+        value = _tensor("vjp", function(*call))
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
+        if not value.requires_grad:
+            return tuple(zeros_like(one) for one in chosen)
         found = autograd.grad(
             value,
             chosen,
@@ -137,9 +145,13 @@ def jvp(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[
     >>> [t.tolist() for t in ml.func.jvp(lambda v: v * v, (ml.asarray([3.0]),), (ml.asarray([1.0]),))]
     [[9.0], [6.0]]
     """
+    if len(primals) != len(tangents):
+        raise ArgumentError(f"jvp: {len(primals)} primals but {len(tangents)} tangents", fix="give one tangent for each")
     with dispatch.recording(True):
         call, chosen = _variables(primals, tuple(range(len(primals))))
-        value = function(*call)
+        value = _tensor("jvp", function(*call))
+        if not value.requires_grad:
+            return value, zeros_like(value)
         dummy = ones_like(value).requires_grad_()
         pulled = autograd.grad(value, chosen, dummy, create_graph=True, allow_unused=True)
         total = None
@@ -168,10 +180,10 @@ def jacobian(function: Callable[..., Any], argnum: int = 0) -> Callable[..., Any
         try:
             with dispatch.recording(True):
                 call, (variable,) = _variables(args, (argnum,))
-                value = function(*call)
+                value = _tensor("jacobian", function(*call))
                 rows = []
                 flat = reshape(value, (-1,))
-                for i in range(flat.shape[0]):
+                for i in range(flat.shape[0] if value.requires_grad else 0):
                     (row,) = autograd.grad(
                         flat[i], variable, retain_graph=True, create_graph=create, allow_unused=True
                     )
@@ -179,7 +191,7 @@ def jacobian(function: Callable[..., Any], argnum: int = 0) -> Callable[..., Any
         finally:
             _depth.value -= 1
         if not rows:
-            return zeros_like(variable)[None][:0].reshape((*value.shape, *variable.shape))
+            return zeros((*value.shape, *variable.shape), dtype=variable.dtype, device=variable.device)
         return reshape(stack(rows), (*value.shape, *variable.shape))
 
     return inner
