@@ -234,7 +234,7 @@ def _step(node: Node, gradient: Any, pending: dict[Any, Any], wanted: set[int] |
         node.checkpoint.restore(node)
     if op.vjps is not None:
         for i in range(count):
-            if needs[i]:
+            if needs[i] and op.vjps[i] is not None:
                 result = op.vjps[i](*_arguments(node, op.plans[i], gradient, create, needs))
                 if result is not None:
                     _hand_over(node, i, result, pending)
@@ -511,6 +511,8 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     >>> x.grad.shape
     (2,)
     """
+    if not callable(function):
+        raise ArgumentTypeError(f"checkpoint: expected a function, got {type(function).__name__}")
     if not is_recording():
         return function(*args, **kwargs)
     keeper = Checkpoint(function, args, kwargs, _random_state[0][0]())

@@ -352,7 +352,8 @@ def _max_grad_samples() -> list[Sample]:
     for x, given in (*_POOLS, _DILATED):
         y, how = _pooled(x, given)
         pooled = {"y": lambda x, how=how: max_pool(x, **how)}
-        found += [sample([y, x, y], derive=one, **how) for one in (pooled, {**_TIES, **pooled})]
+        found.append(sample([y, x, y], derive=pooled, **how))
+        found.append(sample([y, x, y], derive={**_TIES, **pooled}, gradient=False, **how))
     return found
 
 

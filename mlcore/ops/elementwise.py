@@ -131,6 +131,7 @@ pow = binary(
     "pow", "`x1` to the power `x2`. Integers to negative powers raise ArgumentError.", reference=np.power,
     c={"f": "pow(x1, x2)", "iu": "pow(x1, x2)"}, accepts=numeric, domain=((0.1, 4), (-2, 3)), ulp=8,
     check=_no_negative_power, operators=("__pow__", "__rpow__"),
+    samples=lambda: [sample(derive={"x2": lambda x2: abs(x2) if x2.dtype in integers else x2})],
     vjp=(
         lambda g, x1, x2: g * _conj(x2 * x1 ** (x2 - 1)),
         lambda g, x1, y: g * _conj(where(x1 == 0, 0.0, y * log(where(x1 == 0, 1.0, x1)))),
@@ -322,11 +323,11 @@ isnan = unary(
     "isnan", "Not a number.", reference=np.isnan, c={"f": "isnan(x)", "biu": "false"}, result=to_bool
 )
 real_ = unary(
-    "real", "Real part of a complex tensor.", reference=lambda x: np.ascontiguousarray(np.real(x)), accepts=complexes, result=to_real,
+    "real", "Real part of a complex tensor.", reference=lambda x: np.array(np.real(x)), accepts=complexes, result=to_real,
     vjp=lambda g: g * complex(1),
 )  # fmt: skip
 imag = unary(
-    "imag", "Imaginary part of a complex tensor.", reference=lambda x: np.ascontiguousarray(np.imag(x)), accepts=complexes, result=to_real,
+    "imag", "Imaginary part of a complex tensor.", reference=lambda x: np.array(np.imag(x)), accepts=complexes, result=to_real,
     vjp=lambda g: g * complex(0, 1),
 )  # fmt: skip
 conj = unary(

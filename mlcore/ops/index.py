@@ -10,12 +10,12 @@ import numpy as np
 
 from mlcore import dtypes, shapes
 from mlcore.dispatch import from_data
-from mlcore.dtypes import booleans, integers, numeric
+from mlcore.dtypes import booleans, floating, integers, numeric
 from mlcore.errors import ArgumentTypeError, DTypeError, OutOfRangeError, ShapeError
 from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import iota_on
 from mlcore.ops.elementwise import abs as abs_
-from mlcore.ops.elementwise import astype, equal, where
+from mlcore.ops.elementwise import astype, equal, isfinite, isnan, where
 from mlcore.ops.reduce import any as any_
 from mlcore.ops.reduce import max as max_
 from mlcore.ops.reduce import min as min_
@@ -101,9 +101,22 @@ def index_add(x: Any, indices: Any, values: Any, /, *, axis: int) -> Any:
 
     hits = astype(_hits(x.shape[axis], indices), x.dtype)
     order = (axis, *(i for i in range(x.ndim) if i != axis))
-    rows = reshape(permute_dims(values, order), (indices.shape[0], -1))
-    added = reshape(matmul(hits, rows), tuple(x.shape[i] for i in order))
+    width = math.prod(d for i, d in enumerate(x.shape) if i != axis)
+    rows = reshape(permute_dims(values, order), (indices.shape[0], width))
+    added = _product(hits, rows) if x.dtype in floating else matmul(hits, rows)
+    added = reshape(added, tuple(x.shape[i] for i in order))
     return x + permute_dims(added, tuple(int(i) for i in np.argsort(order)))
+
+
+def _product(hits: Any, rows: Any) -> Any:
+    """`hits @ rows` where a 0 in `hits` keeps inf and nan out: those are counted beside the finite ones."""
+    from mlcore.ops.linalg import matmul
+
+    up, down = equal(rows, float("inf")), equal(rows, float("-inf"))
+    kinds = [where(isfinite(rows), rows, 0), *(astype(one, rows.dtype) for one in (up, down, isnan(rows)))]
+    total, ups, downs, nans = (matmul(hits, one) for one in kinds)
+    bent = where(ups > 0, float("inf"), where(downs > 0, float("-inf"), total))
+    return where((nans > 0) | ((ups > 0) & (downs > 0)), float("nan"), bent)
 
 
 def _scatter(

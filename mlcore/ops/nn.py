@@ -34,13 +34,17 @@ def _last_and_first() -> list[dict[str, Any]]:
     return [dict(axis=-1), dict(axis=0)]
 
 
-@composite(_axis_grad_rule, accepts=floating, ulp=16, public=False, samples=_last_and_first)
+@composite(
+    _axis_grad_rule, accepts=floating, ulp=16, public=False, samples=_last_and_first, domain=((-2, 2), (0, 1))
+)
 def softmax_grad(g: Any, y: Any, /, *, axis: int = -1) -> Any:
     """Gradient of softmax from its output."""
     return y * (g - sum_(g * y, axis=axis, keepdims=True))
 
 
-@composite(_axis_grad_rule, accepts=floating, ulp=16, public=False, samples=_last_and_first)
+@composite(
+    _axis_grad_rule, accepts=floating, ulp=16, public=False, samples=_last_and_first, domain=((-2, 2), (-6, 0))
+)
 def log_softmax_grad(g: Any, y: Any, /, *, axis: int = -1) -> Any:
     """Gradient of log_softmax from its output."""
     return g - exp(y) * sum_(g, axis=axis, keepdims=True)

@@ -8,9 +8,9 @@ import numpy as np
 
 from mlcore import autograd, dtypes
 from mlcore.dtypes import as_dtype, booleans, everything, floating, numeric, real
-from mlcore.errors import ArgumentError
+from mlcore.errors import ArgumentError, ArgumentTypeError
 from mlcore.ops.elementwise import abs as abs_
-from mlcore.ops.elementwise import astype, equal, exp, isfinite, log, sqrt, where
+from mlcore.ops.elementwise import _conj, astype, equal, exp, isfinite, log, sqrt, where
 from mlcore.ops.shape import broadcast_to, flip, reshape
 from mlcore.ops.spec import Outs, composite, function, out, primitive, reduction, to_bool, ufunc_reduce
 from mlcore.shapes import normalize_axes, normalize_axis, reduced
@@ -29,17 +29,29 @@ def _samples() -> list[dict[str, Any]]:
     return AXES
 
 
+def _sums_in(x: np.ndarray[Any, Any]) -> np.dtype[Any]:
+    """What to accumulate in: float32 for two-byte floats, where a long sum would come to a halt."""
+    return np.dtype(np.float32) if x.dtype in _HALVES else x.dtype
+
+
+_HALVES = (dtypes.float16.numpy, dtypes.bfloat16.numpy)
+
+
+def _is_half(x: Any) -> bool:
+    return x.dtype in floating and x.dtype.itemsize == 2
+
+
 add_up = reduction(
     "reduce_sum", "Sum over axes in the tensor's own dtype; `sum` widens small integers first.", c="a + x", c_init="0",
-    reference=lambda x, axis, keepdims: np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)),
+    reference=lambda x, axis, keepdims: np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=_sums_in(x))).astype(x.dtype),
     accepts=numeric, ulp=4, samples=_samples, public=False, standard="sum",
     vjp=lambda g, x_shape, axis, keepdims: spread(g, x_shape, axis, keepdims),
 )  # fmt: skip
 multiply_up = reduction(
     "reduce_prod", "Product over axes in the tensor's own dtype; `prod` widens small integers first.", c="a * x",
     c_init="1", accepts=numeric, ulp=8, standard="prod", domain=(0.5, 1.5), samples=_samples, public=False,
-    reference=lambda x, axis, keepdims: np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype)),
-    vjp=lambda g, x, y, axis, keepdims: spread(g, x.shape, axis, keepdims) * _others(x, y, axis, keepdims),
+    reference=lambda x, axis, keepdims: np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=_sums_in(x))).astype(x.dtype),
+    vjp=lambda g, x, y, axis, keepdims: spread(g, x.shape, axis, keepdims) * _conj(_others(x, y, axis, keepdims)),
 )  # fmt: skip
 max = reduction(
     "max", "Largest element over `axis`; nan if any is.", c="max(a, x)", c_init="lowest", identity=False,
@@ -145,6 +157,8 @@ def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Any:
     3.0
     """
     axes = normalize_axes("mean", axis, x.ndim)
+    if _is_half(x):  # the sum may overflow where the mean does not
+        return astype(mean(astype(x, dtypes.float32), axes, keepdims=keepdims), x.dtype)
     return add_up(x, axis=axes, keepdims=keepdims) / _count(x.shape, axes)
 
 
@@ -154,6 +168,8 @@ def _per(g: Any, count: float) -> Any:
 
 def _var_rule(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Outs:
     axes = normalize_axes("var", axis, x.ndim)
+    if not isinstance(correction, (int, float)):
+        raise ArgumentTypeError(f"var: correction is a {type(correction).__name__}", fix="pass a number")
     return out(reduced(x.shape, axes, bool(keepdims)), x.dtype, axes, float(correction), bool(keepdims))
 
 
@@ -172,6 +188,9 @@ def var(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     2.0
     """
     axes = normalize_axes("var", axis, x.ndim)
+    if _is_half(x):
+        wide = var(astype(x, dtypes.float32), axes, correction=correction, keepdims=keepdims)
+        return astype(wide, x.dtype)
     centred = x - mean(x, axes, keepdims=True)
     return add_up(centred * centred, axis=axes, keepdims=keepdims) / _freedom(x.shape, axes, correction)
 
@@ -288,7 +307,7 @@ def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Any
 
 
 @primitive(
-    reference=lambda x, axis: np.cumsum(x, axis=axis, dtype=x.dtype), accepts=numeric, ulp=8, public=False,
+    reference=lambda x, axis: np.cumsum(x, axis=axis, dtype=_sums_in(x)).astype(x.dtype), accepts=numeric, ulp=8, public=False,
     standard="cumulative_sum", samples=lambda: [dict(axis=0), dict(axis=-1)],
     vjp=lambda g, axis: flip(scan_sum(flip(g, axis=axis), axis=axis), axis=axis),
 )  # fmt: skip
@@ -298,9 +317,9 @@ def scan_sum(x: Any, /, *, axis: int) -> Outs:
 
 
 @primitive(
-    reference=lambda x, axis: np.cumprod(x, axis=axis, dtype=x.dtype), accepts=numeric, ulp=8, public=False,
+    reference=lambda x, axis: np.cumprod(x, axis=axis, dtype=_sums_in(x)).astype(x.dtype), accepts=numeric, ulp=8, public=False,
     standard="cumulative_prod", domain=(0.5, 1.5), samples=lambda: [dict(axis=0), dict(axis=-1)],
-    vjp=lambda g, x, y, axis: flip(scan_sum(flip(g * y, axis=axis), axis=axis), axis=axis) / x,
+    vjp=lambda g, x, y, axis: flip(scan_sum(flip(g * _conj(y), axis=axis), axis=axis), axis=axis) / _conj(x),
 )  # fmt: skip
 def scan_prod(x: Any, /, *, axis: int) -> Outs:
     """Running product along an axis, in the tensor's own dtype (its gradient asks for elements other than 0)."""
@@ -347,6 +366,8 @@ def norm(x: Any, /, ord: float = 2, *, axis: Any = None, keepdims: bool = False)
     >>> ml.norm(ml.asarray([3.0, 4.0])).item()
     5.0
     """
+    if not ord > 0:
+        raise ArgumentError(f"norm: ord is {ord}", fix="use 1, 2, inf or any other number > 0")
     size = abs_(x)
     if ord == 2:
         return sqrt(sum(size * size, axis=axis, keepdims=keepdims))

@@ -145,11 +145,12 @@ def reduction(
 
     result = facts.pop("result", None) or (lambda dtype: dtype)
     identity = facts.pop("identity", True)
+    shown = facts.get("standard", name)
 
     def rule(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Outs:
-        axes = normalize_axes(name, axis, x.ndim)
+        axes = normalize_axes(shown, axis, x.ndim)
         if not identity:
-            _refuse_empty(name, x.shape, axes)
+            _refuse_empty(shown, x.shape, axes)
         return out(reduced(x.shape, axes, bool(keepdims)), result(x.dtype), axes, bool(keepdims))
 
     op = Op()
@@ -239,9 +240,10 @@ def _in_order(op: Op, rule: Any) -> Any:
         return rule
 
     def ordered(*inputs: Any, **params: Any) -> Outs:
-        found: Outs = rule(
-            *inputs, **{name: params.pop(name) for name in op.params if name in params}, **params
-        )
+        missing = [name for name in op.params if name not in params]
+        if missing or len(params) > len(op.params):
+            raise TypeError(f"{op.name} takes {', '.join(op.params)}")
+        found: Outs = rule(*inputs, **{name: params[name] for name in op.params})
         return found
 
     return ordered

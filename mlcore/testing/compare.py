@@ -91,7 +91,9 @@ def worst(got: Host, want: Host, a: Host, b: Host, fine: Host, bound: Any) -> st
     )
 
 
-def assert_close(got: Any, want: Any, *, rtol: float | None = None, atol: float | None = None, what: str = "values") -> None:
+def assert_close(
+    got: Any, want: Any, *, rtol: float | None = None, atol: float | None = None, what: str = "values"
+) -> None:
     """Raise AssertionError unless shapes and dtypes are equal and the values close.
 
     The tolerances follow from the dtype of `want`; integers and bools must be equal. nan equals nan.

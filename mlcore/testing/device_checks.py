@@ -97,7 +97,9 @@ def check_roundtrip(dtype: DType, device: Device) -> Callable[[Tally], None]:
             with tally.case(f"layout {name}"):
                 array = layout.change(values(rng_for("layout", dtype.name), (3, 4, 5), dtype, (-100, 100)))
                 back = host(layout.place(array, device))
-                assert np.ascontiguousarray(back).tobytes() == np.ascontiguousarray(array).tobytes(), "other values than put in"
+                assert np.ascontiguousarray(back).tobytes() == np.ascontiguousarray(array).tobytes(), (
+                    "other values than put in"
+                )
                 tally.compare(array.size)
 
     return run
@@ -155,7 +157,9 @@ def check_random(device: Device) -> Callable[[Tally], None]:
     """The known bits, uniforms that are equal bit by bit on every device, and the order of draws."""
 
     def bits(generator: random.Generator, count: int) -> list[int]:
-        return [int(v) for v in random.integers(0, 2**32, (count,), generator=generator, device=device).tolist()]
+        return [
+            int(v) for v in random.integers(0, 2**32, (count,), generator=generator, device=device).tolist()
+        ]
 
     def run(tally: Tally) -> None:
         where = detect.resolve("reference")
@@ -174,7 +178,12 @@ def check_random(device: Device) -> Callable[[Tally], None]:
             ("integers", lambda g, d: random.integers(-5, 17, (101,), generator=g, device=d)),
             ("permutation", lambda g, d: random.permutation(100, generator=g, device=d)),
             ("bernoulli", lambda g, d: random.bernoulli(0.3, (101,), generator=g, device=d)),
-            ("dropout", lambda g, d: random.dropout(upload(np.ones((31, 17), dtype=np.float32), d), 0.25, generator=g)),
+            (
+                "dropout",
+                lambda g, d: random.dropout(
+                    upload(np.ones((31, 17), dtype=np.float32), d), 0.25, generator=g
+                ),
+            ),
         ]
         for text, draw in draws:
             with tally.case(f"{text}, the same on the reference"):
@@ -234,7 +243,9 @@ def check_canary(device: Device) -> Callable[[Tally], None]:
 
     def run(tally: Tally) -> None:
         with tally.case("before"):
-            assert subnormals(), "this process flushes subnormals to zero already: some library was linked with -ffast-math"
+            assert subnormals(), (
+                "this process flushes subnormals to zero already: some library was linked with -ffast-math"
+            )
         x = upload(rng_for("canary").standard_normal((257, 129)).astype(np.float32), device)
         ((x.exp() @ x.mT).sum() + x.max()).item()
         with tally.case("after work on the device"):
@@ -272,7 +283,9 @@ def check_threads(device: Device) -> Callable[[Tally], None]:
                 try:
                     for _ in range(5):
                         found[seed] = _work(device, seed)
-                        assert found[seed] == alone[seed], "a thread's result differs from the one computed alone"
+                        assert found[seed] == alone[seed], (
+                            "a thread's result differs from the one computed alone"
+                        )
                 except BaseException as error:
                     errors.append(error)
 
@@ -312,7 +325,9 @@ def _forked(function: Callable[[], bytes]) -> bytes | None:
     read, write = os.pipe()
     sys.stdout.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on: fork beside threads, which is the point
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # Python 3.12 on: fork beside threads, which is the point
         child = os.fork()
     if child == 0:
         status = 1
@@ -356,15 +371,25 @@ def check_promotion(device: Device) -> Callable[[Tally], None]:
                     for one in (device, where):
                         other = from_data(right, None, one) if isinstance(right, np.ndarray) else right
                         try:
-                            made.append(host(upload(left, one) + other if a.kind != "b" else upload(left, one) == other))
+                            made.append(
+                                host(
+                                    upload(left, one) + other if a.kind != "b" else upload(left, one) == other
+                                )
+                            )
                         except DTypeError as error:
                             made.append(str(error))
                     if isinstance(made[1], str) or isinstance(made[0], str):
                         holds = isinstance(made[0], str) and "cannot hold" in made[0]
                         assert holds or made[0] == made[1], f"{made[0]}, on the reference {made[1]}"
                         continue
-                    assert made[0].dtype == made[1].dtype, f"{made[0].dtype}, on the reference {made[1].dtype}"
-                    found = mismatch(made[0], made[1], np.abs(made[1].astype(np.complex128)) * 1e-2 if a.kind in "fc" else 0)
+                    assert made[0].dtype == made[1].dtype, (
+                        f"{made[0].dtype}, on the reference {made[1].dtype}"
+                    )
+                    found = mismatch(
+                        made[0],
+                        made[1],
+                        np.abs(made[1].astype(np.complex128)) * 1e-2 if a.kind in "fc" else 0,
+                    )
                     assert not found, found
                     tally.compare(7)
 

@@ -42,7 +42,9 @@ class Expectations:
         """Entries that match no unit or name no operation."""
         names, known = list(units), set(ops)
         lost = [p for p in self.xfail if not fnmatch.filter(names, p) and p not in names]
-        return [f"[xfail] {p!r} matches no unit" for p in lost] + [f"[host] {n!r} is no operation" for n in self.host if n not in known]
+        return [f"[xfail] {p!r} matches no unit" for p in lost] + [
+            f"[host] {n!r} is no operation" for n in self.host if n not in known
+        ]
 
 
 def read(path: Path) -> Expectations:

@@ -107,9 +107,13 @@ def _check(fn: Function, inputs: Sequence[Any], places: Sequence[int], rng: np.r
             numeric = (projected(up) - projected(down)) / (2 * eps)
             gradient = grads[k]
             if gradient is not None and gradient.shape != values[k].shape:
-                raise AssertionError(f"{what}: gradient of input {i} has shape {gradient.shape}, the input {values[k].shape}")
+                raise AssertionError(
+                    f"{what}: gradient of input {i} has shape {gradient.shape}, the input {values[k].shape}"
+                )
             if gradient is not None and gradient.dtype is not leaves[i].dtype:
-                raise AssertionError(f"{what}: gradient of input {i} is {gradient.dtype}, the input {leaves[i].dtype}")
+                raise AssertionError(
+                    f"{what}: gradient of input {i} is {gradient.dtype}, the input {leaves[i].dtype}"
+                )
             analytic = 0.0 if gradient is None else _dot(host(gradient), step)
             size = 1.0 if gradient is None else max(1.0, float(np.sqrt(np.sum(np.abs(host(gradient)) ** 2))))
             if not abs(numeric - analytic) <= atol * size + rtol * abs(numeric):
@@ -118,7 +122,9 @@ def _check(fn: Function, inputs: Sequence[Any], places: Sequence[int], rng: np.r
                 )
 
 
-def _slope(fn: Function, inputs: Sequence[Any], places: Sequence[int], rng: np.random.Generator) -> Function | None:
+def _slope(
+    fn: Function, inputs: Sequence[Any], places: Sequence[int], rng: np.random.Generator
+) -> Function | None:
     """The gradients of a projection of `fn`, as a function of the same inputs; None where they are constant."""
     values = [np.array(host(inputs[i].detach())) for i in places]
     made = _outputs(fn(*_leaves(inputs, places, values)))
@@ -131,7 +137,9 @@ def _slope(fn: Function, inputs: Sequence[Any], places: Sequence[int], rng: np.r
             pairs = [(one, w) for one, w in zip(outs, weights, strict=True) if one.requires_grad]
             seeds = [from_data(w, one.dtype, one.device) for one, w in pairs]
             targets = [fresh[i] for i in places]
-            found = autograd.grad([one for one, _ in pairs], targets, seeds, create_graph=True, allow_unused=True)
+            found = autograd.grad(
+                [one for one, _ in pairs], targets, seeds, create_graph=True, allow_unused=True
+            )
         return tuple(one for one in found if one is not None)
 
     first = slope(*_leaves(inputs, places, values))

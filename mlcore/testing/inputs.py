@@ -91,7 +91,9 @@ def shapes_for(op: Any, sample: Sample, quick: bool) -> tuple[Shapes, ...]:
         return (sample.shapes,)
     if op.n_inputs == 0:
         return ((),)
-    chosen = ONE if op.n_inputs == 1 else TWO if op.elementwise else tuple((one[0],) * op.n_inputs for one in ONE)
+    chosen = (
+        ONE if op.n_inputs == 1 else TWO if op.elementwise else tuple((one[0],) * op.n_inputs for one in ONE)
+    )
     if op.n_inputs > 2:
         chosen = tuple((one[0],) * op.n_inputs for one in ONE)
     return (*chosen[:QUICK], *chosen[-3:]) if quick else chosen
@@ -113,7 +115,9 @@ def domain_of(op: Any, i: int) -> tuple[float, float]:
     return op.domain  # type: ignore[no-any-return]
 
 
-def values(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, domain: tuple[float, float]) -> Host:
+def values(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, domain: tuple[float, float]
+) -> Host:
     """Random values of `dtype` inside `domain`."""
     low, high = domain
     if dtype.kind == "b":
@@ -124,7 +128,7 @@ def values(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, domai
         return rng.integers(first, last, size=shape, endpoint=True).astype(dtype.numpy)
     found = rng.uniform(low, high, shape)
     if dtype.kind == "c":
-        return (found + 1j * rng.uniform(-1, 1, shape) * min(1.0, abs(high - low))).astype(dtype.numpy)
+        return (found + 1j * rng.uniform(-1, 1, shape) * min(1.0, 0.3 * abs(high - low))).astype(dtype.numpy)
     return found.astype(dtype.numpy)
 
 
@@ -212,6 +216,8 @@ def upload(array: Host, device: Device) -> Any:
 
 
 def _transposed(array: Host, device: Device) -> Any:
+    if array.ndim < 2:
+        return _sliced(array, device)
     return upload(np.ascontiguousarray(array.T), device).permute_dims(tuple(range(array.ndim))[::-1])
 
 
@@ -287,7 +293,9 @@ def in_layout(case: Case, layout: str) -> Case | None:
     arrays = tuple(None if a is None else LAYOUTS[layout].change(a) for a in case.arrays)
     moved = derived(replace(case, arrays=arrays, layout=layout))
     if layout == "broadcast" and case.sample.derive:
-        same = all(a is None or np.array_equal(_first(a), a, equal_nan=a.dtype.kind in "fc") for a in moved.arrays)
+        same = all(
+            a is None or np.array_equal(_first(a), a, equal_nan=a.dtype.kind in "fc") for a in moved.arrays
+        )
         return moved if same else None
     return moved
 
@@ -301,8 +309,13 @@ def specials(dtype: DType) -> Host:
         return np.asarray([True, False])
     if dtype.kind in "iu":
         info = dtypes.iinfo(dtype)
-        some = [0, 1, 2, 3, 7, info.max, info.max - 1, info.min, info.min + 1] + ([-1, -2, -7] if dtype.kind == "i" else [])
+        some = [0, 1, 2, 3, 7, info.max, info.max - 1, info.min, info.min + 1] + (
+            [-1, -2, -7] if dtype.kind == "i" else []
+        )
         return np.asarray(some, dtype=dtype.numpy)
+    if dtype.kind == "c":  # infinite and huge complex numbers mean something else in every library
+        parts = [0.0, 1.0, -1.0, 0.5, -2.0, 1e-3]
+        return np.asarray([complex(a, b) for a in parts for b in parts], dtype=dtype.numpy)
     found = dtypes.finfo(dtype)
     tiny = float(ml_dtypes.finfo(found.dtype.numpy).smallest_subnormal)
     some = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, tiny, 3 * tiny, found.smallest_normal, found.smallest_normal / 2, found.eps, found.max,

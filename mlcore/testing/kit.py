@@ -180,7 +180,9 @@ def matcher(expression: str) -> Callable[[str], bool]:
     place = 0
 
     def fail() -> ArgumentError:
-        return ArgumentError(f"cannot read the expression {expression!r}", fix="words with and, or, not and brackets")
+        return ArgumentError(
+            f"cannot read the expression {expression!r}", fix="words with and, or, not and brackets"
+        )
 
     def either() -> Callable[[str], bool]:
         nonlocal place

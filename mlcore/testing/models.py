@@ -132,7 +132,13 @@ class Cnn(Net):
         first = not self.states
         buffers = self.states[0] if self.states else [p * 0.0 for p in old]
         made = sgd_momentum_step(
-            [*old, *grads, *buffers], lr=0.1, momentum=0.9, dampening=0.0, weight_decay=1e-4, nesterov=False, first=first
+            [*old, *grads, *buffers],
+            lr=0.1,
+            momentum=0.9,
+            dampening=0.0,
+            weight_decay=1e-4,
+            nesterov=False,
+            first=first,
         )
         self.states = [list(made[len(old) :])]
         return list(made[: len(old)])
@@ -148,7 +154,13 @@ class Transformer(Net):
         d = self.WIDTH
         self.weight("words", (self.WORDS, d), 1)
         self.weight("places", (self.LENGTH, d), 1)
-        for name, shape in (("qkv", (3 * d, d)), ("out", (d, d)), ("up", (4 * d, d)), ("down", (d, 4 * d)), ("head", (self.WORDS, d))):
+        for name, shape in (
+            ("qkv", (3 * d, d)),
+            ("out", (d, d)),
+            ("up", (4 * d, d)),
+            ("down", (d, 4 * d)),
+            ("head", (self.WORDS, d)),
+        ):
             self.weight(name, shape, shape[1])
         for name in ("n0", "n1", "n2"):
             self.constant(name, (d,), 1.0)
@@ -164,7 +176,11 @@ class Transformer(Net):
         x = gather(p["words"], self.tokens[:, :-1], axis=0) + p["places"]
         qkv = linear(self.norm(x, "n0"), p["qkv"], None).reshape((4, n, 3, self.HEADS, d // self.HEADS))
         q, k, v = (qkv[:, :, i].permute_dims((0, 2, 1, 3)) for i in range(3))
-        seen = scaled_dot_product_attention(q, k, v, is_causal=True).permute_dims((0, 2, 1, 3)).reshape((4, n, d))
+        seen = (
+            scaled_dot_product_attention(q, k, v, is_causal=True)
+            .permute_dims((0, 2, 1, 3))
+            .reshape((4, n, d))
+        )
         x = x + random.dropout(linear(seen, p["out"], None), 0.1, generator=self.noise)
         x = x + linear(linear(self.norm(x, "n1"), p["up"], None).silu(), p["down"], None)
         logits = linear(self.norm(x, "n2"), p["head"], None).reshape((-1, self.WORDS))
@@ -190,7 +206,9 @@ def check_model(name: str, device: Device) -> Callable[[Tally], None]:
             assert all(math.isfinite(v) for v in found), f"losses {found}"
             assert found[-1] < found[0], f"the loss does not fall: {found}"
             for step, (a, b) in enumerate(zip(found, wanted, strict=True)):
-                assert abs(a - b) <= 1e-4 * (1 + step) * max(1.0, abs(b)), f"step {step}: loss {a:.7g}, on the reference {b:.7g}"
+                assert abs(a - b) <= 1e-4 * (1 + step) * max(1.0, abs(b)), (
+                    f"step {step}: loss {a:.7g}, on the reference {b:.7g}"
+                )
             tally.compare(len(found))
         with tally.case("the same again"):
             assert losses(name, device) == found, "two runs differ"

@@ -40,7 +40,15 @@ class Report:
     def of(cls, kit: Kit, results: list[Result], whole: bool) -> Report:
         """The report of a kit's results."""
         info = kit.device.info
-        return cls(kit.device.id, info.name if info else "", kit.level, kit.quick, whole, results, _paths(kit, results))
+        return cls(
+            kit.device.id,
+            info.name if info else "",
+            kit.level,
+            kit.quick,
+            whole,
+            results,
+            _paths(kit, results),
+        )
 
     @property
     def ok(self) -> bool:
@@ -101,7 +109,9 @@ class Report:
     def table_text(self) -> str:
         """Operations by how the device runs them: dtypes native, generated, composite, host, expected to fail."""
         rows = [("operation", *PATHS)]
-        rows += [(name, *(str(found[p]) if found[p] else "." for p in PATHS)) for name, found in self.paths.items()]
+        rows += [
+            (name, *(str(found[p]) if found[p] else "." for p in PATHS)) for name, found in self.paths.items()
+        ]
         totals: Counter[str] = Counter()
         for found in self.paths.values():
             totals.update(found)
@@ -128,8 +138,13 @@ class Report:
 
 def digest(content: dict[str, Any]) -> str:
     """SHA-256 of a report's content that does not differ from run to run."""
-    lasting = {name: content[name] for name in ("kit", "mlcore", "device", "level", "quick", "whole", "counts", "operations")}
-    lasting["units"] = sorted([one["id"], one["outcome"], one["cases"], one["compared"]] for one in content["units"])
+    lasting = {
+        name: content[name]
+        for name in ("kit", "mlcore", "device", "level", "quick", "whole", "counts", "operations")
+    }
+    lasting["units"] = sorted(
+        [one["id"], one["outcome"], one["cases"], one["compared"]] for one in content["units"]
+    )
     return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()
 
 

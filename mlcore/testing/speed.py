@@ -33,7 +33,16 @@ def measure(device: Device, seconds: float = 0.05) -> list[dict[str, Any]]:
                 parts = _time(lambda: _body(case, inputs), device, seconds)
         except MlcoreError:  # a part that this device cannot run: there is nothing to compare with
             continue
-        found.append(dict(op=op.name, dtype=dtype.name, case=str(case), kernel=fused, composite=parts, ratio=fused / parts))
+        found.append(
+            dict(
+                op=op.name,
+                dtype=dtype.name,
+                case=str(case),
+                kernel=fused,
+                composite=parts,
+                ratio=fused / parts,
+            )
+        )
     return found
 
 

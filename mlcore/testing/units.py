@@ -38,7 +38,9 @@ class Tally:
             self.fail(f"{text}: {type(error).__name__}: {error}")
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
-            self.fail(f"{text}: {type(error).__name__}: {error} ({last.filename}:{last.lineno}, in {last.name})")
+            self.fail(
+                f"{text}: {type(error).__name__}: {error} ({last.filename}:{last.lineno}, in {last.name})"
+            )
 
     def fail(self, text: str) -> None:
         """Count a failed case; the first few texts are kept."""
@@ -76,7 +78,10 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {name: getattr(self, name) for name in ("id", "outcome", "cases", "compared", "failed", "seconds", "reason", "op")}
+        return {
+            name: getattr(self, name)
+            for name in ("id", "outcome", "cases", "compared", "failed", "seconds", "reason", "op")
+        }
 
 
 def run_unit(unit: Unit, expected: str | None = None) -> Result:
@@ -99,4 +104,13 @@ def run_unit(unit: Unit, expected: str | None = None) -> Result:
             outcome, reason = "xfailed", expected
         elif outcome == "passed":
             outcome, reason = "xpassed", f"expected to fail ({expected}), and passed: take the entry out"
-    return Result(unit.id, outcome, tally.cases, tally.compared, tally.failed, time.perf_counter() - started, reason, unit.op)
+    return Result(
+        unit.id,
+        outcome,
+        tally.cases,
+        tally.compared,
+        tally.failed,
+        time.perf_counter() - started,
+        reason,
+        unit.op,
+    )
