@@ -53,10 +53,6 @@ class LRScheduler:
         """The rate at `last_epoch` from the one before it and the first one."""
         raise ArgumentTypeError(f"{type(self).__name__} defines neither get_lr() nor _next()")
 
-    def _anew(self, base: float, group: Group) -> float:
-        """The rate with which a schedule begins that takes over from another one."""
-        return self._next(base, base, group)
-
     def get_lr(self) -> list[float]:
         """The rates of the groups at `last_epoch`; called by `step()`."""
         return [self._next(group["lr"], group.get("initial_lr", group["lr"]), group) for group in self.optimizer.param_groups]
@@ -79,7 +75,10 @@ class LRScheduler:
     def _begin(self) -> None:
         """Begin now, whatever the rate is that another schedule left."""
         self.last_epoch = 0
-        self._set([self._anew(group["initial_lr"], group) for group in self.optimizer.param_groups])
+        if type(self).get_lr is not LRScheduler.get_lr:  # PyTorch's way: computed from the first rates
+            self._set(self.get_lr())
+            return
+        self._set([self._next(group["initial_lr"], group["initial_lr"], group) for group in self.optimizer.param_groups])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer and functions."""
@@ -111,10 +110,6 @@ class LambdaLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         return [base * f(self.last_epoch) for base, f in zip(self.base_lrs, self.lr_lambdas, strict=True)]
-
-    def _begin(self) -> None:
-        self.last_epoch = 0
-        self._set(self.get_lr())
 
     def state_dict(self) -> dict[str, Any]:
         return {k: v for k, v in super().state_dict().items() if k != "lr_lambdas"}
