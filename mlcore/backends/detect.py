@@ -10,15 +10,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mlcore import config
 from mlcore._version import __version__
 from mlcore.backends.protocol import Backend, Device
-from mlcore.backends.ranking import Devices, Usable, ranked, short
-from mlcore.backends.request import AUTO, Request, parse_list
 from mlcore.config import log
 from mlcore.errors import ArgumentTypeError, DeviceError, did_you_mean
 from mlcore.plugin import discovery, isolation
@@ -26,6 +24,10 @@ from mlcore.plugin.api import BackendPlugin, DeviceInfo, Probe, ProbeContext
 from mlcore.plugin.examine import describe, traceback_text
 from mlcore.plugin.records import CORE, Record, table
 from mlcore.plugin.requirements import installed_version
+
+if TYPE_CHECKING:  # at run time inside functions: `import mlcore` needs neither
+    from mlcore.backends.ranking import Devices, Usable
+    from mlcore.backends.request import Request
 
 
 class _Reference(BackendPlugin):
@@ -78,14 +80,24 @@ def resolve(spec: Device | Usable | str | None = None) -> Device:
         return chosen if chosen is not None else _choose().device
     if isinstance(spec, Device):
         return spec
-    if isinstance(spec, Usable):
-        spec = spec.id
     if not isinstance(spec, str):
-        raise ArgumentTypeError(
-            f"a device is named by text or is a Device, got {type(spec).__name__}: {spec!r}"
-        )
+        spec = _id_of(spec)
     found = _opened.get(spec)
     return found if found is not None else _resolve_text(spec, "device=")
+
+
+def _id_of(spec: object) -> str:
+    from mlcore.backends.ranking import Usable
+
+    if isinstance(spec, Usable):
+        return spec.id
+    raise ArgumentTypeError(f"a device is named by text or is a Device, got {type(spec).__name__}: {spec!r}")
+
+
+def _ranked() -> tuple[list[Usable], str]:
+    from mlcore.backends.ranking import ranked
+
+    return ranked()
 
 
 def default_device() -> Device:
@@ -101,6 +113,8 @@ def default_device() -> Device:
 
 
 def _resolve_text(text: str, origin: str) -> Device:
+    from mlcore.backends.request import AUTO, parse_list
+
     requests = parse_list(text)
     wanted = [request for request in requests if not request.exclude]
     with _lock:
@@ -117,6 +131,8 @@ def _resolve_text(text: str, origin: str) -> Device:
 
 def _first_usable(text: str, requests: list[Request], origin: str) -> Device:
     """The first device of a list that works; ``auto`` stands for all, fastest first."""
+    from mlcore.backends.request import AUTO, Request
+
     excluded = {request.name for request in requests if request.exclude}
     wanted = [request for request in requests if not request.exclude]
     if excluded and not wanted:
@@ -175,7 +191,7 @@ def _unusable(record: Record, origin: str) -> DeviceError:
 
 
 def _usable_text() -> str:
-    return ", ".join(f"{short(d.id)} ({d.name})" if d.name else short(d.id) for d in ranked()[0])
+    return ", ".join(f"{d.info.short} ({d.name})" if d.name else d.info.short for d in _ranked()[0])
 
 
 def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: str) -> Device:
@@ -216,8 +232,7 @@ def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: 
 # ---------------------------------------------------------------- choosing
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The default device and how it was chosen."""
 
     device: Device
@@ -255,21 +270,21 @@ def _decide() -> Choice:
 
 
 def _policies() -> list[tuple[str, str]]:
-    usable = [device.info for device in ranked()[0]]
+    usable = [device.info for device in _ranked()[0]]
     return [(name, str(wish)) for name, wish in discovery.notify("mlcore_choose_device", devices=usable)]
 
 
 def _automatic(excluded: set[str]) -> tuple[Device, str, list[str]]:
     """The fastest device that opens, what made it so, and those that failed on the way."""
-    candidates, by = ranked()
+    candidates, by = _ranked()
     failures: list[str] = []
     for usable in candidates:
         if usable.type in excluded or usable.record.qualified in excluded:
             continue
         try:
-            return _open(usable.record, usable.info, {}, AUTO), by, failures
+            return _open(usable.record, usable.info, {}, "auto"), by, failures
         except DeviceError as error:
-            failures.append(f"{short(usable.id)} was passed over: {error.details.get('cause', error.what)}")
+            failures.append(f"{usable.info.short} was passed over: {error.details.get('cause', error.what)}")
             log.warning("device %s", failures[-1])
     raise DeviceError("no device is usable", cause="; ".join(failures) or f"all are excluded: {excluded}")
 
@@ -285,7 +300,9 @@ def devices() -> Devices:
     except DeviceError as error:  # the environment names one that is unusable: all the more reason to list
         log.warning("no default device: %s", error.what)
         chosen = ""
-    return Devices(replace(usable, chosen=usable.id == chosen) for usable in ranked()[0])
+    from mlcore.backends.ranking import Devices
+
+    return Devices(replace(usable, chosen=usable.id == chosen) for usable in _ranked()[0])
 
 
 def explain_device() -> str:
@@ -301,8 +318,8 @@ def explain_device() -> str:
     lines = [f"default device: {device}" + (f" ({hardware})" if hardware else "")]
     lines.append(f"chosen by: {'with device(...)' if inside else choice.by}")
     lines.extend(choice.notes)
-    usable, by = ranked()
-    rows = [("*" if d.id == device.id else "", short(d.id), "ready", d.reason) for d in usable]
+    usable, by = _ranked()
+    rows = [("*" if d.id == device.id else "", d.info.short, "ready", d.reason) for d in usable]
     rows += [("", r.name, r.state, r.reason) for r in discovery.backends() if r.state != "ready"]
     lines.append(table(rows))
     if by == "static rank":

@@ -38,7 +38,7 @@ class Usable:
         """The cells of its line in a table, with or without those of its profile."""
         profile_cells = self.measured.row() if self.measured else ("",) * len(profile.HEADINGS)
         middle = profile_cells if figures else ()
-        return ("*" if self.chosen else "", short(self.id), self.name, *middle, self.reason)
+        return ("*" if self.chosen else "", self.info.short, self.name, *middle, self.reason)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``mlcore devices --json``."""
@@ -62,14 +62,6 @@ class Devices(list[Usable]):
         figures = any(device.measured for device in self)
         head = ("", "device", "hardware", *(profile.HEADINGS if figures else ()), "why")
         return table([head, *(device.row(figures) for device in self)])
-
-
-def short(id: str) -> str:
-    """
-    >>> short("toy:0"), short("toy:1")
-    ('toy', 'toy:1')
-    """
-    return id.removesuffix(":0")
 
 
 def ranked() -> tuple[list[Usable], str]:

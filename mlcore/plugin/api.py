@@ -41,8 +41,8 @@ class DeviceInfo:
     `id` is ``name:index``; `memory` is in bytes; `uuid` (or a PCI address) tells that two backends see the
     same hardware; what is unknown stays empty.
 
-    >>> DeviceInfo(id="toy:1", name="Toy 9", memory=2**30).index
-    1
+    >>> DeviceInfo(id="toy:1", name="Toy 9", memory=2**30).index, DeviceInfo("toy:0").short
+    (1, 'toy')
     """
 
     id: str
@@ -63,6 +63,11 @@ class DeviceInfo:
     def type(self) -> str:
         """The part before the colon: the backend's name."""
         return self.id.rpartition(":")[0]
+
+    @property
+    def short(self) -> str:
+        """The id as people write it: without ``:0``."""
+        return self.id.removesuffix(":0")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back."""

@@ -11,9 +11,9 @@ from typing import Final
 
 from mlcore.errors import PluginError
 
-_REQUIREMENT: Final = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(.*?)\s*$")
-_CLAUSE: Final = re.compile(r"^(~=|===|==|!=|<=|>=|<|>)\s*([A-Za-z0-9.!+*_-]+)$")
-_VERSION: Final = re.compile(
+_REQUIREMENT: Final = r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(.*?)\s*$"
+_CLAUSE: Final = r"^(~=|===|==|!=|<=|>=|<|>)\s*([A-Za-z0-9.!+*_-]+)$"
+_VERSION: Final = (  # compiled when first used, and kept by `re`
     r"^v?(?:(\d+)!)?(\d+(?:\.\d+)*)(?:[-_.]?(a|alpha|b|beta|c|rc|pre|preview)[-_.]?(\d*))?"
     r"(?:(?:[-_.]?(?:post|rev|r)[-_.]?(\d*))|-(\d+))?(?:[-_.]?dev[-_.]?(\d*))?(?:\+.*)?$"
 )
@@ -29,7 +29,7 @@ def version_key(text: str) -> Key:
     >>> version_key("1.0rc1") < version_key("1.0") < version_key("1.0.post1") < version_key("1.2.10")
     True
     """
-    match = _VERSION.match(text.strip().lower())
+    match = re.match(_VERSION, text.strip().lower())
     if not match:
         raise PluginError(f"{text!r} is not a version")
     epoch, release, pre, pre_number, post, post_short, dev = match.groups()
@@ -57,7 +57,7 @@ def satisfies(version: str, clauses: str) -> bool:
 
 
 def _meets(version: str, clause: str) -> bool:
-    match = _CLAUSE.match(clause.strip())
+    match = re.match(_CLAUSE, clause.strip())
     if not match:
         raise PluginError(f"{clause.strip()!r} is not a version comparison", fix="write for example '>=2,<3'")
     operator, wanted = match.groups()
@@ -84,7 +84,7 @@ def _meets(version: str, clause: str) -> bool:
 
 
 def _release(version: str) -> str:
-    match = _VERSION.match(version.strip().lower())
+    match = re.match(_VERSION, version.strip().lower())
     if not match:
         raise PluginError(f"{version!r} is not a version")
     return match.group(2)
@@ -110,7 +110,7 @@ def split(requirement: str) -> tuple[str, str]:
     >>> split("toylib[fast] >=2,<3")
     ('toylib', '>=2,<3')
     """
-    match = _REQUIREMENT.match(requirement)
+    match = re.match(_REQUIREMENT, requirement)
     if not match or ";" in requirement or "@" in requirement:
         raise PluginError(f"{requirement!r} is not a requirement", fix="write for example 'toylib>=2'")
     return match.group(1), match.group(2).strip("()")
