@@ -50,6 +50,8 @@ def value_and_grad(function: Callable[..., Any], argnums: int | tuple[int, ...] 
     >>> value.item(), g.tolist()
     (5.0, [2.0, 4.0])
     """
+    if not callable(function):
+        raise ArgumentTypeError(f"grad: expected a function, got {type(function).__name__}")
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @wraps(function)

@@ -22,7 +22,7 @@ def scalar_array(value: complex, dtype: DType) -> HostArray:
         info = dtypes.iinfo(dtype)
         if not info.min <= cast(float, value) <= info.max:
             raise ValueRangeError(
-                f"the number {value} does not fit {dtype} ({info.min} to {info.max})",
+                f"the number {_brief(value)} does not fit {dtype} ({info.min} to {info.max})",
                 fix="use a wider dtype, or clip the value",
             )
         return np.asarray(int(cast(float, value)), dtype=dtype.numpy)
@@ -30,7 +30,12 @@ def scalar_array(value: complex, dtype: DType) -> HostArray:
         with np.errstate(all="ignore"):
             return np.asarray(value, dtype=dtype.numpy)
     except OverflowError:
-        raise ValueRangeError(f"the number {value} does not fit {dtype}", fix="use a smaller number") from None
+        raise ValueRangeError(f"the number {_brief(value)} does not fit {dtype}", fix="use a smaller number") from None
+
+
+def _brief(value: complex) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}... ({len(text)} digits)"
 
 
 def host_array(data: Any, dtype: Any = None) -> HostArray:

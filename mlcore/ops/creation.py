@@ -11,6 +11,7 @@ from mlcore import autograd, dispatch, dtypes, shapes
 from mlcore.dtypes import as_dtype
 from mlcore.errors import ArgumentError, ArgumentTypeError
 from mlcore.host import scalar_array
+from mlcore.ops.guard import guarded
 from mlcore.ops.spec import Outs, function, out, primitive
 from mlcore.tensor import TensorBase
 
@@ -49,6 +50,7 @@ def _made(op: Any, params: dict[str, Any], device: Any, requires_grad: bool) -> 
     return tensor.requires_grad_() if requires_grad else tensor
 
 
+@guarded
 def asarray(
     obj: Any,
     /,

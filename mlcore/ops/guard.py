@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from mlcore.dispatch import from_data
-from mlcore.errors import ArgumentTypeError, MlcoreError
+from mlcore.errors import ArgumentTypeError, MlcoreError, OutOfMemoryError
 from mlcore.tensor import TensorBase
 
 _TENSORS = ("x", "x1", "x2", "weights")
 
 
 def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
-    """`call`, its NumPy arrays made tensors, and its TypeErrors told as ArgumentTypeError with the signature."""
+    """`call`, its NumPy arrays made tensors, its TypeErrors told with the signature, its MemoryErrors as our own."""
     signature = inspect.signature(call)
     names = [p.name for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
     leading = 0
@@ -34,6 +34,10 @@ def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
             if isinstance(error, MlcoreError):
                 raise
             raise _explained(call.__name__, signature, names[:leading], args, kwargs, error) from error
+        except MemoryError as error:
+            if isinstance(error, MlcoreError):
+                raise
+            raise OutOfMemoryError(f"{call.__name__}: {error or 'out of memory'}", fix="use a smaller size") from None
 
     return inner
 
@@ -45,7 +49,8 @@ def _tensor(value: Any) -> Any:
 def _explained(
     name: str, signature: inspect.Signature, tensors: list[str], args: Any, kwargs: Any, error: Exception
 ) -> Exception:
-    shown = f"{name}{signature}"
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    shown = f"{name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
     try:
         given = signature.bind(*args, **kwargs).arguments
     except TypeError as mismatch:

@@ -100,6 +100,8 @@ def tensordot(x1: Any, x2: Any, /, *, axes: int | tuple[Sequence[int], Sequence[
             raise ArgumentError(f"tensordot: axes={axes} for shapes {x1.shape} and {x2.shape}")
         left, right = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
     else:
+        if len(axes) != 2:
+            raise ArgumentError(f"tensordot: axes={axes}", fix="give a number of axes, or one list of axes for each operand")
         left = [shapes.normalize_axis("tensordot", a, x1.ndim) for a in axes[0]]
         right = [shapes.normalize_axis("tensordot", a, x2.ndim) for a in axes[1]]
     if [x1.shape[i] for i in left] != [x2.shape[i] for i in right]:
@@ -120,6 +122,8 @@ def outer(x1: Any, x2: Any, /) -> Any:
     >>> ml.outer(ml.asarray([1, 2]), ml.asarray([3, 4])).tolist()
     [[3, 4], [6, 8]]
     """
+    if x1.ndim != 1 or x2.ndim != 1:
+        raise ShapeError(f"outer: shapes {x1.shape} and {x2.shape}, expected two 1-d tensors", fix="reshape them to (-1,)")
     return reshape(x1, (-1, 1)) * reshape(x2, (1, -1))
 
 

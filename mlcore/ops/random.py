@@ -17,8 +17,9 @@ import numpy as np
 
 from mlcore import autograd, dispatch, dtypes, shapes
 from mlcore.dtypes import as_dtype, floating
-from mlcore.errors import ArgumentError, DTypeError
+from mlcore.errors import ArgumentError, DTypeError, ShapeError
 from mlcore.ops.elementwise import astype, bitwise_right_shift, cos, log, remainder, sqrt, where
+from mlcore.ops.guard import guarded
 from mlcore.ops.reduce import cumulative_sum
 from mlcore.ops.shape import same
 from mlcore.ops.sorting import argsort, searchsorted
@@ -109,11 +110,16 @@ class Generator:
 
     def set_state(self, state: tuple[int, int]) -> None:
         """Continue where a generator with this state stood."""
+        if not isinstance(state, (tuple, list)) or len(state) != 2 or not isinstance(state[1], int) or state[1] < 0:
+            raise ArgumentError(f"state {state!r}", cause="a state is the (seed, counter) of get_state()", fix="pass one")
         self.manual_seed(state[0])
-        self.counter = int(state[1])
+        self.counter = state[1]
 
     def spawn(self, index: int) -> Generator:
         """An independent generator for worker, rank or epoch `index`: its key is Threefry of this one's."""
+        if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < 2**64:
+            raise ArgumentError(f"spawn: index {index!r}", fix="use an integer from 0 to 2**64 - 1")
+        index = int(index)
         high, low = threefry(self.key, index >> 32 & _MASK, index & _MASK)
         return Generator(high << 32 | low)
 
@@ -172,6 +178,7 @@ def _unit(shape: Any, dtype: Any, generator: Generator | None, device: Any) -> A
     return unit if wide is chosen else astype(unit, chosen)
 
 
+@guarded
 def uniform(shape: Any = (), low: float = 0.0, high: float = 1.0, *, dtype: Any = None, device: Any = None,
             generator: Generator | None = None, requires_grad: bool = False) -> Any:  # fmt: skip
     """Uniform on [low, high), bit-equal on every device.
@@ -187,6 +194,7 @@ def uniform(shape: Any = (), low: float = 0.0, high: float = 1.0, *, dtype: Any 
     return found.requires_grad_() if requires_grad else found
 
 
+@guarded
 def normal(shape: Any = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any = None, device: Any = None,
            generator: Generator | None = None, requires_grad: bool = False) -> Any:  # fmt: skip
     """Normal numbers (Box and Muller 1958), equal to a few ulp on every device.
@@ -211,6 +219,7 @@ def normal(shape: Any = (), mean: float = 0.0, std: float = 1.0, *, dtype: Any =
     return found.requires_grad_() if requires_grad else found
 
 
+@guarded
 def integers(low: int, high: int | None = None, shape: Any = (), *, dtype: Any = None, device: Any = None,
              generator: Generator | None = None) -> Any:  # fmt: skip
     """Integers from `low` to `high` - 1 (0 to `low` - 1 when only one bound is given); spans up to 2**32.
@@ -223,12 +232,13 @@ def integers(low: int, high: int | None = None, shape: Any = (), *, dtype: Any =
     """
     if high is None:
         low, high = 0, low
-    if not 0 < high - low <= 2**32:
-        raise ArgumentError(f"integers: from {low} to {high}", fix="use low < high, at most 2**32 apart")
+    if not isinstance(low, (int, np.integer)) or not isinstance(high, (int, np.integer)) or not 0 < high - low <= 2**32:
+        raise ArgumentError(f"integers: from {low} to {high}", fix="use integers low < high, at most 2**32 apart")
     wide = astype(_bits(shape, generator, device), dtypes.int64)
     return astype(remainder(wide, high - low) + low, dtype or dtypes.int64)
 
 
+@guarded
 def permutation(n: int, *, device: Any = None, generator: Generator | None = None) -> Any:
     """0..n-1 in random order, as int64; bit-equal on every device.
 
@@ -244,6 +254,7 @@ def permutation(n: int, *, device: Any = None, generator: Generator | None = Non
     return gather(order, argsort(gather(high, order, axis=0)), axis=0)
 
 
+@guarded
 def bernoulli(
     p: float = 0.5, shape: Any = (), *, device: Any = None, generator: Generator | None = None
 ) -> Any:
@@ -258,6 +269,7 @@ def bernoulli(
     return _unit(shape, dtypes.float32, generator, device) < p
 
 
+@guarded
 def choice(weights: Any, count: int, *, generator: Generator | None = None) -> Any:
     """`count` indices drawn with replacement in proportion to 1-d `weights`.
 
@@ -265,6 +277,12 @@ def choice(weights: Any, count: int, *, generator: Generator | None = None) -> A
     >>> ml.random.choice(ml.asarray([0.0, 1.0]), 3).tolist()
     [1, 1, 1]
     """
+    if weights.ndim != 1 or not weights.shape[0]:
+        raise ShapeError(f"choice: weights of shape {weights.shape}, expected 1-d and not empty")
+    lowest, sum_of = weights.min().item(), weights.sum().item()
+    if not (lowest >= 0 and 0 < sum_of < math.inf):
+        raise ArgumentError(f"choice: the smallest weight is {lowest}, their sum {sum_of}",
+                            fix="use finite weights >= 0, not all of them 0")  # fmt: skip
     total = cumulative_sum(weights)
     spots = _unit((count,), total.dtype, generator, weights.device) * total[-1]
     found = searchsorted(total, spots, side="right")
@@ -289,6 +307,7 @@ def dropout_mask(x: Any, /, *, p: float, key: tuple[int, int], offset: int) -> A
     return where(bitwise_right_shift(bits, 8) >= math.ceil(p * 2**24), x * (1 / (1 - p)), 0)
 
 
+@guarded
 def dropout(x: Any, p: float = 0.5, *, generator: Generator | None = None) -> Any:
     """Each element 0 with probability `p`, the others divided by `1 - p` (Srivastava et al. 2014).
 

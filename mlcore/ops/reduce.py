@@ -330,7 +330,7 @@ def _scan(op: Any, x: Any, axis: int | None, dtype: Any) -> Any:
     if axis is None:
         if x.ndim > 1:
             raise ArgumentError(
-                f"{op.name}: axis is needed for a tensor of shape {x.shape}", fix="pass axis="
+                f"{op.standard}: axis is needed for a tensor of shape {x.shape}", fix="pass axis="
             )
         axis = 0
     return op(_widened(x, dtype), axis=axis)

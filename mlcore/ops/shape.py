@@ -257,7 +257,11 @@ def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Any:
         return reshape(roll(reshape(x, (-1,)), shift, axis=0), x.shape)
     shifts = (shift,) if isinstance(shift, int) else tuple(shift)
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    for count, one in zip(shifts * len(axes) if len(shifts) == 1 else shifts, axes, strict=True):
+    if len(shifts) == 1:
+        shifts = shifts * len(axes)
+    if len(shifts) != len(axes):
+        raise ArgumentError(f"roll: {len(shifts)} shifts for {len(axes)} axes", fix="give one shift, or one for each axis")
+    for count, one in zip(shifts, axes, strict=True):
         index = normalize_axis("roll", one, x.ndim)
         size = x.shape[index]
         if size and count % size:
@@ -316,7 +320,7 @@ def split(x: Any, /, sizes: Any, *, axis: int = 0) -> tuple[Any, ...]:
         if sizes < 1:
             raise ArgumentError(f"split: pieces of size {sizes}", fix="use a size of at least 1")
         sizes = [min(sizes, size - start) for start in range(0, size, sizes)] or [0]
-    if sum(sizes) != size:
+    if sum(sizes) != size or min(sizes, default=0) < 0:
         raise ShapeError(
             f"split: sizes {list(sizes)} add up to {sum(sizes)}, dim {index} of {x.shape} is {size}"
         )
@@ -404,6 +408,8 @@ def broadcast_arrays(*arrays: Any) -> list[Any]:
     >>> [t.shape for t in ml.broadcast_arrays(ml.zeros((2, 1)), ml.zeros((3,)))]
     [(2, 3), (2, 3)]
     """
+    if not arrays:
+        return []
     shape = shapes.broadcast("broadcast_arrays", *(one.shape for one in arrays))
     return [broadcast_to(one, shape) for one in arrays]
 

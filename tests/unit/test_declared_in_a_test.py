@@ -81,7 +81,10 @@ def test_gradients_of_two_orders() -> None:
     (second,) = ml.autograd.grad(first.sum(), x)
     np.testing.assert_allclose(np.asarray(second), -2 * np.sign(host) / (1 + np.abs(host)) ** 3)
     assert ml.autograd.grad(x.zz_scale(3.0).sum(), x)[0].tolist() == [6.0, -18.0]
-    assert ml.autograd.grad((ml.zz_rolled(x, shift=1) * ml.asarray([1.0, 10.0])).sum(), x)[0].tolist() == [10.0, 1.0]
+    assert ml.autograd.grad((ml.zz_rolled(x, shift=1) * ml.asarray([1.0, 10.0])).sum(), x)[0].tolist() == [
+        10.0,
+        1.0,
+    ]
     wide = ml.ones((3, 1), requires_grad=True)
     ml.zz_blend(wide, ml.ones((4,))).sum().backward()
     assert wide.grad.tolist() == [[2.0]] * 3

@@ -38,7 +38,9 @@ class Boxed:
 class Few(ReferenceBackend):
     """A backend with kernels for the operations it is told, over opaque arrays."""
 
-    def __init__(self, device: Any, names: set[str] | None = None, dtypes: Any = everything, limit: int | None = None) -> None:
+    def __init__(
+        self, device: Any, names: set[str] | None = None, dtypes: Any = everything, limit: int | None = None
+    ) -> None:
         super().__init__(device)
         self.names = names
         self.dtypes = frozenset(dtypes)
@@ -152,9 +154,12 @@ def test_fallback_warns_once_with_the_users_line() -> None:
     x = ml.ones((2,), device=device, requires_grad=True)
     with fallback.policy("warn"):
         with pytest.warns(FallbackWarning) as caught:
-            y = ml.sin(x); line = sys._getframe().f_lineno  # noqa: E702
+            y = ml.sin(x)
+            line = sys._getframe().f_lineno  # noqa: E702
         assert len(caught) == 1
-        assert f"test_dispatch.py:{line}, in test_fallback_warns_once_with_the_users_line" in str(caught[0].message)
+        assert f"test_dispatch.py:{line}, in test_fallback_warns_once_with_the_users_line" in str(
+            caught[0].message
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             ml.sin(x)
@@ -210,7 +215,11 @@ def test_memory_is_checked_before_the_kernel() -> None:
     device = few(limit=10**6)
     row, column = ml.ones((1, 10_000), device=device), ml.ones((10_000, 1), device=device)
     device.backend.ran.clear()
-    for call in (lambda: row + column, lambda: ml.zeros((10_000, 10_000), device=device), lambda: column @ row):
+    for call in (
+        lambda: row + column,
+        lambda: ml.zeros((10_000, 10_000), device=device),
+        lambda: column @ row,
+    ):
         with pytest.raises(OutOfMemoryError) as caught:
             call()
         text = str(caught.value)
@@ -245,7 +254,12 @@ def test_a_kernel_that_runs_out_of_memory() -> None:
 def test_operands_on_two_devices() -> None:
     device = few()
     x, y = ml.ones((2,)), ml.ones((2,), device=device)
-    for call in (lambda: x + y, lambda: ml.concat([x, y]), lambda: ml.where(x > 0, x, y), lambda: x.reshape(1, 2) @ y):
+    for call in (
+        lambda: x + y,
+        lambda: ml.concat([x, y]),
+        lambda: ml.where(x > 0, x, y),
+        lambda: x.reshape(1, 2) @ y,
+    ):
         with pytest.raises(DeviceError, match="operands live on different devices"):
             call()
     assert held(y + 2.0).tolist() == [3.0, 3.0]
@@ -280,7 +294,14 @@ def test_creation_on_a_device() -> None:
             assert ml.zeros((2,)).device == "reference"
     assert ml.zeros((2,)).device == "reference"
     like = ml.ones((2,), device=device)
-    for made in (ml.zeros_like(like), ml.full_like(like, 2), like[0], ml.argsort(like), ml.tril(like.reshape(1, 2)), ml.random.dropout(like)):
+    for made in (
+        ml.zeros_like(like),
+        ml.full_like(like, 2),
+        like[0],
+        ml.argsort(like),
+        ml.tril(like.reshape(1, 2)),
+        ml.random.dropout(like),
+    ):
         assert made.device is device
 
 

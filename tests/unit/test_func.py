@@ -49,7 +49,9 @@ def test_orders_by_nesting() -> None:
 
 def test_value_and_grad() -> None:
     x, y = vector(1.0, 2.0), vector(3.0, 4.0)
-    value, (gx, gy) = ml.value_and_grad(lambda a, b, scale=1: (a * b).sum() * scale, argnums=(0, 1))(x, y, scale=2)
+    value, (gx, gy) = ml.value_and_grad(lambda a, b, scale=1: (a * b).sum() * scale, argnums=(0, 1))(
+        x, y, scale=2
+    )
     assert value.item() == 22.0
     close(gx, [6.0, 8.0])
     close(gy, [2.0, 4.0])
@@ -155,11 +157,19 @@ def test_newton_step_uses_it_all() -> None:
 
 
 MISUSE: list[tuple[Any, type[Exception], str]] = [
-    (lambda: ml.grad(lambda v: v)(vector(1.0, 2.0)), AutogradError, r"the function returned \(2,\), expected one number"),
+    (
+        lambda: ml.grad(lambda v: v)(vector(1.0, 2.0)),
+        AutogradError,
+        r"the function returned \(2,\), expected one number",
+    ),
     (lambda: ml.grad(lambda v: 3.0)(vector(1.0)), AutogradError, "the function returned float"),
     (lambda: ml.grad(quadratic)(ml.asarray([1, 2])), ArgumentTypeError, "argument 0 is a int64 tensor"),
     (lambda: ml.grad(quadratic)([1.0]), ArgumentTypeError, "argument 0 is list, expected a floating tensor"),
-    (lambda: ml.grad(quadratic, argnums=1)(vector(1.0)), ArgumentError, "argument 1 of a call with 1 arguments"),
+    (
+        lambda: ml.grad(quadratic, argnums=1)(vector(1.0)),
+        ArgumentError,
+        "argument 1 of a call with 1 arguments",
+    ),
     (lambda: ml.grad(quadratic)(), ArgumentError, "argument 0 of a call with 0 arguments"),
     (lambda: func.jacobian(quadratic)(3), ArgumentTypeError, "argument 0 is int"),
 ]
@@ -170,4 +180,6 @@ def test_misuse(call: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         call()
     assert ml.is_recording()
-    close(ml.grad(lambda v: ml.grad(lambda u: (u**3).sum())(v).sum())(vector(2.0)), [12.0])  # no depth was lost
+    close(
+        ml.grad(lambda v: ml.grad(lambda u: (u**3).sum())(v).sum())(vector(2.0)), [12.0]
+    )  # no depth was lost

@@ -55,7 +55,20 @@ def test_einsum_with_dots(text: str, lead: list[int], thin: bool) -> None:
     close(ml.einsum(text, *map(ml.asarray, arrays)), np.einsum(text, *arrays))
 
 
-GRADED = ["ij,jk->ik", "ij,ij->", "ij->ji", "ii->i", "ii", "ij,j", "bij,bjk->bik", "i,j->ij", "ij,jk,kl->il", "ijk,ik->j", "i,i,i->i", "aab,b->a"]
+GRADED = [
+    "ij,jk->ik",
+    "ij,ij->",
+    "ij->ji",
+    "ii->i",
+    "ii",
+    "ij,j",
+    "bij,bjk->bik",
+    "i,j->ij",
+    "ij,jk,kl->il",
+    "ijk,ik->j",
+    "i,i,i->i",
+    "aab,b->a",
+]
 
 
 @pytest.mark.parametrize("text", GRADED)

@@ -73,7 +73,10 @@ def test_numbers_do_not_depend_on_how_the_work_is_split() -> None:
     for shape in [(6, 10), (2, 5, 6), (60, 1)]:
         np.testing.assert_array_equal(bits((1, 2), 10, shape).ravel(), whole)
         a, b = ml.random.Generator(3), ml.random.Generator(3)
-        assert ml.random.normal(shape, generator=a).reshape(-1).tolist() == ml.random.normal((60,), generator=b).tolist()
+        assert (
+            ml.random.normal(shape, generator=a).reshape(-1).tolist()
+            == ml.random.normal((60,), generator=b).tolist()
+        )
 
 
 def test_seed_and_state() -> None:

@@ -83,7 +83,9 @@ def test_correction(correction: float) -> None:
         np.asarray(ml.var(ml.asarray(host), axis=0, correction=correction)),
         host.var(axis=0, ddof=correction), rtol=1e-13,
     )  # fmt: skip
-    np.testing.assert_allclose(ml.std(ml.asarray(host), correction=correction).item(), host.std(ddof=correction), rtol=1e-13)
+    np.testing.assert_allclose(
+        ml.std(ml.asarray(host), correction=correction).item(), host.std(ddof=correction), rtol=1e-13
+    )
 
 
 def test_special_values() -> None:
@@ -116,10 +118,14 @@ def test_sorting(data: Any) -> None:
         host.flat[seed % host.size] = np.nan
         host.flat[(seed // 7) % host.size] = -np.inf
     x = ml.asarray(host)
-    np.testing.assert_array_equal(np.asarray(ml.argsort(x, axis=axis)), np.argsort(host, axis=axis, kind="stable"))
+    np.testing.assert_array_equal(
+        np.asarray(ml.argsort(x, axis=axis)), np.argsort(host, axis=axis, kind="stable")
+    )
     np.testing.assert_array_equal(np.asarray(ml.sort(x, axis=axis)), np.sort(host, axis=axis))
     down = ml.argsort(x, axis=axis, descending=True)
-    np.testing.assert_array_equal(np.asarray(ml.sort(x, axis=axis, descending=True)), np.flip(np.sort(host, axis=axis), axis=axis))
+    np.testing.assert_array_equal(
+        np.asarray(ml.sort(x, axis=axis, descending=True)), np.flip(np.sort(host, axis=axis), axis=axis)
+    )
     picked = np.take_along_axis(host, np.asarray(down), axis=axis)
     np.testing.assert_array_equal(picked, np.flip(np.sort(host, axis=axis), axis=axis))
     order, values = np.moveaxis(np.asarray(down), axis, 0), np.moveaxis(picked, axis, 0)
@@ -128,7 +134,11 @@ def test_sorting(data: Any) -> None:
 
 
 @settings(max_examples=150)
-@given(st.lists(st.integers(-3, 3), max_size=8), st.lists(st.integers(-4, 4), max_size=5), st.sampled_from(["left", "right"]))
+@given(
+    st.lists(st.integers(-3, 3), max_size=8),
+    st.lists(st.integers(-4, 4), max_size=5),
+    st.sampled_from(["left", "right"]),
+)
 def test_searchsorted(sorted_values: list[int], wanted: list[int], side: Any) -> None:
     a = np.sort(np.array(sorted_values, dtype=np.int64))
     v = np.array(wanted, dtype=np.int64)
@@ -161,8 +171,12 @@ def test_gradient_of_sort_and_topk() -> None:
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_scans(axis: int) -> None:
     host = np.random.default_rng(0).standard_normal((3, 4, 2))
-    np.testing.assert_allclose(np.asarray(ml.cumulative_sum(ml.asarray(host), axis=axis)), np.cumsum(host, axis), rtol=1e-13)
-    np.testing.assert_allclose(np.asarray(ml.cumulative_prod(ml.asarray(host), axis=axis)), np.cumprod(host, axis), rtol=1e-13)
+    np.testing.assert_allclose(
+        np.asarray(ml.cumulative_sum(ml.asarray(host), axis=axis)), np.cumsum(host, axis), rtol=1e-13
+    )
+    np.testing.assert_allclose(
+        np.asarray(ml.cumulative_prod(ml.asarray(host), axis=axis)), np.cumprod(host, axis), rtol=1e-13
+    )
     with pytest.raises(ArgumentError, match="axis is needed for a tensor of shape"):
         ml.cumulative_sum(ml.asarray(host))
 
