@@ -4,7 +4,7 @@
 #   make test    the same environment, and every test; TORCH=1 adds PyTorch and the parity tests against it
 #
 # make dev      an environment to work in, .venv: the core editable and uncompiled, backend-cpu built in place
-# make lint     ruff, mypy --strict and the layer contracts
+# make lint     ruff, mypy --strict and the layer contracts; make format sets right what it can
 # make wheel    wheels of all three distributions into dist/
 # make bench    the side-by-side run against PyTorch
 # make docs     the site, into docs/_build; warnings are errors
@@ -50,7 +50,7 @@ LINT_TOOLS := $(DONE)/lint-tools-$(call digest,$(PYPROJECTS) constraints.txt)
 DOCS_TOOLS := $(DONE)/docs-tools-$(call digest,$(PYPROJECTS) constraints.txt)
 TORCH_TOOLS := $(DONE)/torch-$(TORCH_VERSION)
 
-.PHONY: demo test test-pure dev lint wheel bench docs generate check-generated constraints clean install
+.PHONY: demo test dev lint format wheel bench docs generate check-generated constraints clean install
 
 # ------------------------------------------------------------------ the two commands
 
@@ -137,6 +137,11 @@ lint: $(LINT_TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What can be set right without thinking.
+format: $(LINT_TOOLS)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 # Files made from the registry are committed; the tree's own code makes them, not an installed copy.
 TREE := PYTHONPATH=.:backend-cpu/src PYTHONDONTWRITEBYTECODE=1 $(BIN)/python
