@@ -11,8 +11,8 @@ The bound follows from what is declared:
   size the operation applied to the magnitudes of its inputs (so a sum that cancels is held against what was summed).
   The square root is how errors of n roundings add up (n itself where all elements are alike, as in the broadcast
   layout); a kernel that adds in one long row keeps it, a missing or doubled element does not.
-* An element that misses this bound has one more chance where `ulp` is not 0: the oracle on inputs that are up to one
-  unit in the last place away. What moves the exact result that far, no kernel can avoid (cancellation).
+* An element that misses this bound has one more chance where `ulp` is not 0: the exact result for inputs that are
+  up to `ulp` (at least 4) units in the last place away. What moves that far, no kernel can keep (cancellation).
 * `ulp=0` means exact: the same bits as the reference in the same dtype. So are integers and bools.
 """
 
@@ -79,7 +79,7 @@ class Expected:
             far = np.maximum(far, np.where(np.isfinite(off), off, 0))
         if not case.op.elementwise:
             far = np.full(far.shape, far.max() if far.size else 0.0)
-        return far * (2 if case.op.elementwise else max(2, case.op.ulp / 4))
+        return far * max(4, case.op.ulp)
 
     def consistent(self, index: int) -> Host:
         """Where the reference in the case's own dtype agrees with the oracle: elsewhere a formula overflows on its way."""

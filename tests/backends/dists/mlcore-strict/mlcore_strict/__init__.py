@@ -1,0 +1,1 @@
+"""array-api-strict as a backend of mlcore: for tests only."""
