@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -68,13 +70,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     recipe = recipes.find(arguments.recipe)
     folder = arguments.out or Path("runs") / recipe.name
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _say_warning
-            if arguments.device:
-                with ml.device(arguments.device):
-                    _train(arguments, recipe, folder)
-            else:
-                _train(arguments, recipe, folder)
+        with _warnings_as_lines(), ml.device(arguments.device) if arguments.device else nullcontext():
+            _train(arguments, recipe, folder)
     except Interrupted as stop:
         print(f"\n{stop}", file=sys.stderr)
         if stop.checkpoint is not None:
@@ -84,8 +81,18 @@ def run_train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Warnings as one plain line each; that a damaged checkpoint was passed over is always said."""
+    from mlcore.io import CheckpointWarning
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CheckpointWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _chosen(arguments: argparse.Namespace, recipe: Any, folder: Path) -> Any:
@@ -192,11 +199,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     """`mlcore predict`; returns the exit status."""
     import mlcore as ml
 
-    with warnings.catch_warnings():
-        warnings.showwarning = _say_warning
-        if arguments.device:
-            with ml.device(arguments.device):
-                return _predict(arguments)
+    with _warnings_as_lines(), ml.device(arguments.device) if arguments.device else nullcontext():
         return _predict(arguments)
 
 

@@ -16,7 +16,7 @@ import mlcore as ml
 from mlcore import nn, optim, train
 from mlcore.data import DataLoader, Subset
 from mlcore.errors import ArgumentError, CheckpointError, did_you_mean
-from mlcore.io import load_checkpoint
+from mlcore.io import MissingFileError, load_checkpoint
 from mlcore_vision import datasets, transforms
 from mlcore_vision.datasets import ImageDataset
 
@@ -39,9 +39,17 @@ class Recipe:
     scale: float = 0.0
     shear: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ArgumentError(
+                    f"training {self.name}: {name}={getattr(self, name)}", expected="at least 1"
+                )
+
     def quick(self) -> Recipe:
         """A short version, to see that everything works."""
-        return replace(self, epochs=min(self.epochs, 3 if self.name == "digits" else 1), limit=6000)
+        epochs, limit = (3, 480) if self.name == "digits" else (1, 6000)
+        return replace(self, epochs=epochs, limit=limit)
 
     def augment(self) -> transforms.RandomAffine:
         """Small turns, moves, changes of size and slant: a digit stays the same digit."""
@@ -93,7 +101,13 @@ def resumed(recipe: Recipe, folder: Path) -> Recipe:
 
     Raises `CheckpointError` if it is of another data set.
     """
-    found = load_checkpoint(folder)
+    try:
+        found = load_checkpoint(folder)
+    except MissingFileError as error:
+        raise MissingFileError(
+            f"nothing to resume: there is no checkpoint in {folder}",
+            fix="leave --resume out, or name the run with --out",
+        ) from error
     stored = found.state.get("extra", {}).get("recipe")
     if not isinstance(stored, dict) or stored.get("name") != recipe.name:
         made = stored.get("name") if isinstance(stored, dict) else "something else"
