@@ -76,7 +76,9 @@ class ArrayLibraryBackend:
         self._names: dict[DType, Any] = {}
         self.dtypes: frozenset[DType] = frozenset(d for d in all_dtypes if self._holds(d))
         if not self.dtypes:
-            raise PluginError(f"{self._title} makes no array of any dtype", cause="asarray() fails for all of them")
+            raise PluginError(
+                f"{self._title} makes no array of any dtype", cause="asarray() fails for all of them"
+            )
 
     # -- what the library is like ------------------------------------------------------------------------------
 
@@ -87,7 +89,9 @@ class ArrayLibraryBackend:
     def _asarray(self, library_device: Any) -> Callable[..., Any]:
         make = self.find("asarray", "array")
         if make is None:
-            raise PluginError(f"{self._title} has neither asarray nor array", fix="pass the library's namespace")
+            raise PluginError(
+                f"{self._title} has neither asarray nor array", fix="pass the library's namespace"
+            )
         if library_device is None:
             return make
         return lambda value, **how: make(value, device=library_device, **how)
@@ -225,7 +229,9 @@ class ArrayLibraryBackend:
 
     def _fill(self) -> Callable[..., Any]:
         full = self._full()
-        return lambda shape, value, dtype: full(shape, value, dtype=self.native(dtype), **self._library_device)
+        return lambda shape, value, dtype: full(
+            shape, value, dtype=self.native(dtype), **self._library_device
+        )
 
     def _iota(self) -> Callable[..., Any] | None:
         arange = self.find("arange")
@@ -245,7 +251,9 @@ class ArrayLibraryBackend:
 
     def _astype(self) -> Callable[..., Any]:
         def run(x: Any, dtype: DType) -> Any:
-            return x != self.zero(x) if dtype is bool_ and x.dtype != self.native(bool_) else self.cast(x, dtype)
+            return (
+                x != self.zero(x) if dtype is bool_ and x.dtype != self.native(bool_) else self.cast(x, dtype)
+            )
 
         return run
 
@@ -302,7 +310,9 @@ class ArrayLibraryBackend:
         def run(x: Any, indices: Any, axis: int) -> Any:
             if len(indices.shape) == 1:
                 return take(x, indices, axis=axis)
-            picked = take(x, reshape(indices, (math.prod(indices.shape),)), axis=axis)  # the standard wants 1-d
+            picked = take(
+                x, reshape(indices, (math.prod(indices.shape),)), axis=axis
+            )  # the standard wants 1-d
             return reshape(picked, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
         return run
@@ -340,7 +350,9 @@ class ArrayLibraryBackend:
         call = self.find(name)
         if call is None:
             return None
-        return lambda x, axis, keepdims: self.cast(self._wrapped(call(x, axis=axis, keepdims=keepdims)), int64)
+        return lambda x, axis, keepdims: self.cast(
+            self._wrapped(call(x, axis=axis, keepdims=keepdims)), int64
+        )
 
     def _wrapped(self, made: Any) -> Any:
         return made if isinstance(made, self.array_type) else self.xp_asarray(made)
@@ -386,7 +398,11 @@ class ArrayLibraryBackend:
 
     def _searchsorted(self) -> Callable[..., Any] | None:
         call = self.find("searchsorted")
-        return None if call is None else lambda x1, x2, side: self.cast(self._wrapped(call(x1, x2, side=side)), int64)
+        return (
+            None
+            if call is None
+            else lambda x1, x2, side: self.cast(self._wrapped(call(x1, x2, side=side)), int64)
+        )
 
     def _random_bits(self) -> Callable[..., Any] | None:
         arange, reshape, shift = self.find("arange"), self.find("reshape"), self.find("bitwise_right_shift")
@@ -459,9 +475,24 @@ def _itself(kinds: str) -> Callable[..., Callable[..., Any]]:
     return gap
 
 
+def _any_count(backend: ArrayLibraryBackend, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The standard leaves shifts by less than 0 open: they count as the width, which moves every bit out."""
+    where, signed = backend.find("where"), [(backend.native(d), d) for d in backend.dtypes if d.kind == "i"]
+
+    def run(x: Any, count: Any) -> Any:
+        dtype = next((d for name, d in signed if x.dtype == name), None)
+        if dtype is None or where is None:
+            return call(x, count)
+        width = backend.xp_asarray(np.asarray(dtype.bits, dtype=dtype.numpy))
+        return call(x, where(count < backend.zero(x), width, count))
+
+    return run
+
+
 _GAPS: dict[str, Callable[..., Callable[..., Any]]] = {
     **dict.fromkeys(("logical_and", "logical_or", "logical_xor", "logical_not"), _truths),
     **dict.fromkeys(("less", "less_equal", "greater", "greater_equal"), _bools_as_numbers),
+    **dict.fromkeys(("bitwise_left_shift", "bitwise_right_shift"), _any_count),
     "isnan": _floats_only(False), "isinf": _floats_only(False), "isfinite": _floats_only(True),
     "positive": _itself("biufc"), "conj": _itself("iuf"),
     **dict.fromkeys(("floor", "ceil", "trunc", "round"), _itself("iu")),

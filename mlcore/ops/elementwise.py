@@ -244,12 +244,12 @@ bitwise_xor = binary(
     operators=("__xor__", "__rxor__"),
 )  # fmt: skip
 bitwise_left_shift = binary(
-    "bitwise_left_shift", "Bits of `x1` shifted left by `x2`; by the width or more gives 0.", reference=np.left_shift,
+    "bitwise_left_shift", "Bits of `x1` shifted left by `x2`; by the width or more, or by less than 0, gives 0.", reference=np.left_shift,
     c={"iu": "left_shift(x1, x2)"}, accepts=integers, domain=((-100, 100), (0, 70)),
     operators=("__lshift__", "__rlshift__"),
 )  # fmt: skip
 bitwise_right_shift = binary(
-    "bitwise_right_shift", "Bits of `x1` shifted right by `x2`, keeping the sign.", reference=np.right_shift,
+    "bitwise_right_shift", "Bits of `x1` shifted right by `x2`, keeping the sign; less than 0 counts as the width or more.", reference=np.right_shift,
     c={"iu": "right_shift(x1, x2)"}, accepts=integers, domain=((-100, 100), (0, 70)),
     operators=("__rshift__", "__rrshift__"),
 )  # fmt: skip

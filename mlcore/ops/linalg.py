@@ -29,8 +29,15 @@ def _t(x: Any) -> Any:
     return conj(turned) if x.dtype in complexes else turned
 
 
+def _matmul(x1: np.ndarray[Any, Any], x2: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """NumPy's product; two-byte floats are added up in float32, and the result has their dtype again."""
+    if x1.dtype.itemsize == 2 and x1.dtype.kind not in "iu":
+        return np.matmul(x1.astype(np.float32), x2.astype(np.float32)).astype(x1.dtype)
+    return np.asarray(np.matmul(x1, x2))
+
+
 @primitive(
-    reference=np.matmul, accepts=numeric, ulp=16, public=False, family="contraction", standard="matmul",
+    reference=_matmul, accepts=numeric, ulp=16, public=False, family="contraction", standard="matmul",
     vjp=(
         lambda g, x1_shape, x2: autograd.unbroadcast(contract(g, _t(x2)), x1_shape),
         lambda g, x1, x2_shape: _right_grad(g, x1, x2_shape),
@@ -101,7 +108,9 @@ def tensordot(x1: Any, x2: Any, /, *, axes: int | tuple[Sequence[int], Sequence[
         left, right = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
     else:
         if len(axes) != 2:
-            raise ArgumentError(f"tensordot: axes={axes}", fix="give a number of axes, or one list of axes for each operand")
+            raise ArgumentError(
+                f"tensordot: axes={axes}", fix="give a number of axes, or one list of axes for each operand"
+            )
         left = [shapes.normalize_axis("tensordot", a, x1.ndim) for a in axes[0]]
         right = [shapes.normalize_axis("tensordot", a, x2.ndim) for a in axes[1]]
     if [x1.shape[i] for i in left] != [x2.shape[i] for i in right]:
@@ -123,7 +132,9 @@ def outer(x1: Any, x2: Any, /) -> Any:
     [[3, 4], [6, 8]]
     """
     if x1.ndim != 1 or x2.ndim != 1:
-        raise ShapeError(f"outer: shapes {x1.shape} and {x2.shape}, expected two 1-d tensors", fix="reshape them to (-1,)")
+        raise ShapeError(
+            f"outer: shapes {x1.shape} and {x2.shape}, expected two 1-d tensors", fix="reshape them to (-1,)"
+        )
     return reshape(x1, (-1, 1)) * reshape(x2, (1, -1))
 
 

@@ -6,19 +6,26 @@ a test of one's own; README.md says what it checks and how a backend uses it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlcore.testing.compare import assert_close, ulps
-from mlcore.testing.gradients import gradcheck, gradgradcheck
+if TYPE_CHECKING:
+    from mlcore.testing.compare import assert_close, ulps
+    from mlcore.testing.gradients import gradcheck, gradgradcheck
+    from mlcore.testing.kit import Kit, conformance
+    from mlcore.testing.report import Report
 
 __all__ = ["Kit", "Report", "assert_close", "conformance", "gradcheck", "gradgradcheck", "ulps"]
 
-_lazy = {"Kit": "kit", "conformance": "kit", "Report": "report"}
+# Loaded when used: pytest imports this package in every run, for the plugin beside it.
+_homes = {
+    "Kit": "kit", "Report": "report", "assert_close": "compare", "conformance": "kit", "gradcheck": "gradients",
+    "gradgradcheck": "gradients", "ulps": "compare",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     import importlib
 
-    if name in _lazy:
-        return getattr(importlib.import_module(f"mlcore.testing.{_lazy[name]}"), name)
+    if name in _homes:
+        return getattr(importlib.import_module(f"mlcore.testing.{_homes[name]}"), name)
     raise AttributeError(f"module 'mlcore.testing' has no attribute {name!r}")

@@ -177,12 +177,14 @@ def derived(case: Case) -> Case:
     return replace(case, arrays=arrays)
 
 
-def cases(op: Any, dtype: DType | None, *, quick: bool = False) -> Iterator[Case]:
-    """Every case of an operation in one dtype whose shapes the operation accepts."""
+def cases(
+    op: Any, dtype: DType | None, *, quick: bool = False, device: Device | None = None
+) -> Iterator[Case]:
+    """Every case of an operation in one dtype that the operation accepts, and whose results the device can hold."""
     for sample in samples(op):
         for shapes in shapes_for(op, sample, quick):
             case = build(op, dtype, sample, shapes)
-            if accepted(case):
+            if accepted(case) and (device is None or fits(case, device)):
                 yield case
 
 
@@ -196,6 +198,16 @@ def accepted(case: Case) -> bool:
     except MlcoreError:
         return False
     return True
+
+
+def fits(case: Case, device: Device) -> bool:
+    """Whether the device holds the dtypes of the results."""
+    try:
+        inputs, _, _ = prepare(case.op, tuple(case.on(detect.resolve("reference"))))
+        outs, _ = case.op.rule(*inputs, **case.params)
+    except MlcoreError:  # it is refused everywhere
+        return True
+    return all(dtype in device.backend.dtypes for _, dtype in outs)
 
 
 # -- layouts ---------------------------------------------------------------------------------------------------

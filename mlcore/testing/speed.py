@@ -25,7 +25,7 @@ def measure(device: Device, seconds: float = 0.05) -> list[dict[str, Any]]:
         dtype = main_dtypes(op, device)[0]
         if table.path(op, dtype, device) != table.NATIVE:
             continue
-        case = _big(op, dtype)
+        case = _big(op, dtype, device)
         try:
             with autograd.no_grad(), np.errstate(all="ignore"):
                 inputs = case.on(device)
