@@ -1,0 +1,1 @@
+"""Suites for asv. Their rows are those of the side-by-side run, without the rivals; mlcore must be installed."""
