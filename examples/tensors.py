@@ -4,8 +4,12 @@ import numpy as np
 
 import mlcore as ml
 
-x = ml.asarray([[1.0, 2.0], [3.0, 4.0]], dtype=ml.float32, requires_grad=True)  # ml.tensor is the same function
-y = ml.sum(ml.exp(x) @ x.mT, axis=-1)  # functions and methods carry Array API names: axis, keepdims, permute_dims
+x = ml.asarray(
+    [[1.0, 2.0], [3.0, 4.0]], dtype=ml.float32, requires_grad=True
+)  # ml.tensor is the same function
+y = ml.sum(
+    ml.exp(x) @ x.mT, axis=-1
+)  # functions and methods carry Array API names: axis, keepdims, permute_dims
 y.sum().backward()
 print(x.grad.shape, x.dtype, x.device)  # (2, 2), float32, cpu
 print(np.asarray(x))  # to NumPy, zero-copy where legal

@@ -45,8 +45,15 @@ def _collate(batch: list[Any], where: str) -> Any:
         _same(batch, where, lambda one: sorted(map(str, one)), "keys")
         return {key: _collate([one[key] for one in batch], f"{where}[{key!r}]") for key in first}
     if isinstance(first, (tuple, list)):
-        _same(batch, where, lambda one: len(one) if isinstance(one, (tuple, list)) else type(one).__name__, "length")
-        columns = [_collate(list(column), f"{where}[{i}]") for i, column in enumerate(zip(*batch, strict=True))]
+        _same(
+            batch,
+            where,
+            lambda one: len(one) if isinstance(one, (tuple, list)) else type(one).__name__,
+            "length",
+        )
+        columns = [
+            _collate(list(column), f"{where}[{i}]") for i, column in enumerate(zip(*batch, strict=True))
+        ]
         if hasattr(first, "_fields"):
             return type(first)(*columns)
         return tuple(columns) if isinstance(first, tuple) else columns
@@ -59,8 +66,11 @@ def _same(batch: list[Any], where: str, facts: Any, what: str) -> None:
     first = facts(batch[0])
     for i, one in enumerate(batch):
         if facts(one) != first:
-            raise DataError(f"ragged batch{where}: {what} {first} of sample 0 and {facts(one)} of sample {i}",
-                            cause="samples of one batch must have the same form", fix="pad or crop them, or pass collate_fn")  # fmt: skip
+            raise DataError(
+                f"ragged batch{where}: {what} {first} of sample 0 and {facts(one)} of sample {i}",
+                cause="samples of one batch must have the same form",
+                fix="pad or crop them, or pass collate_fn",
+            )
 
 
 def default_convert(sample: Any) -> Any:

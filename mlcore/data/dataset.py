@@ -35,7 +35,9 @@ class Dataset(Generic[T_co]):
     """
 
     def __getitem__(self, index: int) -> T_co:
-        raise ArgumentTypeError(f"{type(self).__name__} has no __getitem__", fix="define __getitem__(self, index)")
+        raise ArgumentTypeError(
+            f"{type(self).__name__} has no __getitem__", fix="define __getitem__(self, index)"
+        )
 
     def __add__(self, other: Dataset[Any]) -> ConcatDataset[Any]:
         return ConcatDataset([self, other])
@@ -66,11 +68,16 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
     def __init__(self, *tensors: Any) -> None:
         if not tensors:
             raise ArgumentError("TensorDataset: no tensors given", fix="pass at least one")
-        self.tensors = tuple(one if isinstance(one, TensorBase) else dispatch.from_data(one) for one in tensors)
+        self.tensors: tuple[Any, ...] = tuple(
+            one if isinstance(one, TensorBase) else dispatch.from_data(one) for one in tensors
+        )
         shapes = [one.shape for one in self.tensors]
         if any(not shape for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
-            raise DataError(f"TensorDataset: tensors of shapes {', '.join(map(str, shapes))}",
-                            cause="all need the same first dimension: the samples", fix="check what was loaded")  # fmt: skip
+            raise DataError(
+                f"TensorDataset: tensors of shapes {', '.join(map(str, shapes))}",
+                cause="all need the same first dimension: the samples",
+                fix="check what was loaded",
+            )
 
     def __len__(self) -> int:
         return int(self.tensors[0].shape[0])
@@ -169,8 +176,11 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) 
     else:
         counts = [int(one) for one in lengths]
         if any(a != b for a, b in zip(counts, lengths, strict=True)) or sum(counts) != size:
-            raise ArgumentError(f"random_split: lengths {list(lengths)} for {size} samples",
-                                cause=f"they add up to {sum(lengths)}", fix="they must add up to the size, or to 1 as fractions")  # fmt: skip
+            raise ArgumentError(
+                f"random_split: lengths {list(lengths)} for {size} samples",
+                cause=f"they add up to {sum(lengths)}",
+                fix="they must add up to the size, or to 1 as fractions",
+            )
     order = random.permutation(size, generator=generator).numpy()
     ends = list(accumulate(counts))
     return [Subset(dataset, order[end - count : end]) for end, count in zip(ends, counts, strict=True)]

@@ -31,50 +31,97 @@ class DataLoader:
     """
 
     def __init__(
-        self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = None, sampler: Iterable[int] | None = None,
-        batch_sampler: Iterable[list[int]] | None = None, num_workers: int = 0, collate_fn: Callable[[list[Any]], Any] | None = None,
-        pin_memory: bool = False, drop_last: bool = False, timeout: float = 0, worker_init_fn: Callable[[int], Any] | None = None,
-        *, generator: Any = None, prefetch_factor: int | None = None, persistent_workers: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Iterable[int] | None = None,
+        batch_sampler: Iterable[list[int]] | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], Any] | None = None,
+        *,
+        generator: Any = None,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+    ) -> None:
         if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
             raise ArgumentError(f"DataLoader: num_workers is {num_workers!r}", fix="use a count >= 0")
         if not timeout >= 0:
-            raise ArgumentError(f"DataLoader: timeout is {timeout}", fix="use seconds >= 0; 0 waits without end")
+            raise ArgumentError(
+                f"DataLoader: timeout is {timeout}", fix="use seconds >= 0; 0 waits without end"
+            )
         if prefetch_factor is not None and (not isinstance(prefetch_factor, int) or prefetch_factor < 1):
-            raise ArgumentError(f"DataLoader: prefetch_factor is {prefetch_factor!r}", fix="use a count of at least 1")
-        if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-            raise ArgumentError(f"DataLoader: batch_size is {batch_size!r}", fix="use an integer of at least 1, or None for single samples")
+            raise ArgumentError(
+                f"DataLoader: prefetch_factor is {prefetch_factor!r}", fix="use a count of at least 1"
+            )
+        if batch_size is not None and (
+            isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
+        ):
+            raise ArgumentError(
+                f"DataLoader: batch_size is {batch_size!r}",
+                fix="use an integer of at least 1, or None for single samples",
+            )
         if batch_size is None and (drop_last or batch_sampler is not None):
-            raise ArgumentError("DataLoader: batch_size=None with drop_last or batch_sampler", fix="leave those out")
+            raise ArgumentError(
+                "DataLoader: batch_size=None with drop_last or batch_sampler", fix="leave those out"
+            )
         if sampler is not None and shuffle:
             raise ArgumentError("DataLoader: both sampler and shuffle=True", fix="use one of them")
-        self.dataset, self.num_workers, self.timeout, self.worker_init_fn = dataset, num_workers, float(timeout), worker_init_fn
+        self.dataset, self.num_workers, self.timeout, self.worker_init_fn = (
+            dataset,
+            num_workers,
+            float(timeout),
+            worker_init_fn,
+        )
         self.generator, self.prefetch_factor = generator, prefetch_factor or 2
         self.collate_fn = collate_fn or (default_convert if batch_size is None else default_collate)
-        self._whole = collate_fn is None and batch_size is not None and callable(getattr(dataset, "batch", None))
+        self._whole = (
+            collate_fn is None and batch_size is not None and callable(getattr(dataset, "batch", None))
+        )
         self.batch_size, self.drop_last = batch_size, drop_last
         self._iterable = isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__")
         self.sampler: Any = None
         self.batch_sampler: Any = None
         if self._iterable:
             if not hasattr(dataset, "__iter__"):
-                raise ArgumentTypeError(f"DataLoader: a {type(dataset).__name__} is no dataset", fix="it needs __getitem__ and __len__, or __iter__")
+                raise ArgumentTypeError(
+                    f"DataLoader: a {type(dataset).__name__} is no dataset",
+                    fix="it needs __getitem__ and __len__, or __iter__",
+                )
             if shuffle or sampler is not None or batch_sampler is not None:
-                raise ArgumentError("DataLoader: shuffle or a sampler with an iterable dataset", cause="it has an order of its own",
-                                    fix="shuffle inside the dataset")  # fmt: skip
+                raise ArgumentError(
+                    "DataLoader: shuffle or a sampler with an iterable dataset",
+                    cause="it has an order of its own",
+                    fix="shuffle inside the dataset",
+                )
             return
         if not hasattr(dataset, "__len__"):
-            raise ArgumentTypeError(f"DataLoader: {type(dataset).__name__} has no __len__", fix="define it, or derive from IterableDataset")
+            raise ArgumentTypeError(
+                f"DataLoader: {type(dataset).__name__} has no __len__",
+                fix="define it, or derive from IterableDataset",
+            )
         if len(dataset) == 0:
-            raise DataError(f"DataLoader: the dataset is empty: {type(dataset).__name__} of length 0", fix="check its files or filters")
+            raise DataError(
+                f"DataLoader: the dataset is empty: {type(dataset).__name__} of length 0",
+                fix="check its files or filters",
+            )
         if batch_sampler is not None:
             if batch_size != 1 or shuffle or sampler is not None or drop_last:
-                raise ArgumentError("DataLoader: batch_sampler together with batch_size, shuffle, sampler or drop_last", fix="use it alone")
+                raise ArgumentError(
+                    "DataLoader: batch_sampler together with batch_size, shuffle, sampler or drop_last",
+                    fix="use it alone",
+                )
             self.batch_sampler, self.batch_size = batch_sampler, getattr(batch_sampler, "batch_size", None)
             return
         self.sampler = sampler
         if sampler is None:
-            self.sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+            self.sampler = (
+                RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+            )
         if batch_size is not None:
             self.batch_sampler = BatchSampler(self.sampler, batch_size, drop_last)
 
@@ -82,7 +129,10 @@ class DataLoader:
         """The number of batches of an epoch."""
         if self._iterable:
             if not hasattr(self.dataset, "__len__"):
-                raise ArgumentTypeError(f"DataLoader: {type(self.dataset).__name__} has no __len__", fix="count the batches instead")
+                raise ArgumentTypeError(
+                    f"DataLoader: {type(self.dataset).__name__} has no __len__",
+                    fix="count the batches instead",
+                )
             size = len(self.dataset)
             if self.batch_size is None:
                 return size
@@ -96,10 +146,15 @@ class DataLoader:
             return self._read(streams)
         if self.batch_sampler is None:
             order = self._order()
-            jobs = ((self._job(self._sample, i, streams.spawn(n)), f"sample {i}") for n, i in enumerate(order))
+            jobs = (
+                (self._job(self._sample, i, streams.spawn(n)), f"sample {i}") for n, i in enumerate(order)
+            )
         else:
             batches = self._batches()
-            jobs = ((self._job(self._batch, b, streams.spawn(n)), f"samples {_some(b)}") for n, b in enumerate(batches))
+            jobs = (
+                (self._job(self._batch, b, streams.spawn(n)), f"samples {_some(b)}")
+                for n, b in enumerate(batches)
+            )
         if self.num_workers == 0:
             return (function() for function, _ in jobs)
         ahead = self.num_workers * self.prefetch_factor
@@ -114,7 +169,11 @@ class DataLoader:
     def _batches(self) -> Iterable[Any]:
         """The batches' indices; the order is drawn here, when the epoch starts."""
         one = self.batch_sampler
-        if type(one) is BatchSampler and isinstance(one.sampler, Sampler) and type(one.sampler).__iter__ is Sampler.__iter__:
+        if (
+            type(one) is BatchSampler
+            and isinstance(one.sampler, Sampler)
+            and type(one.sampler).__iter__ is Sampler.__iter__
+        ):
             order, size = one.sampler.order(), one.batch_size
             end = len(order) - len(order) % size if one.drop_last else len(order)
             return (order[start : start + size] for start in range(0, end, size))
@@ -138,7 +197,9 @@ class DataLoader:
         try:
             return self.collate_fn(samples)
         except Exception as error:
-            error.add_note(f"while making a batch of samples {_some(indices)} of {type(self.dataset).__name__}")
+            error.add_note(
+                f"while making a batch of samples {_some(indices)} of {type(self.dataset).__name__}"
+            )
             raise
 
     def _get(self, index: Any) -> Any:
@@ -147,10 +208,15 @@ class DataLoader:
         except IndexError as error:
             size = len(self.dataset)
             if isinstance(index, int) and 0 <= index < size:
-                raise DataError(f"sample {index} of {type(self.dataset).__name__}, whose length is {size}, raised IndexError: {error}",
-                                cause="__len__ promises more samples than __getitem__ has, or the sample itself failed",
-                                fix="make __len__ and __getitem__ agree") from error  # fmt: skip
-            error.add_note(f"while loading sample {index} of {type(self.dataset).__name__}, whose length is {size}")
+                raise DataError(
+                    f"sample {index} of {type(self.dataset).__name__}, whose length is {size}, raised IndexError:"
+                    f" {error}",
+                    cause="__len__ promises more samples than __getitem__ has, or the sample itself failed",
+                    fix="make __len__ and __getitem__ agree",
+                ) from error
+            error.add_note(
+                f"while loading sample {index} of {type(self.dataset).__name__}, whose length is {size}"
+            )
             raise
         except Exception as error:
             error.add_note(f"while loading sample {index} of {type(self.dataset).__name__}")
@@ -206,15 +272,18 @@ class _Reader:
                 error.add_note(f"while loading sample {self.count} of {type(loader.dataset).__name__}")
                 raise
             self.count += 1
-        if not found or self.ended and loader.drop_last:
+        if not found or (self.ended and loader.drop_last):
             return _END
         return loader.collate_fn(found[0] if loader.batch_size is None else found)
 
     def _hold_against_length(self) -> None:
         dataset = self.loader.dataset
         if hasattr(dataset, "__len__") and len(dataset) != self.count:
-            raise DataError(f"{type(dataset).__name__} gave {self.count} samples, its length is {len(dataset)}",
-                            cause="__len__ and __iter__ disagree", fix="make them agree, or leave __len__ out")  # fmt: skip
+            raise DataError(
+                f"{type(dataset).__name__} gave {self.count} samples, its length is {len(dataset)}",
+                cause="__len__ and __iter__ disagree",
+                fix="make them agree, or leave __len__ out",
+            )
 
 
 def _some(indices: Any) -> str:

@@ -52,12 +52,25 @@ class RandomSampler(Sampler[int]):
     [0, 1, 2, 3]
     """
 
-    def __init__(self, data_source: Any, replacement: bool = False, num_samples: int | None = None, generator: Any = None) -> None:
+    def __init__(
+        self,
+        data_source: Any,
+        replacement: bool = False,
+        num_samples: int | None = None,
+        generator: Any = None,
+    ) -> None:
         if len(data_source) == 0:
             raise DataError("RandomSampler: the dataset is empty")
         if num_samples is not None and (not isinstance(num_samples, int) or num_samples < 1):
-            raise ArgumentError(f"RandomSampler: num_samples is {num_samples}", fix="use a count of at least 1")
-        self.data_source, self.replacement, self._num_samples, self.generator = data_source, replacement, num_samples, generator
+            raise ArgumentError(
+                f"RandomSampler: num_samples is {num_samples}", fix="use a count of at least 1"
+            )
+        self.data_source, self.replacement, self._num_samples, self.generator = (
+            data_source,
+            replacement,
+            num_samples,
+            generator,
+        )
 
     @property
     def num_samples(self) -> int:
@@ -67,10 +80,15 @@ class RandomSampler(Sampler[int]):
     def order(self) -> np.ndarray[Any, Any]:
         size, count = len(self.data_source), self.num_samples
         if self.replacement:
-            drawn: np.ndarray[Any, Any] = random.integers(size, shape=(count,), generator=self.generator).numpy()
+            drawn: np.ndarray[Any, Any] = random.integers(
+                size, shape=(count,), generator=self.generator
+            ).numpy()
             return drawn
-        rounds = [random.permutation(size, generator=self.generator).numpy() for _ in range(-(count // -size))]
-        return (rounds[0] if len(rounds) == 1 else np.concatenate(rounds))[:count]
+        rounds = [
+            random.permutation(size, generator=self.generator).numpy() for _ in range(-(count // -size))
+        ]
+        whole: np.ndarray[Any, Any] = rounds[0] if len(rounds) == 1 else np.concatenate(rounds)
+        return whole[:count]
 
     def __len__(self) -> int:
         return self.num_samples
@@ -83,7 +101,9 @@ class SubsetRandomSampler(Sampler[int]):
         self.indices, self.generator = indices, generator
 
     def order(self) -> np.ndarray[Any, Any]:
-        return np.asarray(self.indices, dtype=np.int64)[random.permutation(len(self.indices), generator=self.generator).numpy()]
+        order = random.permutation(len(self.indices), generator=self.generator).numpy()
+        chosen: np.ndarray[Any, Any] = np.asarray(self.indices, dtype=np.int64)[order]
+        return chosen
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -97,23 +117,40 @@ class WeightedRandomSampler(Sampler[int]):
     [1, 1, 1]
     """
 
-    def __init__(self, weights: Any, num_samples: int, replacement: bool = True, generator: Any = None) -> None:
+    def __init__(
+        self, weights: Any, num_samples: int, replacement: bool = True, generator: Any = None
+    ) -> None:
         host = np.asarray(weights.detach() if isinstance(weights, TensorBase) else weights, dtype=np.float64)  # type: ignore[attr-defined]
         if host.ndim != 1 or not np.isfinite(host).all() or (host < 0).any() or host.sum() <= 0:
-            raise ArgumentError("WeightedRandomSampler: weights must be 1-d, finite, >= 0 and not all 0", got=host)
+            raise ArgumentError(
+                "WeightedRandomSampler: weights must be 1-d, finite, >= 0 and not all 0", got=str(host)
+            )
         if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-            raise ArgumentError(f"WeightedRandomSampler: num_samples is {num_samples!r}", fix="use a count of at least 1")
+            raise ArgumentError(
+                f"WeightedRandomSampler: num_samples is {num_samples!r}", fix="use a count of at least 1"
+            )
         if not replacement and num_samples > (host > 0).sum():
-            raise ArgumentError(f"WeightedRandomSampler: {num_samples} samples without replacement of {(host > 0).sum()} with a weight",
-                                fix="use replacement=True, or fewer samples")  # fmt: skip
-        self.weights, self.num_samples, self.replacement, self.generator = host, num_samples, replacement, generator
+            raise ArgumentError(
+                f"WeightedRandomSampler: {num_samples} samples without replacement of {(host > 0).sum()} with a weight",
+                fix="use replacement=True, or fewer samples",
+            )
+        self.weights, self.num_samples, self.replacement, self.generator = (
+            host,
+            num_samples,
+            replacement,
+            generator,
+        )
 
     def order(self) -> np.ndarray[Any, Any]:
         count = self.num_samples if self.replacement else len(self.weights)
         uniform = random.uniform((count,), dtype=dtypes.float64, generator=self.generator).numpy()
         if self.replacement:
             edges = np.cumsum(self.weights)
-            return np.minimum(np.searchsorted(edges, uniform * edges[-1], side="right"), np.flatnonzero(self.weights)[-1])
+            last: Any = np.flatnonzero(self.weights)[-1]  # where rounding would go past the end
+            drawn: np.ndarray[Any, Any] = np.minimum(
+                np.searchsorted(edges, uniform * edges[-1], side="right"), last
+            )
+            return drawn
         with np.errstate(divide="ignore"):  # Efraimidis and Spirakis 2006: the largest u ** (1 / w)
             keys = np.where(self.weights > 0, np.log(uniform) / self.weights, -np.inf)
         return np.argsort(-keys, kind="stable")[: self.num_samples]

@@ -6,7 +6,6 @@ kernels) releases the interpreter's lock.
 
 from __future__ import annotations
 
-import contextvars
 import queue
 import threading
 import time
@@ -14,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mlcore.backends import detect
 from mlcore.errors import DataError
 from mlcore.ops import random
 
@@ -60,15 +60,19 @@ class _Pool:
         self.tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self.stopped = False
         self.failed: BaseException | None = None  # of the setup
-        context = contextvars.copy_context()  # `with ml.device(...)` holds in the threads too
+        self.device = detect.resolve(None)  # `with ml.device(...)` holds in the threads too
         self.threads = [
-            threading.Thread(target=context.copy().run, args=(self._work, i, setup), name=f"mlcore-loader-{i}", daemon=True)
+            threading.Thread(target=self._work, args=(i, setup), name=f"mlcore-loader-{i}", daemon=True)
             for i in range(count)
         ]
         for one in self.threads:
             one.start()
 
     def _work(self, number: int, setup: Callable[[int], Any] | None) -> None:
+        with detect.device(self.device):
+            self._serve(number, setup)
+
+    def _serve(self, number: int, setup: Callable[[int], Any] | None) -> None:
         if setup is not None:
             try:
                 setup(number)
@@ -95,7 +99,11 @@ class _Pool:
 
 
 def in_order(
-    jobs: Iterator[tuple[Callable[[], Any], str]], workers: int, ahead: int, timeout: float, setup: Callable[[int], Any] | None
+    jobs: Iterator[tuple[Callable[[], Any], str]],
+    workers: int,
+    ahead: int,
+    timeout: float,
+    setup: Callable[[int], Any] | None,
 ) -> Iterator[Any]:
     """The jobs' results in the jobs' order, at most `ahead` of them under way."""
     pool = _Pool(workers, setup)

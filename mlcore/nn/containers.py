@@ -26,8 +26,10 @@ class _Numbered(Module):
 
     def _checked(self, member: Any) -> Any:
         if not isinstance(member, self._kind):
-            raise ArgumentTypeError(f"{type(self).__name__}: member {len(self)} is a {type(member).__name__}, not a {self._kind.__name__}",
-                                    fix="pass modules" if self._kind is Module else "wrap it: nn.Parameter(tensor)")  # fmt: skip
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: member {len(self)} is a {type(member).__name__}, not a {self._kind.__name__}",
+                fix="pass modules" if self._kind is Module else "wrap it: nn.Parameter(tensor)",
+            )
         return member
 
     def _place(self, index: Any) -> int:
@@ -52,7 +54,8 @@ class _Numbered(Module):
         return any(one is member for one in self._items())
 
     def _sliced(self, members: list[Any]) -> Any:
-        return type(self)(members)
+        make: Any = type(self)
+        return make(members)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -148,7 +151,8 @@ class ModuleList(_Numbered):
             else:
                 groups.append((i, i, text))
         return [
-            f"({a}): {_indent(text)}" if a == b else f"({a}-{b}): {b - a + 1} x {_indent(text)}" for a, b, text in groups
+            f"({a}): {_indent(text)}" if a == b else f"({a}-{b}): {b - a + 1} x {_indent(text)}"
+            for a, b, text in groups
         ]
 
 
@@ -172,7 +176,10 @@ class ParameterList(_Numbered):
         return member if isinstance(member, Parameter) else Parameter(member)
 
     def _child_lines(self) -> list[str]:
-        return [f"({name}): Parameter containing: [{p.dtype} of size {p.shape}]" for name, p in self._own_parameters()]
+        return [
+            f"({name}): Parameter containing: [{p.dtype} of size {p.shape}]"
+            for name, p in self._own_parameters()
+        ]
 
 
 class ModuleDict(Module):
@@ -195,7 +202,9 @@ class ModuleDict(Module):
     def __getitem__(self, key: str) -> Module:
         held = self._held()
         if key not in held:
-            raise ArgumentError(f"ModuleDict: no module {key!r}{did_you_mean(str(key), held)}", known=", ".join(held))
+            raise ArgumentError(
+                f"ModuleDict: no module {key!r}{did_you_mean(str(key), held)}", known=", ".join(held)
+            )
         return held[key]
 
     def __setitem__(self, key: str, module: Module) -> None:

@@ -23,26 +23,47 @@ class _Conv(Module):
     _rank: ClassVar[int]
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-        groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         if in_channels < 1 or out_channels < 1 or groups < 1 or in_channels % groups or out_channels % groups:
             raise ArgumentError(f"{name}: {in_channels} to {out_channels} channels in {groups} groups",
                                 fix="channels must be at least 1 and multiples of groups")  # fmt: skip
         if padding_mode not in _MODES:
-            raise ArgumentError(f"{name}: padding_mode={padding_mode!r}", fix=f"use one of {', '.join(_MODES)}")
+            raise ArgumentError(
+                f"{name}: padding_mode={padding_mode!r}", fix=f"use one of {', '.join(_MODES)}"
+            )
         if isinstance(padding, str) and padding not in ("same", "valid"):
             raise ArgumentError(f"{name}: padding={padding!r}", fix="use numbers, 'same' or 'valid'")
-        self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode
+        self.in_channels, self.out_channels, self.groups, self.padding_mode = (
+            in_channels,
+            out_channels,
+            groups,
+            padding_mode,
+        )
         self.kernel_size = tuples(f"{name} kernel_size", kernel_size, self._rank)
         self.stride = tuples(f"{name} stride", stride, self._rank)
-        self.padding = padding if isinstance(padding, str) else tuples(f"{name} padding", padding, self._rank)
+        self.padding: Any = (
+            padding if isinstance(padding, str) else tuples(f"{name} padding", padding, self._rank)
+        )
         self.dilation = tuples(f"{name} dilation", dilation, self._rank)
         if min(*self.kernel_size, *self.stride, *self.dilation) < 1:
-            raise ArgumentError(f"{name}: kernel_size {self.kernel_size}, stride {self.stride}, dilation {self.dilation}",
-                                fix="each must be at least 1")  # fmt: skip
+            raise ArgumentError(
+                f"{name}: kernel_size {self.kernel_size}, stride {self.stride}, dilation {self.dilation}",
+                fix="each must be at least 1",
+            )
         if padding == "same" and max(self.stride) > 1:
             raise ArgumentError(f"{name}: padding='same' with stride {self.stride}", fix="use stride 1")
         shape = (out_channels, in_channels // groups, *self.kernel_size)
@@ -61,7 +82,9 @@ class _Conv(Module):
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._widths(), mode=self.padding_mode), 0
-        return convolve(self._rank, input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return convolve(
+            self._rank, input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
 
     def _widths(self) -> tuple[int, ...]:
         """The padding as F.pad takes it."""
@@ -78,7 +101,12 @@ class _Conv(Module):
 
     def extra_repr(self) -> str:
         none = (0,) * self._rank
-        parts = [str(self.in_channels), str(self.out_channels), f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
+        parts = [
+            str(self.in_channels),
+            str(self.out_channels),
+            f"kernel_size={self.kernel_size}",
+            f"stride={self.stride}",
+        ]
         if self.padding != none:
             parts.append(f"padding={self.padding}")
         if self.dilation != (1,) * self._rank:
@@ -108,7 +136,8 @@ class Conv2d(_Conv):
     """Convolution of (N, in_channels, H, W), or without N, to (N, out_channels, H', W').
 
     `weight` (out, in / groups, KH, KW) and `bias` (out,) start uniform in ±1 / sqrt(in / groups * KH * KW).
-    `padding` is an int, one per dimension, 'same' or 'valid'; `padding_mode` 'zeros', 'reflect', 'replicate' or 'circular'.
+    `padding` is an int, one per dimension, 'same' or 'valid'; `padding_mode` 'zeros', 'reflect',
+    'replicate' or 'circular'.
 
     >>> import mlcore as ml
     >>> from mlcore import nn

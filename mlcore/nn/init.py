@@ -43,15 +43,23 @@ def uniform_(tensor: Any, a: float = 0.0, b: float = 1.0, generator: Any = None)
     >>> bool((nn.init.uniform_(ml.zeros((100,)), 2, 3) >= 2).all())
     True
     """
-    return _set(tensor, random.uniform(tensor.shape, a, b, dtype=tensor.dtype, device=tensor.device, generator=generator))
+    return _set(
+        tensor,
+        random.uniform(tensor.shape, a, b, dtype=tensor.dtype, device=tensor.device, generator=generator),
+    )
 
 
 def normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Any:
     """Normal with this mean and standard deviation."""
-    return _set(tensor, random.normal(tensor.shape, mean, std, dtype=tensor.dtype, device=tensor.device, generator=generator))
+    return _set(
+        tensor,
+        random.normal(tensor.shape, mean, std, dtype=tensor.dtype, device=tensor.device, generator=generator),
+    )
 
 
-def trunc_normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None) -> Any:
+def trunc_normal_(
+    tensor: Any, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
+) -> Any:
     """Normal, cut to [a, b] by drawing again what lies outside (at most 64 times, then clipped)."""
     if not a < b or not std > 0:
         raise ArgumentError(f"trunc_normal_: std {std}, bounds [{a}, {b}]", fix="use std > 0 and a < b")
@@ -77,19 +85,28 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     1.4142
     """
     fixed = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
-    fixed.update(dict.fromkeys(("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), 1.0))
+    fixed.update(
+        dict.fromkeys(
+            ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), 1.0
+        )
+    )
     if nonlinearity in fixed:
         return fixed[nonlinearity]
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else float(param)
         return math.sqrt(2.0 / (1 + slope**2))
-    raise ArgumentError(f"calculate_gain: unknown nonlinearity {nonlinearity!r}", known=", ".join([*fixed, "leaky_relu"]))
+    raise ArgumentError(
+        f"calculate_gain: unknown nonlinearity {nonlinearity!r}", known=", ".join([*fixed, "leaky_relu"])
+    )
 
 
 def fans(tensor: Any) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight (out, in, *kernel)."""
     if tensor.ndim < 2:
-        raise ShapeError(f"init: a tensor of shape {tensor.shape} has no fan in and fan out", fix="needs at least 2 dimensions")
+        raise ShapeError(
+            f"init: a tensor of shape {tensor.shape} has no fan in and fan out",
+            fix="needs at least 2 dimensions",
+        )
     area = math.prod(tensor.shape[2:])
     return tensor.shape[1] * area, tensor.shape[0] * area
 
@@ -100,13 +117,17 @@ def _fan(tensor: Any, mode: str) -> int:
     return max(1, fans(tensor)[mode == "fan_out"])
 
 
-def kaiming_uniform_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None) -> Any:
+def kaiming_uniform_(
+    tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+) -> Any:
     """Uniform with variance gain² / fan (He et al. 2015); `a` is the slope of leaky_relu."""
     bound = calculate_gain(nonlinearity, a) * math.sqrt(3.0 / _fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
 
 
-def kaiming_normal_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None) -> Any:
+def kaiming_normal_(
+    tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+) -> Any:
     """Normal with variance gain² / fan (He et al. 2015)."""
     return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), generator)
 

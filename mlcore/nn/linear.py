@@ -36,7 +36,9 @@ class Linear(Module):
     (128, 30)
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         if in_features < 0 or out_features < 0:
             raise ArgumentError(f"Linear: {in_features} to {out_features} features", fix="use sizes >= 0")
@@ -56,7 +58,9 @@ class Linear(Module):
         return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        )
 
 
 class Embedding(Module):
@@ -76,15 +80,21 @@ class Embedding(Module):
     ) -> None:  # fmt: skip
         super().__init__()
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ArgumentError(f"Embedding: padding_idx {padding_idx} for {num_embeddings} rows", fix="use one of the rows")
+            raise ArgumentError(
+                f"Embedding: padding_idx {padding_idx} for {num_embeddings} rows", fix="use one of the rows"
+            )
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         if _weight is None:
-            self.weight = Parameter(empty((num_embeddings, embedding_dim), dtype=dtype, device=device), not _freeze)
+            self.weight = Parameter(
+                empty((num_embeddings, embedding_dim), dtype=dtype, device=device), not _freeze
+            )
             self.reset_parameters()
         else:
             if _weight.shape != (num_embeddings, embedding_dim):
-                raise ShapeError(f"Embedding: weight of shape {_weight.shape} for {(num_embeddings, embedding_dim)}")
+                raise ShapeError(
+                    f"Embedding: weight of shape {_weight.shape} for {(num_embeddings, embedding_dim)}"
+                )
             self.weight = Parameter(_weight, not _freeze)
 
     def reset_parameters(self) -> None:
@@ -96,11 +106,19 @@ class Embedding(Module):
             self.weight.rebind(value)
 
     @classmethod
-    def from_pretrained(cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+    def from_pretrained(
+        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
+    ) -> Embedding:
         """A table with the given values (num, dim)."""
         if embeddings.ndim != 2:
             raise ShapeError(f"Embedding.from_pretrained: expected (num, dim), got {embeddings.shape}")
-        return cls(*embeddings.shape, padding_idx=padding_idx, _weight=embeddings, _freeze=freeze)
+        return cls(
+            embeddings.shape[0],
+            embeddings.shape[1],
+            padding_idx=padding_idx,
+            _weight=embeddings,
+            _freeze=freeze,
+        )
 
     def forward(self, input: Any) -> Any:
         return F.embedding(input, self.weight, self.padding_idx)

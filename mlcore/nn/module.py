@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from mlcore import dispatch
-from mlcore.dtypes import DType, as_dtype, bfloat16, float16, float32, float64
+from mlcore.dtype import DType
+from mlcore.dtypes import as_dtype, bfloat16, float16, float32, float64
 from mlcore.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from mlcore.nn import hooks as hooks_
 from mlcore.nn import state
@@ -86,7 +87,8 @@ class Module:
         self._check_name(name, "parameter")
         if param is not None and not isinstance(param, Parameter):
             raise ArgumentTypeError(
-                f"register_parameter: {name!r} is a {type(param).__name__}", fix="wrap it: nn.Parameter(tensor)"
+                f"register_parameter: {name!r} is a {type(param).__name__}",
+                fix="wrap it: nn.Parameter(tensor)",
             )
         setattr(self, name, param)
 
@@ -104,13 +106,25 @@ class Module:
             raise ArgumentError(f"a {kind} cannot be called {name!r}", cause="names join to paths with dots",
                                 fix="use a name without a dot")  # fmt: skip
         held = self.__dict__.get(name)
-        if hasattr(type(self), name) or held is not None and not isinstance(held, (TensorBase, Module)):
-            raise ArgumentError(f"{type(self).__name__} has an attribute {name!r} already", fix="choose another name")
+        if hasattr(type(self), name) or (held is not None and not isinstance(held, (TensorBase, Module))):
+            raise ArgumentError(
+                f"{type(self).__name__} has an attribute {name!r} already", fix="choose another name"
+            )
 
-    def _members(self, pick: Callable[[Module], Iterator[tuple[str, Any]]], prefix: str, recurse: bool,
-                 remove_duplicate: bool) -> Iterator[tuple[str, Any]]:  # fmt: skip
+    def _members(
+        self,
+        pick: Callable[[Module], Iterator[tuple[str, Any]]],
+        prefix: str,
+        recurse: bool,
+        remove_duplicate: bool,
+    ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for path, module in self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]:
+        inside = (
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+            if recurse
+            else [(prefix, self)]
+        )
+        for path, module in inside:
             for name, one in pick(module):
                 if remove_duplicate:
                     if id(one) in seen:
@@ -125,7 +139,9 @@ class Module:
         held = ((name, self.__dict__.get(name)) for name in self._buffers or ())
         return ((name, one) for name, one in held if one is not None)
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, Parameter), each parameter once."""
         return self._members(Module._own_parameters, prefix, recurse, remove_duplicate)
 
@@ -134,7 +150,9 @@ class Module:
         for _, one in self.named_parameters(recurse=recurse):
             yield one
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
         """(dotted name, Tensor) of the buffers."""
         return self._members(Module._own_buffers, prefix, recurse, remove_duplicate)
 
@@ -156,7 +174,9 @@ class Module:
         for _, one in self.named_children():
             yield one
 
-    def named_modules(self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
         """(dotted name, Module) of this module (named `prefix`) and of all below it."""
         memo = set() if memo is None else memo
         if remove_duplicate:
@@ -198,9 +218,13 @@ class Module:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
         found = module.__dict__.get(name)
-        if not isinstance(found, wanted) or kind == "buffer" and name not in (module._buffers or ()):
-            known = [one for one, _ in (module._own_parameters() if kind == "parameter" else module._own_buffers())]
-            raise ArgumentError(f"get_{kind}: {type(module).__name__} has no {kind} {name!r}{did_you_mean(name, known)}")
+        if not isinstance(found, wanted) or (kind == "buffer" and name not in (module._buffers or ())):
+            known = [
+                one for one, _ in (module._own_parameters() if kind == "parameter" else module._own_buffers())
+            ]
+            raise ArgumentError(
+                f"get_{kind}: {type(module).__name__} has no {kind} {name!r}{did_you_mean(name, known)}"
+            )
         return found
 
     # -- modes and places ---------------------------------------------------------------------------------------
@@ -270,11 +294,16 @@ class Module:
         if dtype is not None:
             dtype = as_dtype(dtype)
             if dtype.kind not in "fc":
-                raise ArgumentError(f"to: {dtype} for a module", cause="only floating parameters and buffers change their dtype",
-                                    fix="use a floating dtype")  # fmt: skip
+                raise ArgumentError(
+                    f"to: {dtype} for a module",
+                    cause="only floating parameters and buffers change their dtype",
+                    fix="use a floating dtype",
+                )
 
         def change(tensor: Any) -> Any:
-            return tensor.to(device=device, dtype=dtype if dtype is not None and tensor.dtype.kind in "fc" else None)
+            return tensor.to(
+                device=device, dtype=dtype if dtype is not None and tensor.dtype.kind in "fc" else None
+            )
 
         with dispatch.recording(False):
             return self._convert(change)
@@ -297,7 +326,9 @@ class Module:
 
     # -- state ------------------------------------------------------------------------------------------------
 
-    def state_dict(self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:
+    def state_dict(
+        self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
         """Parameters and persistent buffers by dotted name, as snapshots (`keep_vars`: the objects themselves)."""
         return state.collect(self, {} if destination is None else destination, prefix, keep_vars)
 
@@ -317,12 +348,19 @@ class Module:
             self._hooks = hooks_.Hooks()
         return self._hooks
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False) -> HookHandle:
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> HookHandle:
         """Call `hook(module, args)` before forward; what it returns replaces the arguments (None: no change)."""
         return hooks_.add(self._hooked().pre, (hook, with_kwargs), prepend)
 
     def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+        self,
+        hook: Callable[..., Any],
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
     ) -> HookHandle:
         """Call `hook(module, args, output)` after forward; what it returns replaces the output (None: no change)."""
         return hooks_.add(self._hooked().forward, (hook, with_kwargs, always_call), prepend)
@@ -341,7 +379,11 @@ class Module:
         return type(self).__name__
 
     def _child_lines(self) -> list[str]:
-        return [f"({name}): {_indent(repr(one))}" for name, one in self.__dict__.items() if isinstance(one, Module)]
+        return [
+            f"({name}): {_indent(repr(one))}"
+            for name, one in self.__dict__.items()
+            if isinstance(one, Module)
+        ]
 
     def __repr__(self) -> str:
         extra, below = self.extra_repr(), self._child_lines()

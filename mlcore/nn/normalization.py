@@ -35,7 +35,9 @@ class _BatchNorm(Module):
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros((num_features,), **how) if tracked else None)
         self.register_buffer("running_var", ones((num_features,), **how) if tracked else None)
-        self.register_buffer("num_batches_tracked", zeros((), dtype=dtypes.int64, device=device) if tracked else None)
+        self.register_buffer(
+            "num_batches_tracked", zeros((), dtype=dtypes.int64, device=device) if tracked else None
+        )
         self.reset_parameters()
 
     def reset_running_stats(self) -> None:
@@ -55,8 +57,11 @@ class _BatchNorm(Module):
 
     def forward(self, input: Any) -> Any:
         if len(input.shape) not in self._ranks or input.shape[1] != self.num_features:
-            raise ShapeError(f"{type(self).__name__}: expected {self._expected} with {self.num_features} channels, got {input.shape}",
-                             fix="match num_features to the channels (dimension 1)")  # fmt: skip
+            raise ShapeError(
+                f"{type(self).__name__}: expected {self._expected} with {self.num_features} channels,"
+                f" got {input.shape}",
+                fix="match num_features to the channels (dimension 1)",
+            )
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked = self.num_batches_tracked + 1
@@ -65,8 +70,16 @@ class _BatchNorm(Module):
         batch = self.training or self.running_mean is None
         # In training without tracking, and in eval without statistics, nothing is updated.
         keep = not self.training or self.track_running_stats
-        return F.batch_norm(input, self.running_mean if keep else None, self.running_var if keep else None,
-                            self.weight, self.bias, batch, factor, self.eps)  # fmt: skip
+        return F.batch_norm(
+            input,
+            self.running_mean if keep else None,
+            self.running_var if keep else None,
+            self.weight,
+            self.bias,
+            batch,
+            factor,
+            self.eps,
+        )
 
     def extra_repr(self) -> str:
         return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
@@ -133,4 +146,5 @@ class LayerNorm(Module):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        return f"{self.normalized_shape}, eps={self.eps}, {affine}"

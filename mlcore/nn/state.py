@@ -45,8 +45,10 @@ def collect(module: Any, destination: dict[str, Any], prefix: str, keep_vars: bo
 def load(module: Any, given: Any, strict: bool, take_over: bool) -> Loaded:
     """Check everything, then change everything."""
     if not isinstance(given, Mapping):
-        raise ArgumentTypeError(f"load_state_dict: expected a mapping of names to tensors, got a {type(given).__name__}",
-                                fix="pass what state_dict() or mlcore.load() returned")  # fmt: skip
+        raise ArgumentTypeError(
+            f"load_state_dict: expected a mapping of names to tensors, got a {type(given).__name__}",
+            fix="pass what state_dict() or mlcore.load() returned",
+        )
     mine = {name: (owner, attribute, tensor) for name, owner, attribute, tensor in entries(module)}
     missing = [name for name in mine if name not in given]
     unexpected = [name for name in given if name not in mine]
@@ -57,7 +59,7 @@ def load(module: Any, given: Any, strict: bool, take_over: bool) -> Loaded:
             if trouble:
                 wrong.append(f"{name}: {trouble}")
             ready.append((owner, attribute, tensor, value))
-    if wrong or strict and (missing or unexpected):
+    if wrong or (strict and (missing or unexpected)):
         raise _error(module, mine, given, missing if strict else [], unexpected if strict else [], wrong)
     with dispatch.recording(False):
         for owner, attribute, tensor, value in ready:
@@ -85,17 +87,23 @@ def _put(owner: Any, attribute: str, tensor: Any, value: Any, take_over: bool) -
     if not isinstance(value, TensorBase):
         value = dispatch.from_data(value, None, tensor.device)
     if not take_over:
-        value = value.to(device=tensor.device)  # type: ignore[attr-defined]
+        value = value.to(device=tensor.device)
         if value.dtype is not tensor.dtype:
             value = astype(value, tensor.dtype)
     if attribute in (owner._buffers or ()):
-        setattr(owner, attribute, value.detach())  # type: ignore[attr-defined]
+        setattr(owner, attribute, value.detach())
     else:
         assign(tensor, value.array, value.device, value.dtype, value.shape, None, tensor.requires_grad)
 
 
-def _error(module: Any, mine: dict[str, Any], given: Any, missing: list[str], unexpected: list[str], wrong: list[str]) -> StateDictError:
-    counts = [f"{len(names)} {kind}" for kind, names in (("missing", missing), ("unexpected", unexpected), ("mismatched", wrong)) if names]
+def _error(
+    module: Any, mine: dict[str, Any], given: Any, missing: list[str], unexpected: list[str], wrong: list[str]
+) -> StateDictError:
+    counts = [
+        f"{len(names)} {kind}"
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("mismatched", wrong))
+        if names
+    ]
     details = {
         "missing": _listed([name + _near(name, unexpected) for name in missing]),
         "unexpected": _listed([name + _near(name, missing) for name in unexpected]),

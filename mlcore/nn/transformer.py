@@ -49,7 +49,11 @@ class MultiheadAttention(Module):
                                 fix="embed_dim must be a multiple of num_heads")  # fmt: skip
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
-        self.dropout, self.batch_first, self.add_zero_attn = probability("MultiheadAttention", dropout), batch_first, add_zero_attn
+        self.dropout, self.batch_first, self.add_zero_attn = (
+            probability("MultiheadAttention", dropout),
+            batch_first,
+            add_zero_attn,
+        )
         how = dict(dtype=dtype, device=device)
         together = self.kdim == embed_dim and self.vdim == embed_dim
         self.q_proj_weight = None if together else Parameter(empty((embed_dim, embed_dim), **how))
@@ -78,12 +82,22 @@ class MultiheadAttention(Module):
         attn_mask: Any = None, average_attn_weights: bool = True, is_causal: bool = False,
     ) -> tuple[Any, Any]:  # fmt: skip
         single = query.ndim == 2
-        if query.ndim not in (2, 3) or key.ndim != query.ndim or value.ndim != query.ndim or query.shape[-1] != self.embed_dim:
-            raise ShapeError(f"MultiheadAttention: query {query.shape}, key {key.shape}, value {value.shape}",
-                             cause=f"expected (L, N, {self.embed_dim}), or (L, {self.embed_dim}) without a batch")  # fmt: skip
+        if (
+            query.ndim not in (2, 3)
+            or key.ndim != query.ndim
+            or value.ndim != query.ndim
+            or query.shape[-1] != self.embed_dim
+        ):
+            raise ShapeError(
+                f"MultiheadAttention: query {query.shape}, key {key.shape}, value {value.shape}",
+                cause=f"expected (L, N, {self.embed_dim}), or (L, {self.embed_dim}) without a batch",
+            )
         if is_causal and attn_mask is None:
-            raise ArgumentError("MultiheadAttention: is_causal=True without attn_mask", cause="it is a hint that the mask is causal",
-                                fix="pass the causal attn_mask too")  # fmt: skip
+            raise ArgumentError(
+                "MultiheadAttention: is_causal=True without attn_mask",
+                cause="it is a hint that the mask is causal",
+                fix="pass the causal attn_mask too",
+            )
         axis = 0 if self.batch_first and not single else 1  # of the batch
         if single:
             query, key, value = (expand_dims(one, axis=1) for one in (query, key, value))
@@ -126,10 +140,10 @@ class MultiheadAttention(Module):
             if query is key and key is value:  # one product for all three
                 both = F.linear(query, self.in_proj_weight, bias)
                 return both[..., :e], both[..., e : 2 * e], both[..., 2 * e :]
-            weights = [self.in_proj_weight[i * e : (i + 1) * e] for i in range(3)]
+            weights: list[Any] = [self.in_proj_weight[i * e : (i + 1) * e] for i in range(3)]
         else:
             weights = [self.q_proj_weight, self.k_proj_weight, self.v_proj_weight]
-        biases = [None] * 3 if bias is None else [bias[i * e : (i + 1) * e] for i in range(3)]  # type: ignore[index]
+        biases = [None] * 3 if bias is None else [bias[i * e : (i + 1) * e] for i in range(3)]
         q, k, v = (F.linear(*one) for one in zip((query, key, value), weights, biases, strict=True))
         return q, k, v
 
@@ -143,7 +157,10 @@ class MultiheadAttention(Module):
         if attn_mask is not None:
             shapes = ((rows, given), (n * heads, rows, given))
             if attn_mask.shape not in shapes:
-                raise ShapeError(f"MultiheadAttention: attn_mask of shape {attn_mask.shape}", fix=f"use {shapes[0]} or {shapes[1]}")
+                raise ShapeError(
+                    f"MultiheadAttention: attn_mask of shape {attn_mask.shape}",
+                    fix=f"use {shapes[0]} or {shapes[1]}",
+                )
             total = _added(attn_mask, q)
             if total.ndim == 3:
                 total = reshape(total, (n, heads, rows, given))
@@ -151,7 +168,9 @@ class MultiheadAttention(Module):
             if padding.ndim == 1:
                 padding = expand_dims(padding, axis=0)
             if padding.shape != (n, given):
-                raise ShapeError(f"MultiheadAttention: key_padding_mask of shape {padding.shape}", fix=f"use {(n, given)}")
+                raise ShapeError(
+                    f"MultiheadAttention: key_padding_mask of shape {padding.shape}", fix=f"use {(n, given)}"
+                )
             hidden = reshape(_added(padding, q), (n, 1, 1, given))
             total = hidden if total is None else total + hidden
         if total is not None and length > given:
@@ -184,7 +203,9 @@ class TransformerEncoderLayer(Module):
     ) -> None:  # fmt: skip
         super().__init__()
         how = dict(dtype=dtype, device=device)
-        self.self_attn = MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **how)  # type: ignore[arg-type]
+        self.self_attn = MultiheadAttention(
+            d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **how
+        )
         self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **how)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **how)
@@ -195,11 +216,16 @@ class TransformerEncoderLayer(Module):
         self.dropout2 = Dropout(dropout)
         if isinstance(activation, str):
             if activation not in ("relu", "gelu"):
-                raise ArgumentError(f"TransformerEncoderLayer: activation={activation!r}", fix="use 'relu', 'gelu' or a function")
+                raise ArgumentError(
+                    f"TransformerEncoderLayer: activation={activation!r}",
+                    fix="use 'relu', 'gelu' or a function",
+                )
             activation = F.relu if activation == "relu" else F.gelu
         self.activation = activation
 
-    def forward(self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Any:
+    def forward(
+        self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
+    ) -> Any:
         if is_causal and src_mask is None:
             src_mask = causal_mask(src.shape[-2 if self.self_attn.batch_first or src.ndim == 2 else 0], src)
         if self.norm_first:
@@ -209,7 +235,9 @@ class TransformerEncoderLayer(Module):
         return self.norm2(x + self._feed(x))
 
     def _attend(self, x: Any, mask: Any, padding: Any) -> Any:
-        return self.dropout1(self.self_attn(x, x, x, attn_mask=mask, key_padding_mask=padding, need_weights=False)[0])
+        return self.dropout1(
+            self.self_attn(x, x, x, attn_mask=mask, key_padding_mask=padding, need_weights=False)[0]
+        )
 
     def _feed(self, x: Any) -> Any:
         return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
@@ -241,7 +269,11 @@ class TransformerEncoder(Module):
         self.layers = ModuleList(copy.deepcopy(encoder_layer) for _ in range(num_layers))
         self.num_layers, self.norm = num_layers, norm
 
-    def forward(self, src: Any, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None) -> Any:
+    def forward(
+        self, src: Any, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None
+    ) -> Any:
         for layer in self.layers:
-            src = layer(src, src_mask=mask, src_key_padding_mask=src_key_padding_mask, is_causal=bool(is_causal))
+            src = layer(
+                src, src_mask=mask, src_key_padding_mask=src_key_padding_mask, is_causal=bool(is_causal)
+            )
         return src if self.norm is None else self.norm(src)

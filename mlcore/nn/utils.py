@@ -18,7 +18,9 @@ def _list(parameters: Any) -> list[Any]:
     return [parameters] if isinstance(parameters, TensorBase) else list(parameters)
 
 
-def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Any:
+def clip_grad_norm_(
+    parameters: Any, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Any:
     """Scale all gradients together so that their norm, taken as one vector, is at most `max_norm`.
 
     Returns that norm (0-d), as it was. Nothing is read back to the host unless `error_if_nonfinite`, which raises
@@ -32,7 +34,10 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, er
     """
     max_norm, order = float(max_norm), float(norm_type)
     if math.isnan(max_norm) or max_norm < 0 or not order > 0:
-        raise ArgumentError(f"clip_grad_norm_: max_norm {max_norm}, norm_type {order}", fix="use max_norm >= 0 and norm_type > 0")
+        raise ArgumentError(
+            f"clip_grad_norm_: max_norm {max_norm}, norm_type {order}",
+            fix="use max_norm >= 0 and norm_type > 0",
+        )
     owners = [p for p in _list(parameters) if p.grad is not None]
     with dispatch.recording(False):
         if not owners:
@@ -45,7 +50,9 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, er
             first = next((i for i, one in enumerate(norms) if not math.isfinite(one.item())), None)
             raise AutogradError(
                 f"clip_grad_norm_: the norm of the gradients is {total.item()}",
-                cause=None if first is None else f"the gradient of parameter {first}, shape {owners[first].shape}",
+                cause=None
+                if first is None
+                else f"the gradient of parameter {first}, shape {owners[first].shape}",
                 fix="lower the learning rate, or look for the first non-finite value with hooks",
             )
         scale = minimum(max_norm / (total + 1e-6), 1.0)
@@ -99,7 +106,9 @@ def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
     owners = list(parameters)
     needed = sum(p.size for p in owners)
     if vec.shape != (needed,):
-        raise ShapeError(f"vector_to_parameters: a vector of shape {vec.shape} for parameters of {needed} elements")
+        raise ShapeError(
+            f"vector_to_parameters: a vector of shape {vec.shape} for parameters of {needed} elements"
+        )
     start = 0
     with dispatch.recording(False):
         for p in owners:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlcore.errors import ArgumentError
-from mlcore.optim.optimizer import Optimizer, buckets, number
 from mlcore.ops.creation import zeros_like
 from mlcore.ops.elementwise import maximum, sqrt
 from mlcore.ops.update import adam_step
+from mlcore.optim.optimizer import Optimizer, buckets, number
 
 
 class Adam(Optimizer):
@@ -30,8 +30,20 @@ class Adam(Optimizer):
         weight_decay: float = 0.0, amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False,
         fused: bool | None = None, decoupled_weight_decay: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize,
-                                      foreach=foreach, fused=fused, decoupled_weight_decay=decoupled_weight_decay))  # fmt: skip
+        super().__init__(
+            params,
+            dict(
+                lr=lr,
+                betas=betas,
+                eps=eps,
+                weight_decay=weight_decay,
+                amsgrad=amsgrad,
+                maximize=maximize,
+                foreach=foreach,
+                fused=fused,
+                decoupled_weight_decay=decoupled_weight_decay,
+            ),
+        )
 
     def _check(self, group: dict[str, Any]) -> None:
         who = type(self).__name__
@@ -51,9 +63,13 @@ class Adam(Optimizer):
                 if group["amsgrad"]:
                     state[p]["max_exp_avg_sq"] = zeros_like(p)
         how = dict(
-            lr=float(group["lr"]), beta1=float(group["betas"][0]), beta2=float(group["betas"][1]), eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]), decoupled=bool(group["decoupled_weight_decay"]),
-        )  # fmt: skip
+            lr=float(group["lr"]),
+            beta1=float(group["betas"][0]),
+            beta2=float(group["betas"][1]),
+            eps=float(group["eps"]),
+            weight_decay=float(group["weight_decay"]),
+            decoupled=bool(group["decoupled_weight_decay"]),
+        )
         for done, owners, grads in buckets(parameters, gradients, lambda p: state[p]["step"]):
             held = [state[p] for p in owners]
             if group["amsgrad"]:
@@ -69,7 +85,16 @@ class Adam(Optimizer):
 
 
 def _amsgrad(
-    p: Any, g: Any, state: dict[str, Any], step: int, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool
+    p: Any,
+    g: Any,
+    state: dict[str, Any],
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
 ) -> None:
     """One parameter's step with the largest second moment so far (Reddi et al. 2018)."""
     value = p.detach()

@@ -33,14 +33,18 @@ class LRScheduler:
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise ArgumentTypeError(f"{type(self).__name__}: optimizer is a {type(optimizer).__name__}, not an Optimizer")
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: optimizer is a {type(optimizer).__name__}, not an Optimizer"
+            )
         self.optimizer = optimizer
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
-                raise ArgumentError(f"{type(self).__name__}: last_epoch={last_epoch}, but group {i} has no 'initial_lr'",
-                                    fix="load the optimizer's state first, or leave last_epoch out")  # fmt: skip
+                raise ArgumentError(
+                    f"{type(self).__name__}: last_epoch={last_epoch}, but group {i} has no 'initial_lr'",
+                    fix="load the optimizer's state first, or leave last_epoch out",
+                )
         self.base_lrs = [float(group["initial_lr"]) for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self._step_count = 0
@@ -55,7 +59,10 @@ class LRScheduler:
 
     def get_lr(self) -> list[float]:
         """The rates of the groups at `last_epoch`; called by `step()`."""
-        return [self._next(group["lr"], group.get("initial_lr", group["lr"]), group) for group in self.optimizer.param_groups]
+        return [
+            self._next(group["lr"], group.get("initial_lr", group["lr"]), group)
+            for group in self.optimizer.param_groups
+        ]
 
     def get_last_lr(self) -> list[float]:
         """The rates that the last step set."""
@@ -78,7 +85,12 @@ class LRScheduler:
         if type(self).get_lr is not LRScheduler.get_lr:  # PyTorch's way: computed from the first rates
             self._set(self.get_lr())
             return
-        self._set([self._next(group["initial_lr"], group["initial_lr"], group) for group in self.optimizer.param_groups])
+        self._set(
+            [
+                self._next(group["initial_lr"], group["initial_lr"], group)
+                for group in self.optimizer.param_groups
+            ]
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer and functions."""
@@ -87,7 +99,10 @@ class LRScheduler:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a `state_dict`."""
         if "last_epoch" not in state_dict:
-            raise StateDictError(f"{type(self).__name__}.load_state_dict: not a schedule's state", fix="pass what state_dict() returned")
+            raise StateDictError(
+                f"{type(self).__name__}.load_state_dict: not a schedule's state",
+                fix="pass what state_dict() returned",
+            )
         self.__dict__.update(state_dict)
 
 
@@ -125,8 +140,13 @@ class StepLR(LRScheduler):
     [1.0, 0.5, 0.5, 0.25]
     """
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        self.step_size, self.gamma = _count("StepLR", "step_size", step_size), number("StepLR", "gamma", gamma)
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
+        self.step_size, self.gamma = (
+            _count("StepLR", "step_size", step_size),
+            number("StepLR", "gamma", gamma),
+        )
         super().__init__(optimizer, last_epoch)
 
     def _next(self, rate: float, base: float, group: Group) -> float:
@@ -136,7 +156,9 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """The rate times `gamma` at each of the `milestones`."""
 
-    def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         self.milestones, self.gamma = sorted(milestones), number("MultiStepLR", "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
@@ -147,7 +169,9 @@ class MultiStepLR(LRScheduler):
 class ConstantLR(LRScheduler):
     """The rate times `factor` for the first `total_iters` epochs."""
 
-    def __init__(self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
+    ) -> None:
         self.factor = number("ConstantLR", "factor", factor, high=1.0)
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
@@ -169,12 +193,21 @@ class LinearLR(LRScheduler):
     """
 
     def __init__(
-        self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5, last_epoch: int = -1
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+        last_epoch: int = -1,
     ) -> None:
         self.start_factor = number("LinearLR", "start_factor", start_factor, high=1.0)
         self.end_factor = number("LinearLR", "end_factor", end_factor, high=1.0)
         if self.start_factor == 0:
-            raise ArgumentError("LinearLR: start_factor is 0", cause="each rate is a multiple of the one before", fix="use a value > 0")
+            raise ArgumentError(
+                "LinearLR: start_factor is 0",
+                cause="each rate is a multiple of the one before",
+                fix="use a value > 0",
+            )
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -209,7 +242,10 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        self.T_max, self.eta_min = number("CosineAnnealingLR", "T_max", T_max), number("CosineAnnealingLR", "eta_min", eta_min)
+        self.T_max, self.eta_min = (
+            number("CosineAnnealingLR", "T_max", T_max),
+            number("CosineAnnealingLR", "eta_min", eta_min),
+        )
         if self.T_max == 0:
             raise ArgumentError("CosineAnnealingLR: T_max is 0", fix="use the number of epochs, at least 1")
         super().__init__(optimizer, last_epoch)
@@ -227,15 +263,20 @@ class CosineAnnealingLR(LRScheduler):
 class PolynomialLR(LRScheduler):
     """The first rate times `(1 - epoch / total_iters) ** power`, then 0."""
 
-    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
-        self.total_iters, self.power = _count("PolynomialLR", "total_iters", total_iters), number("PolynomialLR", "power", power)
+    def __init__(
+        self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
+    ) -> None:
+        self.total_iters, self.power = (
+            _count("PolynomialLR", "total_iters", total_iters),
+            number("PolynomialLR", "power", power),
+        )
         super().__init__(optimizer, last_epoch)
 
     def _next(self, rate: float, base: float, group: Group) -> float:
         now, end = self.last_epoch, self.total_iters
         if self._initial or now == 0 or now > end:
             return rate
-        return rate * ((1 - now / end) / (1 - (now - 1) / end)) ** self.power
+        return float(rate * ((1 - now / end) / (1 - (now - 1) / end)) ** self.power)
 
 
 class OneCycleLR(LRScheduler):
@@ -246,19 +287,37 @@ class OneCycleLR(LRScheduler):
     """
 
     def __init__(
-        self, optimizer: Optimizer, max_lr: Any, total_steps: int | None = None, epochs: int | None = None,
-        steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos", cycle_momentum: bool = True,
-        base_momentum: Any = 0.85, max_momentum: Any = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
-        three_phase: bool = False, last_epoch: int = -1,
-    ) -> None:  # fmt: skip
+        self,
+        optimizer: Optimizer,
+        max_lr: Any,
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: Any = 0.85,
+        max_momentum: Any = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
+    ) -> None:
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
-                raise ArgumentError("OneCycleLR: neither total_steps nor epochs and steps_per_epoch", fix="give the length of the cycle")
-            total_steps = _count("OneCycleLR", "epochs", epochs) * _count("OneCycleLR", "steps_per_epoch", steps_per_epoch)
+                raise ArgumentError(
+                    "OneCycleLR: neither total_steps nor epochs and steps_per_epoch",
+                    fix="give the length of the cycle",
+                )
+            total_steps = _count("OneCycleLR", "epochs", epochs) * _count(
+                "OneCycleLR", "steps_per_epoch", steps_per_epoch
+            )
         self.total_steps = _count("OneCycleLR", "total_steps", total_steps)
         start = number("OneCycleLR", "pct_start", pct_start, high=1.0)
         if anneal_strategy not in ("cos", "linear"):
-            raise ArgumentError(f"OneCycleLR: anneal_strategy={anneal_strategy!r}", fix="use 'cos' or 'linear'")
+            raise ArgumentError(
+                f"OneCycleLR: anneal_strategy={anneal_strategy!r}", fix="use 'cos' or 'linear'"
+            )
         self.anneal_strategy, self.cycle_momentum = anneal_strategy, cycle_momentum
         last = total_steps - 1
         # (end step, rate from, rate to, momentum from, momentum to)
@@ -270,7 +329,9 @@ class OneCycleLR(LRScheduler):
             self._phases = [up, (last, "max_lr", "min_lr", "base_momentum", "max_momentum")]
         self.use_beta1 = "betas" in optimizer.defaults
         if cycle_momentum and not self.use_beta1 and "momentum" not in optimizer.defaults:
-            raise ArgumentError(f"OneCycleLR: {type(optimizer).__name__} has no momentum", fix="pass cycle_momentum=False")
+            raise ArgumentError(
+                f"OneCycleLR: {type(optimizer).__name__} has no momentum", fix="pass cycle_momentum=False"
+            )
         if last_epoch == -1:
             groups = len(optimizer.param_groups)
             tops = _each("max_lr", max_lr, groups)
@@ -286,7 +347,10 @@ class OneCycleLR(LRScheduler):
     def _next(self, rate: float, base: float, group: Group) -> float:
         now = self.last_epoch
         if now > self.total_steps:
-            raise ArgumentError(f"OneCycleLR: step {now} of a cycle of {self.total_steps}", fix="make the cycle as long as the training")
+            raise ArgumentError(
+                f"OneCycleLR: step {now} of a cycle of {self.total_steps}",
+                fix="make the cycle as long as the training",
+            )
         begin = 0.0
         for i, (end, rate_from, rate_to, momentum_from, momentum_to) in enumerate(self._phases):
             if now <= end or i == len(self._phases) - 1:
@@ -297,7 +361,7 @@ class OneCycleLR(LRScheduler):
                         group["betas"] = (momentum, *group["betas"][1:])
                     else:
                         group["momentum"] = momentum
-                return self._between(group[rate_from], group[rate_to], part)
+                return self._between(float(group[rate_from]), float(group[rate_to]), part)
             begin = end
         return rate
 
@@ -327,7 +391,13 @@ class SequentialLR(LRScheduler):
     [0.1, 1.0, 0.5]
     """
 
-    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        schedulers: Sequence[LRScheduler],
+        milestones: Sequence[int],
+        last_epoch: int = -1,
+    ) -> None:
         if not schedulers or len(milestones) != len(schedulers) - 1:
             raise ArgumentError(f"SequentialLR: {len(schedulers)} schedules with {len(milestones)} milestones",
                                 fix="give one milestone fewer than schedules")  # fmt: skip
@@ -380,11 +450,15 @@ class ReduceLROnPlateau(LRScheduler):
                                 fix="use 'min' or 'max', and 'rel' or 'abs'")  # fmt: skip
         self.factor = number("ReduceLROnPlateau", "factor", factor, high=1.0, below_high=True)
         if not isinstance(optimizer, Optimizer):
-            raise ArgumentTypeError(f"ReduceLROnPlateau: optimizer is a {type(optimizer).__name__}, not an Optimizer")
+            raise ArgumentTypeError(
+                f"ReduceLROnPlateau: optimizer is a {type(optimizer).__name__}, not an Optimizer"
+            )
         groups = len(optimizer.param_groups)
         self.min_lrs = list(min_lr) if isinstance(min_lr, (list, tuple)) else [float(min_lr)] * groups
         if len(self.min_lrs) != groups:
-            raise ArgumentError(f"ReduceLROnPlateau: {len(self.min_lrs)} values of min_lr for {groups} groups")
+            raise ArgumentError(
+                f"ReduceLROnPlateau: {len(self.min_lrs)} values of min_lr for {groups} groups"
+            )
         self.optimizer, self.mode, self.patience, self.cooldown = optimizer, mode, patience, cooldown
         self.threshold, self.threshold_mode, self.eps = threshold, threshold_mode, eps
         self.best = math.inf if mode == "min" else -math.inf
@@ -414,5 +488,3 @@ class ReduceLROnPlateau(LRScheduler):
         margin = self.threshold if self.mode == "max" else -self.threshold
         bar = self.best * (1 + margin) if self.threshold_mode == "rel" else self.best + margin
         return current < bar if self.mode == "min" else current > bar
-
-

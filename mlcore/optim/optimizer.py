@@ -14,14 +14,16 @@ from mlcore.ops.elementwise import astype
 from mlcore.tensor import TensorBase
 
 
-def number(who: str, name: str, value: Any, low: float = 0.0, high: float = math.inf, below_high: bool = False) -> float:
+def number(
+    who: str, name: str, value: Any, low: float = 0.0, high: float = math.inf, below_high: bool = False
+) -> float:
     """A hyperparameter as a float, refused when it is nan, infinite or outside its range."""
     if isinstance(value, TensorBase):
         value = value.item()  # type: ignore[attr-defined]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
+    if isinstance(value, bool) or (not isinstance(value, (int, float)) and not hasattr(value, "__float__")):
         raise ArgumentTypeError(f"{who}: {name} is a {type(value).__name__}, expected a number")
     given = float(value)
-    if not math.isfinite(given) or given < low or given > high or below_high and given == high:
+    if not math.isfinite(given) or given < low or given > high or (below_high and given == high):
         if high == math.inf:
             wanted = f"a finite number >= {low:g}"
         else:
@@ -40,16 +42,23 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
         if isinstance(params, TensorBase):
-            raise ArgumentTypeError(f"{name}: params is one tensor", fix="pass a list of parameters, e.g. model.parameters()")
+            raise ArgumentTypeError(
+                f"{name}: params is one tensor", fix="pass a list of parameters, e.g. model.parameters()"
+            )
         if isinstance(params, Mapping):
-            raise ArgumentTypeError(f"{name}: params is a mapping", fix="pass its values(), or a list of group dicts")
+            raise ArgumentTypeError(
+                f"{name}: params is a mapping", fix="pass its values(), or a list of group dicts"
+            )
         self.defaults = defaults
         self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups = list(params)
         if not groups:
-            raise ArgumentError(f"{name}: there are no parameters", cause="the iterable of parameters is empty",
-                                fix="pass model.parameters(), once: an iterator is used up by the first user")  # fmt: skip
+            raise ArgumentError(
+                f"{name}: there are no parameters",
+                cause="the iterable of parameters is empty",
+                fix="pass model.parameters(), once: an iterator is used up by the first user",
+            )
         if not isinstance(groups[0], dict):
             groups = [{"params": groups}]
         for group in groups:
@@ -59,11 +68,16 @@ class Optimizer:
         """Train further parameters, with hyperparameters of their own where the group has them."""
         name = type(self).__name__
         if not isinstance(param_group, dict) or "params" not in param_group:
-            raise ArgumentTypeError(f"{name}: a parameter group is a {type(param_group).__name__}", fix='pass {"params": [...], ...}')
+            raise ArgumentTypeError(
+                f"{name}: a parameter group is a {type(param_group).__name__}",
+                fix='pass {"params": [...], ...}',
+            )
         given = param_group["params"]
         if isinstance(given, (set, frozenset)):
-            raise ArgumentTypeError(f"{name}: parameters in a set", cause="its order differs from run to run", fix="use a list")
-        members = [given] if isinstance(given, TensorBase) else list(given)
+            raise ArgumentTypeError(
+                f"{name}: parameters in a set", cause="its order differs from run to run", fix="use a list"
+            )
+        members: list[Any] = [given] if isinstance(given, TensorBase) else list(given)
         names = None
         if members and all(isinstance(one, tuple) and len(one) == 2 for one in members):
             names, members = [one[0] for one in members], [one[1] for one in members]
@@ -72,11 +86,16 @@ class Optimizer:
             if not isinstance(one, TensorBase):
                 raise ArgumentTypeError(f"{name}: parameter {i} is a {type(one).__name__}, not a Tensor")
             if one.node is not None:
-                raise AutogradError(f"{name}: parameter {i}, shape {one.shape}, is not a leaf: it was made by {one.node.op.name!r}",
-                                    fix="pass the leaf itself, or detach().requires_grad_()")  # fmt: skip
+                raise AutogradError(
+                    f"{name}: parameter {i}, shape {one.shape}, is not a leaf: it was made by {one.node.op.name!r}",
+                    fix="pass the leaf itself, or detach().requires_grad_()",
+                )
             if id(one) in known:
-                raise ArgumentError(f"{name}: parameter {i}, shape {one.shape}, is given twice", cause="it would be updated twice a step",
-                                    fix="give each parameter once, in one group")  # fmt: skip
+                raise ArgumentError(
+                    f"{name}: parameter {i}, shape {one.shape}, is given twice",
+                    cause="it would be updated twice a step",
+                    fix="give each parameter once, in one group",
+                )
             known.add(id(one))
         group = {**self.defaults, **param_group, "params": members}
         if names is not None:
@@ -113,7 +132,9 @@ class Optimizer:
 
     def _update(self, group: dict[str, Any], parameters: list[Any], gradients: list[Any]) -> None:
         """Give the parameters their new values."""
-        raise ArgumentTypeError(f"{type(self).__name__} does not define _update(group, parameters, gradients)")
+        raise ArgumentTypeError(
+            f"{type(self).__name__} does not define _update(group, parameters, gradients)"
+        )
 
     # -- state ------------------------------------------------------------------------------------------------
 
@@ -121,10 +142,15 @@ class Optimizer:
         """{"state": {number: {...}}, "param_groups": [...]}: PyTorch's layout, parameters by their number."""
         number_of = {id(one): i for i, one in enumerate(self._all())}
         state = {
-            number_of[id(one)]: {k: self._saved(k, v) for k, v in held.items()} for one, held in self.state.items() if held
+            number_of[id(one)]: {k: self._saved(k, v) for k, v in held.items()}
+            for one, held in self.state.items()
+            if held
         }
         groups = [
-            {**{k: v for k, v in group.items() if k != "params"}, "params": [number_of[id(one)] for one in group["params"]]}
+            {
+                **{k: v for k, v in group.items() if k != "params"},
+                "params": [number_of[id(one)] for one in group["params"]],
+            }
             for group in self.param_groups
         ]
         return {"state": dict(sorted(state.items())), "param_groups": copy.deepcopy(groups)}
@@ -132,8 +158,15 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`; its groups must have as many parameters as these, in the same order."""
         name = type(self).__name__
-        if not isinstance(state_dict, Mapping) or "state" not in state_dict or "param_groups" not in state_dict:
-            raise StateDictError(f"{name}.load_state_dict: not an optimizer's state", fix='expected the keys "state" and "param_groups"')
+        if (
+            not isinstance(state_dict, Mapping)
+            or "state" not in state_dict
+            or "param_groups" not in state_dict
+        ):
+            raise StateDictError(
+                f"{name}.load_state_dict: not an optimizer's state",
+                fix='expected the keys "state" and "param_groups"',
+            )
         given = state_dict["param_groups"]
         counts, wanted = [len(g["params"]) for g in given], [len(g["params"]) for g in self.param_groups]
         if counts != wanted:
@@ -168,9 +201,13 @@ class Optimizer:
             return int(value.item() if hasattr(value, "item") else value)
         if not isinstance(value, TensorBase) and not hasattr(value, "__array__"):
             return value
-        tensor: Any = value if isinstance(value, TensorBase) else dispatch.from_data(value, None, owner.device)
+        tensor: Any = (
+            value if isinstance(value, TensorBase) else dispatch.from_data(value, None, owner.device)
+        )
         if tensor.shape != owner.shape:
-            raise StateDictError(f"{who}.load_state_dict: {key!r} of parameter {i} has shape {tensor.shape}, the parameter {owner.shape}")
+            raise StateDictError(
+                f"{who}.load_state_dict: {key!r} of parameter {i} has shape {tensor.shape}, the parameter {owner.shape}"
+            )
         tensor = tensor.detach().to(device=owner.device)
         return tensor if tensor.dtype is owner.dtype else astype(tensor, owner.dtype)
 
@@ -182,7 +219,9 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def buckets(parameters: list[Any], gradients: list[Any], key: Callable[[Any], Any]) -> Iterable[tuple[Any, list[Any], list[Any]]]:
+def buckets(
+    parameters: list[Any], gradients: list[Any], key: Callable[[Any], Any]
+) -> Iterable[tuple[Any, list[Any], list[Any]]]:
     """Parameters and gradients that one operation can update together: of one dtype, device and `key`."""
     found: dict[Any, tuple[Any, list[Any], list[Any]]] = {}
     for p, g in zip(parameters, gradients, strict=True):

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlcore.errors import ArgumentError
-from mlcore.optim.optimizer import Optimizer, buckets, number
 from mlcore.ops.update import sgd_momentum_step, sgd_step
+from mlcore.optim.optimizer import Optimizer, buckets, number
 
 
 class SGD(Optimizer):
@@ -23,9 +23,18 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0,
-        nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None, fused: bool | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+    ) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
                                       nesterov=nesterov, maximize=maximize, foreach=foreach, fused=fused))  # fmt: skip
 
@@ -42,11 +51,15 @@ class SGD(Optimizer):
         momentum = float(group["momentum"])
         if not momentum:
             for _, owners, grads in buckets(parameters, gradients, lambda p: None):
-                for p, new in zip(owners, sgd_step([*owners, *grads], lr=lr, weight_decay=decay), strict=True):
+                for p, new in zip(
+                    owners, sgd_step([*owners, *grads], lr=lr, weight_decay=decay), strict=True
+                ):
                     p.rebind(new)
             return
         state = self.state
-        for first, owners, grads in buckets(parameters, gradients, lambda p: state[p].get("momentum_buffer") is None):
+        for first, owners, grads in buckets(
+            parameters, gradients, lambda p: state[p].get("momentum_buffer") is None
+        ):
             before = grads if first else [state[p]["momentum_buffer"] for p in owners]
             made = sgd_momentum_step(
                 [*owners, *grads, *before], lr=lr, momentum=momentum, dampening=float(group["dampening"]),

@@ -88,7 +88,7 @@ def test_lookup_by_path() -> None:
     assert net.get_submodule("") is net
     assert net.get_parameter("head.fc2.bias") is net.head["fc2"].bias
     assert net.get_buffer("seen") is net.seen
-    with pytest.raises(ArgumentError, match="blocks.1 .Block. has no module 'fc'; did you mean 'fc1'"):
+    with pytest.raises(ArgumentError, match=r"blocks.1 .Block. has no module 'fc'; did you mean 'fc1'"):
         net.get_submodule("blocks.1.fc")
     with pytest.raises(ArgumentError, match="no parameter 'seen'"):
         net.get_parameter("seen")
@@ -181,7 +181,11 @@ def test_copies_are_independent() -> None:
     with ml.no_grad():
         for p in twin.parameters():
             p *= 0.0
-    assert not any(p.tolist() == q.tolist() for p, q in zip(net.parameters(), twin.parameters(), strict=True) if any(np.ravel(p.tolist())))
+    assert not any(
+        p.tolist() == q.tolist()
+        for p, q in zip(net.parameters(), twin.parameters(), strict=True)
+        if any(np.ravel(p.tolist()))
+    )
     plain = Net()
     again = pickle.loads(pickle.dumps(plain))
     assert again.head["fc2"].weight.tolist() == plain.head["fc2"].weight.tolist()
@@ -211,7 +215,9 @@ def test_hooks_with_keywords_and_on_failure() -> None:
     attention = nn.MultiheadAttention(4, 2)
     told: list[Any] = []
     attention.register_forward_pre_hook(lambda m, a, k: (a, {**k, "need_weights": False}), with_kwargs=True)
-    attention.register_forward_hook(lambda m, a, k, y: told.append((sorted(k), y)), with_kwargs=True, always_call=True)
+    attention.register_forward_hook(
+        lambda m, a, k, y: told.append((sorted(k), y)), with_kwargs=True, always_call=True
+    )
     x = ml.ones((2, 1, 4))
     assert attention(x, x, x)[1] is None
     with pytest.raises(ShapeError):
@@ -236,7 +242,9 @@ def test_full_backward_hook() -> None:
     assert module is layer
     np.testing.assert_allclose(grad_output[0].numpy(), np.full((4, 3), 2.0))
     np.testing.assert_allclose(x.grad.numpy(), grad_input[0].numpy() * 10)
-    np.testing.assert_allclose(layer.bias.grad.numpy(), np.full(3, 8.0))  # the parameters' gradients are untouched
+    np.testing.assert_allclose(
+        layer.bias.grad.numpy(), np.full(3, 8.0)
+    )  # the parameters' gradients are untouched
     handle.remove()
     with ml.no_grad():
         layer(x)
@@ -305,7 +313,9 @@ def test_one_error_lists_every_mismatch_and_changes_nothing() -> None:
     with pytest.raises(StateDictError) as caught:
         net.load_state_dict(state)
     text = str(caught.value)
-    assert text.startswith("load_state_dict: the state_dict does not fit Net: 2 missing, 2 unexpected, 2 mismatched")
+    assert text.startswith(
+        "load_state_dict: the state_dict does not fit Net: 2 missing, 2 unexpected, 2 mismatched"
+    )
     for part in (
         "blocks.0.fc1.weight (near 'blocks.0.fc1.wieght')", "blocks.1.norm.bias", "extra",
         "head.fc2.weight: shape (3, 4) given, (2, 4) expected", "blocks.0.norm.weight: a str instead of a tensor",
@@ -324,7 +334,7 @@ def test_one_error_lists_every_mismatch_and_changes_nothing() -> None:
 
 def test_a_long_list_of_names_is_cut() -> None:
     net = nn.Sequential(*[nn.Linear(1, 1) for _ in range(30)])
-    with pytest.raises(StateDictError, match="60 missing(.|\n)*and 40 more"):
+    with pytest.raises(StateDictError, match=r"60 missing(.|\n)*and 40 more"):
         net.load_state_dict({})
 
 
@@ -402,7 +412,7 @@ def test_module_list_and_dict() -> None:
     layers = nn.ModuleList([nn.Linear(1, 1)])
     layers.extend([nn.ReLU(), nn.Linear(1, 2)])
     assert [n for n, _ in layers.named_parameters()] == ["0.weight", "0.bias", "2.weight", "2.bias"]
-    assert len(layers + [nn.ReLU()]) == 4
+    assert len(layers + nn.ModuleList([nn.ReLU()])) == 4
     assert layers[0] in layers
     with pytest.raises(ArgumentTypeError, match="no forward"):
         layers(1)

@@ -1,5 +1,7 @@
 """`nn.functional`, `nn.init` and `nn.utils` against PyTorch: values and gradients, float64 to 1e-9."""
 
+# ruff: noqa: E501  (tables of cases)
+
 from __future__ import annotations
 
 import math
@@ -45,23 +47,63 @@ def losses() -> list[tuple[str, Any, list[Any]]]:
                     ("(N, C, L)", X3, PLACES3, -100), ("(N, C, H, W)", X4, PLACES4, 2), ("(C,)", X24[0], np.array(2), -100),
                     ("soft", X24, SOFT, -100), ("soft (N, C, H, W)", X4, SOFT4, -100), ("soft (C,)", X24[0], SOFT[0], -100),
                 ):  # fmt: skip
+
                     def cross_entropy(F: Any, x: Any, target: Any, w: Any, r: str = reduction, s: float = smoothing,
                                       i: int = ignore, use: bool = weighted) -> Any:  # fmt: skip
-                        return F.cross_entropy(x, target, weight=w if use else None, reduction=r, label_smoothing=s, ignore_index=i)
+                        return F.cross_entropy(
+                            x,
+                            target,
+                            weight=w if use else None,
+                            reduction=r,
+                            label_smoothing=s,
+                            ignore_index=i,
+                        )
 
-                    found.append((f"cross_entropy {what} {reduction} s={smoothing} w={weighted}", cross_entropy, [x, target, POSITIVE]))
+                    found.append(
+                        (
+                            f"cross_entropy {what} {reduction} s={smoothing} w={weighted}",
+                            cross_entropy,
+                            [x, target, POSITIVE],
+                        )
+                    )
         for weighted in (False, True):
-            for what, x, target, ignore in (("plain", X24, CLASSES, -100), ("ignored", X24, IGNORED, -100), ("(N, C, H, W)", X4, PLACES4, 1)):
-                def nll(F: Any, x: Any, target: Any, w: Any, r: str = reduction, i: int = ignore, use: bool = weighted) -> Any:
-                    return F.nll_loss(F.log_softmax(x, dim=1), target, weight=w if use else None, reduction=r, ignore_index=i)
+            for what, x, target, ignore in (
+                ("plain", X24, CLASSES, -100),
+                ("ignored", X24, IGNORED, -100),
+                ("(N, C, H, W)", X4, PLACES4, 1),
+            ):
+
+                def nll(
+                    F: Any,
+                    x: Any,
+                    target: Any,
+                    w: Any,
+                    r: str = reduction,
+                    i: int = ignore,
+                    use: bool = weighted,
+                ) -> Any:
+                    return F.nll_loss(
+                        F.log_softmax(x, dim=1),
+                        target,
+                        weight=w if use else None,
+                        reduction=r,
+                        ignore_index=i,
+                    )
 
                 found.append((f"nll_loss {what} {reduction} w={weighted}", nll, [x, target, POSITIVE]))
+
             def bce(F: Any, x: Any, target: Any, w: Any, r: str = reduction, use: bool = weighted) -> Any:
-                return F.binary_cross_entropy_with_logits(x, target, weight=w if use else None, pos_weight=w if use else None, reduction=r)
+                return F.binary_cross_entropy_with_logits(
+                    x, target, weight=w if use else None, pos_weight=w if use else None, reduction=r
+                )
 
             found.append((f"bce {reduction} w={weighted}", bce, [X24 * 10, SOFT, POSITIVE]))
-        found.append((f"mse {reduction}", lambda F, x, t, r=reduction: F.mse_loss(x, t, reduction=r), [X24, SOFT]))
-        found.append((f"l1 {reduction}", lambda F, x, t, r=reduction: F.l1_loss(x, t, reduction=r), [X24, SOFT]))
+        found.append(
+            (f"mse {reduction}", lambda F, x, t, r=reduction: F.mse_loss(x, t, reduction=r), [X24, SOFT])
+        )
+        found.append(
+            (f"l1 {reduction}", lambda F, x, t, r=reduction: F.l1_loss(x, t, reduction=r), [X24, SOFT])
+        )
     return found
 
 
@@ -119,7 +161,10 @@ def test_function(name: str, call: Any, inputs: list[Any], dtype: str, device: s
     tolerance = 1e-9 if dtype == "float64" else 1e-4
     hosts = [one.astype(dtype) if one.dtype.kind == "f" else one for one in map(np.asarray, inputs)]
     # A mask is not differentiated, nor are the probabilities and the weights of a loss.
-    wants = [h.dtype.kind == "f" and not (i > 0 and ("entropy" in name or "nll" in name or "bce" in name)) for i, h in enumerate(hosts)]
+    wants = [
+        h.dtype.kind == "f" and not (i > 0 and ("entropy" in name or "nll" in name or "bce" in name))
+        for i, h in enumerate(hosts)
+    ]
     x = [ml.asarray(h, requires_grad=w) for h, w in zip(hosts, wants, strict=True)]
     t = [torch.tensor(h, requires_grad=w) for h, w in zip(hosts, wants, strict=True)]
     y, ty = call(F, *x), call(TF, *t)
@@ -133,7 +178,9 @@ def test_function(name: str, call: Any, inputs: list[Any], dtype: str, device: s
     ty.backward(torch.tensor(cotangent))
     for i, (a, b) in enumerate(zip(x, t, strict=True)):
         if b.grad is not None:
-            np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=tolerance, atol=tolerance, err_msg=f"gradient {i}")
+            np.testing.assert_allclose(
+                a.grad.numpy(), b.grad.numpy(), rtol=tolerance, atol=tolerance, err_msg=f"gradient {i}"
+            )
 
 
 @pytest.mark.parametrize("momentum", [0.1, 0.5])
@@ -171,7 +218,9 @@ def test_clip_grad_norm(max_norm: float, norm_type: float, device: str) -> None:
         np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("nonlinearity", ["linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
+@pytest.mark.parametrize(
+    "nonlinearity", ["linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
+)
 def test_gains(nonlinearity: str) -> None:
     assert nn.init.calculate_gain(nonlinearity) == torch.nn.init.calculate_gain(nonlinearity)
     assert nn.init.calculate_gain("leaky_relu", 0.3) == torch.nn.init.calculate_gain("leaky_relu", 0.3)
@@ -186,7 +235,9 @@ INITS = [
 
 @pytest.mark.parametrize(("name", "how"), INITS)
 @pytest.mark.parametrize("shape", [(400, 300), (64, 32, 5, 3)])
-def test_init_draws_from_pytorchs_distribution(name: str, how: dict[str, Any], shape: tuple[int, ...]) -> None:
+def test_init_draws_from_pytorchs_distribution(
+    name: str, how: dict[str, Any], shape: tuple[int, ...]
+) -> None:
     """The same distribution: quantiles and moments of ours against PyTorch's own sample."""
     ml.manual_seed(3)
     torch.manual_seed(3)

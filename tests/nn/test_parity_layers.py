@@ -1,5 +1,7 @@
 """Every layer against PyTorch: outputs, gradients of inputs and parameters, buffers, and state_dicts both ways."""
 
+# ruff: noqa: E501  (tables of cases)
+
 from __future__ import annotations
 
 from typing import Any
@@ -122,7 +124,9 @@ LAYERS: list[tuple[str, Any, list[Array]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:.*nested.*", "ignore:.*even kernel lengths.*", "ignore:.*padding='same'.*")
+@pytest.mark.filterwarnings(
+    "ignore:.*nested.*", "ignore:.*even kernel lengths.*", "ignore:.*padding='same'.*"
+)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize(("name", "build", "inputs"), LAYERS, ids=[name for name, _, _ in LAYERS])
@@ -136,7 +140,9 @@ def test_layer(name: str, build: Any, inputs: list[Array], training: bool, dtype
             one.copy_(torch.from_numpy(normal(*one.shape, seed=index + 10)) * 0.5)
         for name_, one in theirs.named_buffers():
             if one.dtype.is_floating_point:
-                one.copy_(torch.from_numpy(np.abs(normal(*one.shape, seed=5)) + (0.5 if "var" in name_ else 0)))
+                one.copy_(
+                    torch.from_numpy(np.abs(normal(*one.shape, seed=5)) + (0.5 if "var" in name_ else 0))
+                )
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
 
@@ -145,7 +151,10 @@ def test_layer(name: str, build: Any, inputs: list[Array], training: bool, dtype
         if id(one) not in given:
             whole = one.dtype.kind == "i"
             host = one if whole else one.astype(dtype)
-            given[id(one)] = (ml.asarray(host, requires_grad=not whole), torch.tensor(host, requires_grad=not whole))
+            given[id(one)] = (
+                ml.asarray(host, requires_grad=not whole),
+                torch.tensor(host, requires_grad=not whole),
+            )
     x, tx = [given[id(one)][0] for one in inputs], [given[id(one)][1] for one in inputs]
     y, ty = ours(*x), theirs(*tx)
     if isinstance(ty, tuple):
@@ -186,7 +195,14 @@ def test_attention_masks(mask: str, padded: bool, need_weights: bool, device: st
     a, wa = ours(ml.asarray(x), ml.asarray(x), ml.asarray(x), attn_mask=ml.asarray(given),
                  key_padding_mask=None if padding is None else ml.asarray(padding), **how)  # fmt: skip
     t = torch.tensor(x)
-    b, wb = theirs(t, t, t, attn_mask=torch.tensor(given), key_padding_mask=None if padding is None else torch.tensor(padding), **how)
+    b, wb = theirs(
+        t,
+        t,
+        t,
+        attn_mask=torch.tensor(given),
+        key_padding_mask=None if padding is None else torch.tensor(padding),
+        **how,
+    )
     close(a, b, 1e-9, "output")
     if need_weights:
         close(wa, wb, 1e-9, "weights")
@@ -202,7 +218,11 @@ def test_names_and_defaults_of_signatures() -> None:
     for name in nn.__all__:
         theirs = getattr(torch.nn, name, None)
         ours = getattr(nn, name)
-        if not inspect.isclass(ours) or theirs is None or name in ("Module", "Parameter", "Sequential", "Identity"):
+        if (
+            not inspect.isclass(ours)
+            or theirs is None
+            or name in ("Module", "Parameter", "Sequential", "Identity")
+        ):
             continue
         a, b = inspect.signature(ours.__init__).parameters, inspect.signature(theirs.__init__).parameters
         place = [p for p in b if p not in ("size_average", "reduce")]
@@ -212,7 +232,9 @@ def test_names_and_defaults_of_signatures() -> None:
             assert one.name == place[i], (name, one.name, place[i])
         for key, one in a.items():
             if key in b and one.default is not one.empty:
-                same = one.default == b[key].default or getattr(one.default, "__name__", 1) == getattr(b[key].default, "__name__", 2)
+                same = one.default == b[key].default or getattr(one.default, "__name__", 1) == getattr(
+                    b[key].default, "__name__", 2
+                )
                 assert same, (name, key, one.default, b[key].default)
                 compared += 1
         assert not set(left_out) & set(a)

@@ -1,5 +1,7 @@
 """Optimizers: refusals, groups, closures, state that survives, and one operation for all parameters."""
 
+# ruff: noqa: E501  (tables of cases)
+
 from __future__ import annotations
 
 from typing import Any
@@ -147,7 +149,9 @@ def test_named_parameters_and_mixed_dtypes() -> None:
     assert "lr: 0.1" in repr(optimizer)
 
 
-@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.AdamW(p, lr=0.1, amsgrad=True)])
+@pytest.mark.parametrize(
+    "make", [lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.AdamW(p, lr=0.1, amsgrad=True)]
+)
 def test_state_is_a_snapshot_that_continues_the_run(make: Any) -> None:
     def run(steps: int, stop: int | None = None) -> list[float]:
         p = nn.Parameter(ml.asarray([1.0, -2.0, 3.0]))
@@ -175,7 +179,9 @@ def test_wrong_shape_in_a_state() -> None:
     a, b = optim.AdamW([one()]), optim.AdamW([nn.Parameter(ml.ones((3,)))])
     a.param_groups[0]["params"][0].grad = ml.ones((2,))
     a.step()
-    with pytest.raises(StateDictError, match=r"'exp_avg' of parameter 0 has shape \(2,\), the parameter \(3,\)"):
+    with pytest.raises(
+        StateDictError, match=r"'exp_avg' of parameter 0 has shape \(2,\), the parameter \(3,\)"
+    ):
         b.load_state_dict(a.state_dict())
     assert not b.state_dict()["state"]
 

@@ -1,5 +1,7 @@
 """Optimizers over 20 steps and schedules over 50 against PyTorch, and optimizer state exchanged both ways."""
 
+# ruff: noqa: E501  (tables of cases)
+
 from __future__ import annotations
 
 from typing import Any
@@ -69,8 +71,12 @@ def test_trajectory(name: str, how: dict[str, Any], dtype: str, device: str) -> 
 
 def test_groups(device: str) -> None:
     ours, theirs = twins()
+
     def make(lib: Any, p: list[Any]) -> Any:
-        optimizer = lib.AdamW([{"params": p[:2], "lr": 0.2}, {"params": p[2:3], "weight_decay": 0.5, "betas": (0.5, 0.8)}], lr=0.05)
+        optimizer = lib.AdamW(
+            [{"params": p[:2], "lr": 0.2}, {"params": p[2:3], "weight_decay": 0.5, "betas": (0.5, 0.8)}],
+            lr=0.05,
+        )
         optimizer.add_param_group({"params": p[3:], "eps": 1e-2})
         return optimizer
 
@@ -108,11 +114,15 @@ def test_state_moves_both_ways(name: str, how: dict[str, Any], device: str) -> N
         b.step()
     mine, other = a.state_dict(), b.state_dict()
     assert set(mine) == set(other)
-    assert {i: sorted(s) for i, s in mine["state"].items()} == {i: sorted(s) for i, s in other["state"].items() if s}
+    assert {i: sorted(s) for i, s in mine["state"].items()} == {
+        i: sorted(s) for i, s in other["state"].items() if s
+    }
     for i, held in mine["state"].items():
         for key, value in held.items():
             if other["state"][i][key] is not None:
-                np.testing.assert_allclose(np.asarray(value), other["state"][i][key].numpy(), rtol=1e-9, atol=1e-12)
+                np.testing.assert_allclose(
+                    np.asarray(value), other["state"][i][key].numpy(), rtol=1e-9, atol=1e-12
+                )
     for g, h in zip(mine["param_groups"], other["param_groups"], strict=True):
         assert set(g) <= set(h) | {"decoupled_weight_decay"}
         assert all(g[k] == h[k] for k in g if k in h)
@@ -193,8 +203,13 @@ METRICS = [5, 4, 4, 4, 4, 3.9, 3.9, 3.9, 3.9, 3.9, 3.8, 3.9, 4, 4, 4, 4, 4, 4, 4
 def test_plateau(mode: str, threshold_mode: str, cooldown: int) -> None:
     ours, theirs = twins()
     a, b = optim.SGD(ours, lr=1.0), torch.optim.SGD(theirs, lr=1.0)
-    how = dict(mode=mode, threshold_mode=threshold_mode, cooldown=cooldown, factor=0.5, patience=2, min_lr=1e-2)
-    s, t = optim.lr_scheduler.ReduceLROnPlateau(a, **how), torch.optim.lr_scheduler.ReduceLROnPlateau(b, **how)
+    how = dict(
+        mode=mode, threshold_mode=threshold_mode, cooldown=cooldown, factor=0.5, patience=2, min_lr=1e-2
+    )
+    s, t = (
+        optim.lr_scheduler.ReduceLROnPlateau(a, **how),
+        torch.optim.lr_scheduler.ReduceLROnPlateau(b, **how),
+    )
     for value in METRICS:
         s.step(ml.asarray(float(value)))
         t.step(value)
@@ -221,7 +236,9 @@ def test_training_a_network_gives_pytorchs_numbers(device: str) -> None:
         a.zero_grad()
         b.zero_grad()
         loss = nn.functional.cross_entropy(ours(ml.asarray(x[i])), ml.asarray(y[i]), label_smoothing=0.1)
-        other = torch.nn.functional.cross_entropy(theirs(torch.tensor(x[i])), torch.tensor(y[i]), label_smoothing=0.1)
+        other = torch.nn.functional.cross_entropy(
+            theirs(torch.tensor(x[i])), torch.tensor(y[i]), label_smoothing=0.1
+        )
         loss.backward()
         other.backward()
         nn.utils.clip_grad_norm_(ours.parameters(), 0.5)
@@ -232,4 +249,6 @@ def test_training_a_network_gives_pytorchs_numbers(device: str) -> None:
         t.step()
         assert loss.item() == pytest.approx(other.item(), rel=1e-8)
     for key, value in theirs.state_dict().items():
-        np.testing.assert_allclose(np.asarray(ours.state_dict()[key]), value.numpy(), rtol=1e-7, atol=1e-8, err_msg=key)
+        np.testing.assert_allclose(
+            np.asarray(ours.state_dict()[key]), value.numpy(), rtol=1e-7, atol=1e-8, err_msg=key
+        )

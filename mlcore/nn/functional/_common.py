@@ -28,7 +28,9 @@ def one_axis(function: str, dim: int | None, axis: int | None) -> int:
     return dim
 
 
-def valid_indices(function: str, what: str, indices: Any, size: int, kind: str, device: Any, skip: int | None = None) -> tuple[Any, Any]:
+def valid_indices(
+    function: str, what: str, indices: Any, size: int, kind: str, device: Any, skip: int | None = None
+) -> tuple[Any, Any]:
     """Indices from 0 to `size` - 1 as an int64 tensor, and which of them are `skip` (None: no such).
 
     The values are looked at: one pass over the host's copy, negative ones being huge as unsigned numbers.
@@ -36,8 +38,10 @@ def valid_indices(function: str, what: str, indices: Any, size: int, kind: str, 
     if not isinstance(indices, TensorBase):
         indices = dispatch.from_data(indices, None, device)
     if indices.dtype not in integers:
-        raise DTypeError(f"{function}: the {what} is {indices.dtype}, expected integers", fix="astype(..., int64)")
-    host = indices.numpy()  # type: ignore[attr-defined]
+        raise DTypeError(
+            f"{function}: the {what} is {indices.dtype}, expected integers", fix="astype(..., int64)"
+        )
+    host = indices.numpy()
     skipped = None
     if host.size:
         unsigned = host.view(_UNSIGNED[host.dtype.itemsize])
@@ -51,7 +55,9 @@ def valid_indices(function: str, what: str, indices: Any, size: int, kind: str, 
             raise _out_of_range(function, what, host, unsigned >= size, size, kind)
     if skipped is not None:
         safe = np.where(skipped, 0, host).astype(np.int64)
-        return dispatch.from_data(safe, None, indices.device), dispatch.from_data(skipped, None, indices.device)
+        return dispatch.from_data(safe, None, indices.device), dispatch.from_data(
+            skipped, None, indices.device
+        )
     return (indices if indices.dtype is dtypes.int64 else astype(indices, dtypes.int64)), None
 
 

@@ -7,9 +7,8 @@ from typing import Any
 from mlcore.nn.functional._common import one_axis
 from mlcore.ops import activation as ops
 from mlcore.ops import nn
-from mlcore.ops.elementwise import astype
+from mlcore.ops.elementwise import astype, where
 from mlcore.ops.elementwise import tanh as tanh_
-from mlcore.ops.elementwise import where
 
 
 def relu(input: Any, inplace: bool = False) -> Any:

@@ -32,7 +32,9 @@ def scaled_dot_product_attention(
     """
     probability("scaled_dot_product_attention", dropout_p)
     if is_causal and attn_mask is not None:
-        raise ArgumentError("scaled_dot_product_attention: attn_mask together with is_causal=True", fix="use one")
+        raise ArgumentError(
+            "scaled_dot_product_attention: attn_mask together with is_causal=True", fix="use one"
+        )
     if dropout_p == 0:
         return nn.scaled_dot_product_attention(query, key, value, attn_mask, is_causal=is_causal, scale=scale)
     return matmul(dropout(attention_weights(query, key, attn_mask, is_causal, scale), dropout_p), value)
@@ -40,7 +42,9 @@ def scaled_dot_product_attention(
 
 def attention_weights(query: Any, key: Any, mask: Any, is_causal: bool, scale: float | None) -> Any:
     """The weights themselves, for dropping some of them or looking at them."""
-    scores = matmul(query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale), matrix_transpose(key))
+    scores = matmul(
+        query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale), matrix_transpose(key)
+    )
     if is_causal:
         rows = reshape(iota_on(query, query.shape[-2]), (-1, 1))
         scores = where(iota_on(query, key.shape[-2]) <= rows, scores, float("-inf"))

@@ -11,12 +11,19 @@ from mlcore.ops.shape import expand_dims, squeeze
 _NAMES = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 
 
-def convolve(rank: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def convolve(
+    rank: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
     """What conv1d, conv2d and conv3d do."""
     if weight.ndim != rank + 2:
-        raise ShapeError(f"conv{rank}d: weight of shape {weight.shape}", cause=f"expected (out, in / groups, *{rank} sizes)")
+        raise ShapeError(
+            f"conv{rank}d: weight of shape {weight.shape}",
+            cause=f"expected (out, in / groups, *{rank} sizes)",
+        )
     if input.ndim not in (rank + 1, rank + 2):
-        raise ShapeError(f"conv{rank}d: expected {_NAMES[rank]} or without N, got {input.shape}", fix="reshape the input")
+        raise ShapeError(
+            f"conv{rank}d: expected {_NAMES[rank]} or without N, got {input.shape}", fix="reshape the input"
+        )
     if isinstance(padding, str):
         padding = _named_padding(rank, padding, weight.shape[2:], stride, dilation)
     single = input.ndim == rank + 1
@@ -33,17 +40,35 @@ def _named_padding(rank: int, padding: str, kernel: Any, stride: Any, dilation: 
     if padding != "same":
         raise ArgumentError(f"conv{rank}d: padding={padding!r}", fix="use numbers, 'valid' or 'same'")
     if any(s != 1 for s in tuples("stride", stride, rank)):
-        raise ArgumentError(f"conv{rank}d: padding='same' with stride {stride}", fix="use stride 1, or padding in numbers")
+        raise ArgumentError(
+            f"conv{rank}d: padding='same' with stride {stride}", fix="use stride 1, or padding in numbers"
+        )
     reach = [d * (k - 1) for k, d in zip(kernel, tuples("dilation", dilation, rank), strict=True)]
     return tuple((one // 2, one - one // 2) for one in reach)
 
 
-def conv1d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def conv1d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     """Cross-correlation of `input` (N, C, L) with `weight` (O, C / groups, K); see `conv2d`."""
     return convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
 
-def conv2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def conv2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     """Cross-correlation of `input` (N, C, H, W), or without N, with `weight` (O, C / groups, KH, KW), plus `bias` (O,).
 
     `padding` is an int, one per dimension, 'same' or 'valid'.
@@ -56,6 +81,14 @@ def conv2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: 
     return convolve(2, input, weight, bias, stride, padding, dilation, groups)
 
 
-def conv3d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def conv3d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     """Cross-correlation of `input` (N, C, D, H, W) with `weight` (O, C / groups, KD, KH, KW); see `conv2d`."""
     return convolve(3, input, weight, bias, stride, padding, dilation, groups)

@@ -48,13 +48,17 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
     [[10.0], [0.0]]
     """
     if weight.ndim != 2:
-        raise ShapeError(f"embedding: weight of shape {weight.shape}", cause="expected (num_embeddings, embedding_dim)")
+        raise ShapeError(
+            f"embedding: weight of shape {weight.shape}", cause="expected (num_embeddings, embedding_dim)"
+        )
     indices, _ = valid_indices("embedding", "index", input, weight.shape[0], "rows", weight.device)
     rows = gather(weight, indices, axis=0)
     if padding_idx is None:
         return rows
     if not -weight.shape[0] <= padding_idx < weight.shape[0]:
-        raise ArgumentError(f"embedding: padding_idx {padding_idx} for {weight.shape[0]} rows", fix="use one of the rows")
+        raise ArgumentError(
+            f"embedding: padding_idx {padding_idx} for {weight.shape[0]} rows", fix="use one of the rows"
+        )
     padded = expand_dims(equal(indices, padding_idx % weight.shape[0]), axis=-1)
     return where(padded, rows.detach(), rows)
 
@@ -70,13 +74,17 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     if num_classes < 0:
         host = tensor.numpy()
         if not host.size:
-            raise ArgumentError("one_hot: no indices to tell the number of classes from", fix="pass num_classes")
+            raise ArgumentError(
+                "one_hot: no indices to tell the number of classes from", fix="pass num_classes"
+            )
         num_classes = int(host.max()) + 1
     indices, _ = valid_indices("one_hot", "index", tensor, num_classes, "classes", None)
     return astype(equal(expand_dims(indices, axis=-1), iota_on(indices, num_classes)), dtypes.int64)
 
 
-def normalize(input: Any, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12, *, axis: Any = None) -> Any:
+def normalize(
+    input: Any, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12, *, axis: Any = None
+) -> Any:
     """`input / max(norm, eps)`, the p-norm taken along `dim`.
 
     >>> import mlcore as ml

@@ -23,9 +23,17 @@ from mlcore.tensor import TensorBase
 
 
 def cross_entropy(
-    input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Any:
-    """Cross-entropy of logits (N, C), (C,) or (N, C, *sizes) with classes (N, *sizes), or with probabilities like `input`.
+    """Cross-entropy of logits (N, C), (C,) or (N, C, *sizes) with classes (N, *sizes), or with probabilities.
+
+    Probabilities have the shape of `input`.
 
     `weight` (C,) scales the classes, and 'mean' then divides by the weights used; targets equal to `ignore_index`
     do not count. A class outside 0..C-1 raises OutOfRangeError with its row, and a mean over no target at
@@ -37,7 +45,9 @@ def cross_entropy(
     1.3863
     """
     if not 0 <= label_smoothing <= 1:
-        raise ArgumentError(f"cross_entropy: label_smoothing is {label_smoothing}", fix="use a value from 0 to 1")
+        raise ArgumentError(
+            f"cross_entropy: label_smoothing is {label_smoothing}", fix="use a value from 0 to 1"
+        )
     check_reduction("cross_entropy", reduction)
     if not isinstance(target, TensorBase):
         target = dispatch.from_data(target, None, input.device)
@@ -48,7 +58,9 @@ def cross_entropy(
     rows, places = _rows("cross_entropy", input, target)
     classes = rows.shape[1]
     _check_weight("cross_entropy", weight, classes)
-    found, skipped = valid_indices("cross_entropy", "target", target, classes, "classes", input.device, ignore_index)
+    found, skipped = valid_indices(
+        "cross_entropy", "target", target, classes, "classes", input.device, ignore_index
+    )
     flat = reshape(found, (-1,))
     loss = softmax_cross_entropy(rows, flat)[0]
     if weight is None and skipped is None and not label_smoothing:
@@ -73,7 +85,11 @@ def _rows(name: str, input: Any, target: Any) -> tuple[Any, tuple[int, ...]]:
             what = "probabilities need the shape of the input"
         elif input.ndim == 2 and target.shape == (*places, 1):
             what += "; squeeze the last dimension"
-        raise ShapeError(f"{name}: input {input.shape} with target {target.shape}", cause=what, fix=f"a target of shape {places}")
+        raise ShapeError(
+            f"{name}: input {input.shape} with target {target.shape}",
+            cause=what,
+            fix=f"a target of shape {places}",
+        )
     if input.ndim == 2:
         return input, places
     if input.ndim == 1:
@@ -83,7 +99,9 @@ def _rows(name: str, input: Any, target: Any) -> tuple[Any, tuple[int, ...]]:
 
 def _check_weight(name: str, weight: Any, classes: int) -> None:
     if weight is not None and weight.shape != (classes,):
-        raise ShapeError(f"{name}: weight of shape {weight.shape} for {classes} classes", fix=f"use shape ({classes},)")
+        raise ShapeError(
+            f"{name}: weight of shape {weight.shape} for {classes} classes", fix=f"use shape ({classes},)"
+        )
 
 
 def _over_kept(name: str, loss: Any, kept: Any, scale: Any, places: tuple[int, ...], reduction: str) -> Any:
@@ -96,8 +114,11 @@ def _over_kept(name: str, loss: Any, kept: Any, scale: Any, places: tuple[int, .
     if reduction == "sum":
         return total
     if kept is not None and not kept.any().item():
-        raise ArgumentError(f"{name}: all {loss.shape[0]} targets are ignore_index", cause="a mean over no target is 0 / 0",
-                            fix="skip such a batch, or use reduction='sum'")  # fmt: skip
+        raise ArgumentError(
+            f"{name}: all {loss.shape[0]} targets are ignore_index",
+            cause="a mean over no target is 0 / 0",
+            fix="skip such a batch, or use reduction='sum'",
+        )
     if scale is not None:
         return total / sum_(scale if kept is None else where(kept, scale, 0))
     return mean(loss) if kept is None else total / sum_(astype(kept, loss.dtype))
@@ -118,7 +139,9 @@ def _soft_targets(input: Any, target: Any, weight: Any, reduction: str, smoothin
     return reduced("cross_entropy", loss, reduction)
 
 
-def nll_loss(input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean") -> Any:
+def nll_loss(
+    input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"
+) -> Any:
     """`-input[target]` of log-probabilities (N, C), (C,) or (N, C, *sizes); see `cross_entropy`.
 
     >>> import mlcore as ml
@@ -131,7 +154,9 @@ def nll_loss(input: Any, target: Any, weight: Any = None, *, ignore_index: int =
         target = dispatch.from_data(target, None, input.device)
     rows, places = _rows("nll_loss", input, target)
     _check_weight("nll_loss", weight, rows.shape[1])
-    found, skipped = valid_indices("nll_loss", "target", target, rows.shape[1], "classes", input.device, ignore_index)
+    found, skipped = valid_indices(
+        "nll_loss", "target", target, rows.shape[1], "classes", input.device, ignore_index
+    )
     flat = reshape(found, (-1,))
     loss = -squeeze(take_along_axis(rows, expand_dims(flat, axis=1), axis=1), 1)
     kept = None if skipped is None else reshape(skipped, (-1,)).logical_not()

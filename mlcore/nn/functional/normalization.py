@@ -12,7 +12,9 @@ from mlcore.ops.elementwise import maximum, rsqrt
 from mlcore.ops.shape import reshape
 
 
-def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+def layer_norm(
+    input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
     """`(x - mean) / sqrt(var + eps) * weight + bias` over the last dimensions, `normalized_shape` (Ba et al. 2016).
 
     >>> import mlcore as ml
@@ -48,10 +50,14 @@ def batch_norm(
     channels = input.shape[1]
     for name, one in (("running_mean", running_mean), ("running_var", running_var)):
         if one is not None and one.shape != (channels,):
-            raise ShapeError(f"batch_norm: {name} of shape {one.shape} for {channels} channels of {input.shape}")
+            raise ShapeError(
+                f"batch_norm: {name} of shape {one.shape} for {channels} channels of {input.shape}"
+            )
     if not training:
         if running_mean is None or running_var is None:
-            raise ArgumentError("batch_norm: training=False without running statistics", fix="pass them, or training=True")
+            raise ArgumentError(
+                "batch_norm: training=False without running statistics", fix="pass them, or training=True"
+            )
         return _by_running(input, running_mean, running_var, weight, bias, eps)
     count = input.shape[0] * math.prod(input.shape[2:])
     if count <= 1:

@@ -26,8 +26,13 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     """
     widths = tuple(int(one) for one in pad)
     if len(widths) % 2 or len(widths) > 2 * input.ndim:
-        raise ArgumentError(f"pad: {widths} for a tensor of shape {input.shape}", fix="give (before, after) for each of the last dimensions")
-    pairs = [(0, 0)] * (input.ndim - len(widths) // 2) + [widths[i : i + 2] for i in range(len(widths) - 2, -1, -2)]
+        raise ArgumentError(
+            f"pad: {widths} for a tensor of shape {input.shape}",
+            fix="give (before, after) for each of the last dimensions",
+        )
+    pairs: list[Any] = [(0, 0)] * (input.ndim - len(widths) // 2) + [
+        widths[i : i + 2] for i in range(len(widths) - 2, -1, -2)
+    ]
     for axis, (before, after) in enumerate(pairs):
         if input.shape[axis] + min(before, 0) + min(after, 0) < 0:
             raise ShapeError(f"pad: cropping ({before}, {after}) from dim {axis} of {input.shape}")
@@ -53,7 +58,7 @@ def _source(x: Any, axis: int, pair: tuple[int, int], mode: str) -> Any:
     """Which element each place of the padded axis is a copy of."""
     size = x.shape[axis]
     room = {"reflect": size - 1, "circular": size, "replicate": None}[mode]
-    if min(pair) < 0 or size == 0 or room is not None and max(pair) > room:
+    if min(pair) < 0 or size == 0 or (room is not None and max(pair) > room):
         raise ShapeError(f"pad: widths {pair} along dim {axis} of {x.shape} in mode {mode!r}",
                          fix=f"use widths from 0 to {room}" if room is not None else "use widths >= 0")  # fmt: skip
     index = np.pad(np.arange(size), pair, mode=_NUMPY[mode])  # type: ignore[call-overload]

@@ -16,7 +16,9 @@ from mlcore.ops.shape import matrix_transpose, pad
 
 def _check(name: str, x: Any) -> None:
     if x.ndim not in (3, 4):
-        raise ShapeError(f"{name}: expected (N, C, H, W) or (C, H, W), got {x.shape}", fix="reshape the input")
+        raise ShapeError(
+            f"{name}: expected (N, C, H, W) or (C, H, W), got {x.shape}", fix="reshape the input"
+        )
 
 
 def _extra(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
@@ -28,7 +30,14 @@ def _extra(size: int, kernel: int, stride: int, padding: int, dilation: int) -> 
     return max(0, (count - 1) * stride + reach - size - 2 * padding)
 
 
-def max_pool2d(input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False) -> Any:
+def max_pool2d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
     """The largest element of each window of (..., H, W); `stride` is the kernel's size unless given.
 
     >>> import mlcore as ml
@@ -42,7 +51,9 @@ def max_pool2d(input: Any, kernel_size: Any, stride: Any = None, padding: Any = 
     padding, dilation = tuples("max_pool2d padding", padding, 2), tuples("max_pool2d dilation", dilation, 2)
     if ceil_mode and min(*kernel, *stride, *dilation) > 0:
         more = [_extra(*one) for one in zip(input.shape[-2:], kernel, stride, padding, dilation, strict=True)]
-        input = pad(input, ((0, 0),) * (input.ndim - 2) + tuple((0, one) for one in more), value=float("-inf"))
+        input = pad(
+            input, ((0, 0),) * (input.ndim - 2) + tuple((0, one) for one in more), value=float("-inf")
+        )
     return max_pool(input, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
 
 
@@ -62,7 +73,9 @@ def avg_pool2d(
     if ceil_mode and min(*kernel, *stride) > 0:
         more = [_extra(*one, 1) for one in zip(sizes, kernel, stride, padding, strict=True)]
     if not any(more) and divisor_override is None:
-        return avg_pool(input, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad)
+        return avg_pool(
+            input, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad
+        )
     wide = pad(input, ((0, 0),) * (input.ndim - 2) + tuple((0, one) for one in more))
     total = avg_pool(wide, kernel=kernel, stride=stride, padding=padding) * float(math.prod(kernel))
     if divisor_override is not None:
@@ -91,9 +104,15 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     (1, 8, 1, 5)
     """
     _check("adaptive_avg_pool2d", input)
-    given = (output_size, output_size) if isinstance(output_size, int) or output_size is None else tuple(output_size)
+    given = (
+        (output_size, output_size)
+        if isinstance(output_size, int) or output_size is None
+        else tuple(output_size)
+    )
     if len(given) != 2 or any(one is not None and one < 1 for one in given):
-        raise ArgumentError(f"adaptive_avg_pool2d: output_size {output_size}", fix="use one or two sizes >= 1, or None")
+        raise ArgumentError(
+            f"adaptive_avg_pool2d: output_size {output_size}", fix="use one or two sizes >= 1, or None"
+        )
     sizes = input.shape[-2:]
     wanted = tuple(s if one is None else one for one, s in zip(given, sizes, strict=True))
     if 0 in sizes:
