@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final, NoReturn
 import numpy as np
 
 from mlcore import dtypes
-from mlcore.dtypes import DType
+from mlcore.dtype import DType
 from mlcore.errors import ArgumentError, ArgumentTypeError, DTypeError, FormatError
 from mlcore.io.files import atomic_write, file_error
 
@@ -279,9 +279,11 @@ def _read_array(
             _failer(path)(f"it shrank while tensor {entry.name!r} at [{entry.start}, {entry.stop}] was read")
         position += got
     if dtype == np.bool_:
-        return (raw != 0).reshape(entry.shape)  # a byte of 2 would be a bool that equals neither truth value
+        truth: np.ndarray[Any, Any] = raw != 0  # a byte of 2 would be a bool that equals neither truth value
+        return truth.reshape(entry.shape)
     try:
-        return raw.view(dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(entry.shape)
+        array: np.ndarray[Any, Any] = raw.view(dtype.newbyteorder("<")).astype(dtype, copy=False)
+        return array.reshape(entry.shape)
     except ValueError as error:  # such as (2**62, 0): legal to the format, too large for NumPy
         _failer(path)(
             f"tensor {entry.name!r} has shape {entry.shape}, which no array can have ({_short(error)})"

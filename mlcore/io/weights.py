@@ -13,9 +13,7 @@ from mlcore.io.safetensors import read_arrays, write_arrays
 from mlcore.tensor import Tensor, TensorBase
 
 
-def save(
-    obj: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
-) -> None:
+def save(obj: Any, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors (or NumPy arrays), such as a `state_dict`, to a safetensors file.
 
     All of mlcore's dtypes but complex128. The file appears whole or not at all: a crash, a full disk or a
@@ -61,4 +59,5 @@ def to_tensor(array: np.ndarray[Any, Any], device: Any = None) -> Tensor:
     """A tensor with the array's values, on `device`."""
     from mlcore.ops.creation import asarray
 
-    return asarray(array, device=device)
+    made: Tensor = asarray(array, device=device)
+    return made

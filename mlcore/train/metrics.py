@@ -39,7 +39,8 @@ def predictions(logits: Any) -> Array:
     scores = np.asarray(logits)
     if scores.ndim != 2:
         raise ShapeError(f"expected logits of shape (N, classes), got {scores.shape}")
-    return scores.argmax(axis=1)
+    best: Array = scores.argmax(axis=1)
+    return best
 
 
 def accuracy(logits: Any, target: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any, TextIO
@@ -22,6 +23,15 @@ def clock(seconds: float) -> str:
     whole = int(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def _size(stream: TextIO) -> dict[str, Any]:
+    """How wide the bar may be. Some terminals say they have no columns at all, and tqdm would then show nothing."""
+    try:
+        columns, lines = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):  # no such thing, as in a notebook
+        return {"dynamic_ncols": True}
+    return {"dynamic_ncols": True} if columns and lines else {"ncols": 110, "nrows": 24}
 
 
 class Progress:
@@ -53,7 +63,7 @@ class Progress:
                 unit=unit,
                 unit_scale=True,
                 file=self.stream,
-                dynamic_ncols=True,
+                **_size(self.stream),
                 mininterval=0.1,
                 leave=False,
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_fmt}{postfix}, {remaining} left",

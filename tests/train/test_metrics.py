@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,29 @@ def test_a_bar_on_a_terminal_and_lines_elsewhere() -> None:
         assert part in bar
     assert train(io.StringIO()) == "epoch 1/2 done\n"
     assert train(io.StringIO(), quiet=True) == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
+@pytest.mark.parametrize("size", [(24, 130), (0, 0)])
+def test_a_bar_on_a_real_terminal_of_any_size(size: tuple[int, int]) -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    near, far = pty.openpty()
+    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    with os.fdopen(far, "w") as stream:
+        progress = Progress(50, stream=stream)
+        progress.epoch("epoch 1/1")
+        progress.step(25, 0.5, 0.875)
+        progress.say("a line")
+        progress.close()
+        stream.flush()
+        said = os.read(near, 65536).decode()
+    os.close(near)
+    for part in ("epoch 1/1", "|", "loss 0.5000, accuracy 87.50 %", "left", "a line"):
+        assert part in said
 
 
 def test_lines_within_a_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,7 +212,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         documents = [
             {
                 "image": str(path),
-                "label": max(chances, key=lambda name: chances[name]),
+                "label": likeliest(chances),
                 "probabilities": chances,
                 "model": reader.model_name,
                 "checkpoint": str(reader.path),
@@ -222,12 +222,17 @@ def _predict(arguments: argparse.Namespace) -> int:
         print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2))
         return 0
     for path, chances, shown in found:
-        best = max(chances, key=lambda name: chances[name])
+        best = likeliest(chances)
         print(f"{path}: {best}  ({100 * chances[best]:.1f} %)")
         if arguments.show:
             print(as_text(shown))
         print(bars(chances))
     return 0
+
+
+def likeliest(chances: dict[str, float]) -> str:
+    """The name with the largest probability."""
+    return max(chances, key=lambda name: chances[name])
 
 
 def bars(chances: dict[str, float], width: int = 40) -> str:
@@ -237,7 +242,7 @@ def bars(chances: dict[str, float], width: int = 40) -> str:
       3   75.0 %  ██████
       8   25.0 %  ██
     """
-    lines = []
+    lines: list[str] = []
     for name, chance in sorted(chances.items(), key=lambda item: -item[1]):
         if chance >= 1e-3 or not lines:
             eighths = round(chance * width * 8)

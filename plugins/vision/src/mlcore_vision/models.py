@@ -86,12 +86,12 @@ class LeNet5(nn.Module):
 
 
 def digits_cnn(num_classes: int = 10, in_channels: int = 1, dropout: float = 0.3) -> SmallCNN:
-    """For 8x8 images: 63 thousand parameters, 99.7 % on the digits held out of `datasets.Digits`."""
+    """For 8x8 images: 62,378 parameters, 99.7 % on the digits held out of `datasets.Digits`."""
     return SmallCNN((8, 8), [[(32, 3), (32, 3)], [(64, 3)]], 128, dropout, num_classes, in_channels)
 
 
-def mnist_cnn(num_classes: int = 10, in_channels: int = 1, dropout: float = 0.4) -> SmallCNN:
-    """For 28x28 images, after LeNet: above 99 % on MNIST's test images in a few epochs."""
+def mnist_cnn(num_classes: int = 10, in_channels: int = 1, dropout: float = 0.25) -> SmallCNN:
+    """For 28x28 images, after LeNet: 422,250 parameters, above 99 % on MNIST's test images in a few epochs."""
     return SmallCNN((28, 28), [[(32, 5)], [(64, 3)]], 128, dropout, num_classes, in_channels)
 
 

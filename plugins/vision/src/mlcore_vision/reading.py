@@ -161,7 +161,8 @@ def frame_digits(ink: Array) -> Array:
         blurred = Image.fromarray(np.uint8(page * 255)).filter(ImageFilter.GaussianBlur(1.2))
         spread = np.asarray(blurred, np.float32) + page  # the page decides between equals
         bitmap |= spread > max(np.sort(spread, axis=None)[-usual], 8)
-    return (bitmap.reshape(8, 4, 8, 4).sum((1, 3)) / 16).astype(np.float32)[None]
+    counted: Array = bitmap.reshape(8, 4, 8, 4).sum((1, 3))
+    return (counted / 16).astype(np.float32)[None]
 
 
 def _upright(ink: Array, share: float) -> Array:

@@ -64,7 +64,7 @@ RECIPES: Final = {
     ),
     "mnist": Recipe(
         "mnist", "vision/mnist-cnn", "mnist", epochs=4, batch_size=128, lr=2e-3,
-        degrees=8, translate=0.06, scale=0.08, shear=5,
+        degrees=6, translate=0.04, scale=0.06, shear=4,
     ),
 }  # fmt: skip
 

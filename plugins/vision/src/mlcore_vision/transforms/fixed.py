@@ -65,7 +65,8 @@ class ToTensor:
             raise ArgumentTypeError(
                 f"ToTensor: expected a PIL image or an array (H, W) or (H, W, C), got {what}"
             )
-        return ml.asarray(F.convert_dtype(array, dtypes.float32), device=self.device)
+        tensor: Tensor = ml.asarray(F.convert_dtype(array, dtypes.float32), device=self.device)
+        return tensor
 
     def __repr__(self) -> str:
         return "ToTensor()"

@@ -113,7 +113,8 @@ def triangle_weights(here: int, there: int, antialias: bool) -> Array:
         centres = np.clip(centres, 0.5, here - 0.5)
     distance = np.abs(np.arange(here) + 0.5 - centres[:, None]) / reach
     weights = np.maximum(1 - distance, 0)
-    return weights / weights.sum(1, keepdims=True)
+    weights /= weights.sum(1, keepdims=True)
+    return weights
 
 
 def crop(array: Array, top: int, left: int, height: int, width: int) -> Array:
