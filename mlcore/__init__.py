@@ -13,9 +13,10 @@ from typing import Any
 
 from mlcore import autograd, errors, func
 from mlcore._version import __version__
-from mlcore.autograd import checkpoint, enable_grad, no_grad
+from mlcore.autograd import enable_grad, no_grad
 from mlcore.backends.detect import default_device, device, devices, explain_device
 from mlcore.backends.protocol import Device
+from mlcore.checkpointing import checkpoint
 from mlcore.dispatch import is_recording
 from mlcore.dtypes import (
     DType,

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 from mlcore import autograd as autograd, cli as cli, data as data, errors as errors, func as func, io as io
 from mlcore import nn as nn, optim as optim, testing as testing, train as train
 from mlcore._version import __version__ as __version__
-from mlcore.autograd import checkpoint as checkpoint, enable_grad as enable_grad, no_grad as no_grad
+from mlcore.autograd import enable_grad as enable_grad, no_grad as no_grad
+from mlcore.checkpointing import checkpoint as checkpoint
 from mlcore.backends.detect import default_device as default_device, device as device, devices as devices
 from mlcore.backends.detect import explain_device as explain_device
 from mlcore.backends.protocol import Device as Device
@@ -90,9 +91,9 @@ def bitwise_or(x1: TensorLike, x2: TensorLike, /) -> Tensor:
 def bitwise_xor(x1: TensorLike, x2: TensorLike, /) -> Tensor:
     """Bitwise exclusive or."""
 def bitwise_left_shift(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Bits of `x1` shifted left by `x2`; by the width or more gives 0."""
+    """Bits of `x1` shifted left by `x2`; by the width or more, or by less than 0, gives 0."""
 def bitwise_right_shift(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Bits of `x1` shifted right by `x2`, keeping the sign."""
+    """Bits of `x1` shifted right by `x2`, keeping the sign; less than 0 counts as the width or more."""
 def bitwise_invert(x: TensorLike, /) -> Tensor:
     """All bits flipped; logical not for _bool."""
 def positive(x: TensorLike, /) -> Tensor:
@@ -213,40 +214,12 @@ def var(x: Tensor, /, axis: Axis = None, *, correction: float = 0.0, keepdims: _
     """Variance over `axis`; `correction` is taken from the count (1: the unbiased estimate)."""
 def logsumexp(x: Tensor, /, axis: Axis = None, *, keepdims: _bool = False) -> Tensor:
     """`log(sum(exp(x)))` over `axis` without overflow; -inf of nothing or of -inf only."""
+def searchsorted(x1: Tensor, x2: Tensor, /, *, side: str = 'left') -> Tensor:
+    """Where to insert each of `x2` into the sorted 1-d `x1` to keep it sorted."""
 def softmax(x: Tensor, /, *, axis: Axis = -1) -> Tensor:
     """`exp(x) / sum(exp(x))` along `axis`, without overflow. A row of -inf only gives zeros."""
 def log_softmax(x: Tensor, /, *, axis: Axis = -1) -> Tensor:
     """`x - logsumexp(x)` along `axis`."""
-def searchsorted(x1: Tensor, x2: Tensor, /, *, side: str = 'left') -> Tensor:
-    """Where to insert each of `x2` into the sorted 1-d `x1` to keep it sorted."""
-def full(shape: Shape, fill_value: complex, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
-    """A tensor with every element `fill_value`; the dtype follows the value unless given."""
-def zeros(shape: Shape, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
-    """A tensor of zeros."""
-def ones(shape: Shape, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
-    """A tensor of ones."""
-def empty(shape: Shape, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
-    """A tensor whose values nobody should rely on; here zeros, since uninitialised memory hides mistakes."""
-def zeros_like(x: Tensor, /, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
-    """Zeros of the shape, dtype and device of `x`."""
-def ones_like(x: Tensor, /, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
-    """Ones of the shape, dtype and device of `x`."""
-def empty_like(x: Tensor, /, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
-    """`empty` of the shape, dtype and device of `x`."""
-def full_like(x: Tensor, fill_value: complex, /, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
-    """`fill_value` everywhere, in the shape, dtype and device of `x`."""
-def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
-    """Evenly spaced values from `start` (0 when only one is given) up to, not including, `stop`."""
-def linspace(start: float, stop: float | None, /, num: int, *, dtype: DTypeLike = None, device: DeviceLike = None, endpoint: _bool = True) -> Tensor:
-    """`num` evenly spaced values from `start` to `stop`, including it unless `endpoint` is False."""
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
-    """Ones on the `k`-th diagonal, zeros elsewhere."""
-def tril(x: Tensor, /, *, k: int = 0) -> Tensor:
-    """The lower triangle of the last two dimensions, up to the `k`-th diagonal; zeros above."""
-def triu(x: Tensor, /, *, k: int = 0) -> Tensor:
-    """The upper triangle of the last two dimensions, from the `k`-th diagonal; zeros below."""
-def meshgrid(*arrays: Sequence[Tensor], indexing: str = 'xy') -> list[Tensor]:
-    """Coordinate tensors of a grid from one-dimensional tensors ('xy': the first two axes exchanged)."""
 def expand_dims(x: Tensor, /, *, axis: Axis = 0) -> Tensor:
     """`x` with a new dimension of size 1 at `axis`."""
 def squeeze(x: Tensor, /, axis: Axis = None) -> Tensor:
@@ -293,6 +266,34 @@ def cumulative_prod(x: Tensor, /, *, axis: Axis = None, dtype: DTypeLike = None)
     """Running product along `axis` (needed beyond one dimension)."""
 def norm(x: Tensor, /, ord: float = 2, *, axis: Axis = None, keepdims: _bool = False) -> Tensor:
     """Vector norm of order `ord` (1, 2, inf or any p > 0) over `axis` (None: all)."""
+def full(shape: Shape, fill_value: complex, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
+    """A tensor with every element `fill_value`; the dtype follows the value unless given."""
+def zeros(shape: Shape, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
+    """A tensor of zeros."""
+def ones(shape: Shape, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
+    """A tensor of ones."""
+def empty(shape: Shape, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+    """A tensor whose values nobody should rely on; here zeros, since uninitialised memory hides mistakes."""
+def zeros_like(x: Tensor, /, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
+    """Zeros of the shape, dtype and device of `x`."""
+def ones_like(x: Tensor, /, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
+    """Ones of the shape, dtype and device of `x`."""
+def empty_like(x: Tensor, /, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+    """`empty` of the shape, dtype and device of `x`."""
+def full_like(x: Tensor, fill_value: complex, /, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+    """`fill_value` everywhere, in the shape, dtype and device of `x`."""
+def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
+    """Evenly spaced values from `start` (0 when only one is given) up to, not including, `stop`."""
+def linspace(start: float, stop: float | None, /, num: int, *, dtype: DTypeLike = None, device: DeviceLike = None, endpoint: _bool = True) -> Tensor:
+    """`num` evenly spaced values from `start` to `stop`, including it unless `endpoint` is False."""
+def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+    """Ones on the `k`-th diagonal, zeros elsewhere."""
+def tril(x: Tensor, /, *, k: int = 0) -> Tensor:
+    """The lower triangle of the last two dimensions, up to the `k`-th diagonal; zeros above."""
+def triu(x: Tensor, /, *, k: int = 0) -> Tensor:
+    """The upper triangle of the last two dimensions, from the `k`-th diagonal; zeros below."""
+def meshgrid(*arrays: Sequence[Tensor], indexing: str = 'xy') -> list[Tensor]:
+    """Coordinate tensors of a grid from one-dimensional tensors ('xy': the first two axes exchanged)."""
 def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
     """The indices of the elements that are not zero, as one int64 tensor per dimension."""
 def take(x: Tensor, indices: Tensor, /, *, axis: Axis = None) -> Tensor:

@@ -31,6 +31,7 @@ cpdef binary(Op op, object x, object y)
 cdef _binary(Op op, TensorBase x, TensorBase y)
 
 cpdef apply(Op op, tuple raw, dict params, object device=*)
+cdef _start(Op op, tuple inputs, dict params, Device device, DType dtype)
 cdef _infer(Op op, tuple inputs, dict params)
 cdef _run(Op op, tuple inputs, dict params, Device device, DType dtype)
 

@@ -150,11 +150,16 @@ def _binary(op: Op, x: Any, y: Any) -> Any:
 def apply(op: Op, raw: tuple[Any, ...], params: dict[str, Any], device: Any = None) -> Any:
     """Run an operation: check the inputs, find the kernel, record. `params` by name, as the caller gave them."""
     if len(raw) == 1 and isinstance(raw[0], TensorBase) and op.result[raw[0].dtype.index] is not None:
-        inputs, device, dtype = raw, raw[0].device, raw[0].dtype
-    elif raw:
-        inputs, device, dtype = prepare(op, raw)
-    else:
-        inputs, device, dtype = (), detect.resolve(device), None
+        return _start(op, raw, params, raw[0].device, raw[0].dtype)
+    if not raw:
+        return _start(op, raw, params, detect.resolve(device), None)
+    inputs, device, dtype = prepare(op, raw)
+    return _start(op, inputs, params, device, dtype)
+
+
+def _start(
+    op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None
+) -> Any:
     if MODES.special != 0 and MODES.local.interceptors:
         return _intercepted(op, inputs, params, device, dtype, MODES.local.interceptors)
     return _run(op, inputs, params, device, dtype)
@@ -254,15 +259,11 @@ def _bad_call(op: Op, params: dict[str, Any], error: TypeError) -> TypeError:
         return error
     unknown = [name for name in params if name not in op.params]
     if unknown:
-        return ArgumentTypeError(
-            f"{op.name}: unknown argument {unknown[0]!r}", expects=f"{op.name}{op.signature}"
-        )
+        return ArgumentTypeError(f"{op.name}: unknown argument {unknown[0]!r}", expects=op.usage)
     missing = [name for name in op.required if name not in params]
     if missing:
-        return ArgumentTypeError(
-            f"{op.name}: missing argument {missing[0]!r}", expects=f"{op.name}{op.signature}"
-        )
-    return ArgumentTypeError(f"{op.name}: {error}", expects=f"{op.name}{op.signature}")
+        return ArgumentTypeError(f"{op.name}: missing argument {missing[0]!r}", expects=op.usage)
+    return ArgumentTypeError(f"{op.name}: {error}", expects=op.usage)
 
 
 def _compose(
@@ -418,9 +419,9 @@ def user_line() -> tuple[Any, int] | None:
 
     Only two references are taken here: reading the line table would cost more than the operation.
     """
-    near = near_line(_internal)
+    near: tuple[Any, int] | None = near_line(_internal)  # type: ignore[name-defined]  # see dispatch.pxd
     if near is not None:
-        return near  # type: ignore[no-any-return]
+        return near
     frame: Any = sys._getframe()
     while frame is not None:
         name = frame.f_code.co_filename

@@ -12,7 +12,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from mlcore.dtype import DType
+from mlcore.dtype import DType as DType
 from mlcore.errors import DTypeError, did_you_mean
 
 KINDS: Final = "biufc"

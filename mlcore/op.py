@@ -63,10 +63,10 @@ class OpFacts:
         self.multiple: bool = False
         self.positional: int = 0
         self.required: tuple[str, ...] = ()
-        self.signature: inspect.Signature = inspect.Signature()
+        self.described_by: Any = None  # the function that has the signature; None: plain inputs
+        self._signature: inspect.Signature | None = None
         self.__name__: str = ""
         self.__qualname__: str = ""
-        self.__signature__: inspect.Signature = inspect.Signature()
         self.cache: dict[Any, Any] = {}
         self.result: list[Any] = []
         self.differentiable: bool = False
@@ -100,9 +100,7 @@ class OpFacts:
             elif name in self.optional:
                 inputs.append(None)
             else:
-                raise ArgumentTypeError(
-                    f"{self.name}: missing argument {name!r}", expects=f"{self.name}{self.signature}"
-                )
+                raise ArgumentTypeError(f"{self.name}: missing argument {name!r}", expects=self.usage)
         return tuple(inputs)
 
     def _named_params(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -110,19 +108,40 @@ class OpFacts:
             raise ArgumentTypeError(
                 f"{self.name}: {self.n_inputs + len(args)} positional arguments, at most "
                 f"{self.n_inputs + self.positional}",
-                expects=f"{self.name}{self.signature}",
+                expects=self.usage,
             )
         kwargs = dict(kwargs)
         for name, value in zip(self.params, args):
             if name in kwargs:
-                raise ArgumentTypeError(
-                    f"{self.name}: {name!r} given twice", expects=f"{self.name}{self.signature}"
-                )
+                raise ArgumentTypeError(f"{self.name}: {name!r} given twice", expects=self.usage)
             kwargs[name] = value
         return kwargs
 
+    @property
+    def signature(self) -> inspect.Signature:
+        """The public signature; made when first asked for, since importing mlcore should not take longer for it."""
+        if self._signature is None:
+            if self.described_by is None:
+                kind = inspect.Parameter.POSITIONAL_ONLY
+                shown = [inspect.Parameter(one, kind, annotation="Tensor") for one in self.inputs]
+            else:
+                parameters = inspect.signature(self.described_by).parameters.values()
+                shown = [p for p in parameters if p.kind is not p.VAR_POSITIONAL]
+            self._signature = inspect.Signature(shown)
+        return self._signature
+
+    @property
+    def usage(self) -> str:
+        """How to call it, for error texts: the signature without types."""
+        plain = [p.replace(annotation=p.empty) for p in self.signature.parameters.values()]
+        return f"{self.name}{inspect.Signature(plain)}"
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self.signature
+
     def __repr__(self) -> str:
-        return f"<mlcore op {self.name}{self.signature}>"
+        return f"<mlcore op {self.usage}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         from mlcore.ops.registry import get

@@ -173,11 +173,11 @@ class Tensor(TensorBase):
     def __xor__(self, other: TensorLike) -> Tensor: ...
     def __rxor__(self, other: TensorLike) -> Tensor: ...
     def bitwise_left_shift(self, x2: TensorLike, /) -> Tensor:
-        """Bits of `x1` shifted left by `x2`; by the width or more gives 0."""
+        """Bits of `x1` shifted left by `x2`; by the width or more, or by less than 0, gives 0."""
     def __lshift__(self, other: TensorLike) -> Tensor: ...
     def __rlshift__(self, other: TensorLike) -> Tensor: ...
     def bitwise_right_shift(self, x2: TensorLike, /) -> Tensor:
-        """Bits of `x1` shifted right by `x2`, keeping the sign."""
+        """Bits of `x1` shifted right by `x2`, keeping the sign; less than 0 counts as the width or more."""
     def __rshift__(self, other: TensorLike) -> Tensor: ...
     def __rrshift__(self, other: TensorLike) -> Tensor: ...
     def bitwise_invert(self) -> Tensor:
@@ -292,10 +292,6 @@ class Tensor(TensorBase):
         """`exp(x) / sum(exp(x))` along `axis`, without overflow. A row of -inf only gives zeros."""
     def log_softmax(self, *, axis: Axis = -1) -> Tensor:
         """`x - logsumexp(x)` along `axis`."""
-    def tril(self, *, k: int = 0) -> Tensor:
-        """The lower triangle of the last two dimensions, up to the `k`-th diagonal; zeros above."""
-    def triu(self, *, k: int = 0) -> Tensor:
-        """The upper triangle of the last two dimensions, from the `k`-th diagonal; zeros below."""
     def expand_dims(self, *, axis: Axis = 0) -> Tensor:
         """`x` with a new dimension of size 1 at `axis`."""
     def squeeze(self, axis: Axis = None) -> Tensor:
@@ -336,6 +332,10 @@ class Tensor(TensorBase):
         """Running product along `axis` (needed beyond one dimension)."""
     def norm(self, ord: float = 2, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Vector norm of order `ord` (1, 2, inf or any p > 0) over `axis` (None: all)."""
+    def tril(self, *, k: int = 0) -> Tensor:
+        """The lower triangle of the last two dimensions, up to the `k`-th diagonal; zeros above."""
+    def triu(self, *, k: int = 0) -> Tensor:
+        """The upper triangle of the last two dimensions, from the `k`-th diagonal; zeros below."""
     def nonzero(self) -> tuple[Tensor, ...]:
         """The indices of the elements that are not zero, as one int64 tensor per dimension."""
     def take(self, indices: Tensor, /, *, axis: Axis = None) -> Tensor:
@@ -356,6 +356,7 @@ class Tensor(TensorBase):
     def __iand__(self, other: TensorLike) -> Self: ...
     def __ifloordiv__(self, other: TensorLike) -> Self: ...
     def __ilshift__(self, other: TensorLike) -> Self: ...
+    def __imatmul__(self, other: TensorLike) -> Self: ...
     def __imod__(self, other: TensorLike) -> Self: ...
     def __imul__(self, other: TensorLike) -> Self: ...
     def __ior__(self, other: TensorLike) -> Self: ...

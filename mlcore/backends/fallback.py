@@ -16,8 +16,10 @@ from typing import Any
 
 from mlcore import config
 from mlcore.backends.protocol import Device
+from mlcore.backends.reference import NumpyKernel
 from mlcore.dtypes import DType
 from mlcore.errors import ArgumentError, FallbackWarning, UnsupportedOpError
+from mlcore.plugin import discovery
 
 
 @dataclass(slots=True)
@@ -63,24 +65,22 @@ def kernel(op: Any, device: Device, dtype: DType, user_line: Callable[[], Any]) 
             cause="MLCORE_FALLBACK=error forbids running it on the host",
             fix="MLCORE_FALLBACK=warn or allow, another dtype, or another device",
         )
-    if choice == "warn" and key not in _told:
+    if key not in _told:
         _told.add(key)
         from mlcore.dispatch import describe_line
 
-        warnings.warn(
-            f"{op.name!r} has no kernel for {dtype} on {device}: it runs on the host, at {describe_line(user_line())}"
-            " (said once; MLCORE_FALLBACK=allow|error)",
-            FallbackWarning,
-            stacklevel=2,
+        where = describe_line(user_line())
+        discovery.notify(
+            "mlcore_fallback", op=op.name, device=device.id, reason=f"no kernel for {dtype}", where=where
         )
+        if choice == "warn":
+            _warn(op, device, dtype, where)
 
     def run(*args: Any) -> Any:
         started = time.perf_counter()
         backend = device.backend
         arrays = len(args) - len(op.params)
         host = [None if a is None else backend.to_host(a) for a in args[:arrays]]
-        from mlcore.backends.reference import NumpyKernel
-
         found = NumpyKernel(op.reference)(*host, *args[arrays:])
         many = found if isinstance(found, tuple) else (found,)
         made = tuple(backend.from_host(one) for one in many)
@@ -92,3 +92,12 @@ def kernel(op: Any, device: Device, dtype: DType, user_line: Callable[[], Any]) 
         return made if isinstance(found, tuple) else made[0]
 
     return run
+
+
+def _warn(op: Any, device: Device, dtype: DType, where: str) -> None:
+    warnings.warn(
+        f"{op.name!r} has no kernel for {dtype} on {device}: it runs on the host, at {where}"
+        " (said once; MLCORE_FALLBACK=allow|error)",
+        FallbackWarning,
+        stacklevel=3,
+    )

@@ -16,5 +16,6 @@ from mlcore.ops import (  # noqa: F401, I001  (the order of declaration is the r
     loss,
     update,
     transfer,
+    selftest,
     attach,
 )

@@ -32,7 +32,7 @@ def _t(x: Any) -> Any:
 def _matmul(x1: np.ndarray[Any, Any], x2: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """NumPy's product; two-byte floats are added up in float32, and the result has their dtype again."""
     if x1.dtype.itemsize == 2 and x1.dtype.kind not in "iu":
-        return np.matmul(x1.astype(np.float32), x2.astype(np.float32)).astype(x1.dtype)
+        return np.asarray(np.matmul(x1.astype(np.float32), x2.astype(np.float32)), dtype=x1.dtype)
     return np.asarray(np.matmul(x1, x2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,20 +19,26 @@ listeners: list[
 class Function:
     """A public function made of operations, with no kernel or gradient of its own, such as `stack`."""
 
-    __slots__ = ("call", "doc", "group", "method", "name", "operators", "reference", "samples", "signature")
+    __slots__ = ("call", "group", "method", "name", "operators", "reference", "samples")
 
     def __init__(self, call: Callable[..., Any], **facts: Any) -> None:
-        import inspect
-
         self.call = call
         self.name = call.__name__
-        self.doc = inspect.getdoc(call) or ""
-        self.signature = inspect.signature(call)
         self.group: str = facts.get("group", "")
         self.method: str | None = facts.get("method")
         self.operators: tuple[str, ...] = facts.get("operators", ())
         self.reference = facts.get("reference")
         self.samples = facts.get("samples")
+
+    @property
+    def doc(self) -> str:
+        """Its documentation."""
+        return inspect.getdoc(self.call) or ""
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """Its signature."""
+        return inspect.signature(self.call)
 
     def __repr__(self) -> str:
         return f"<mlcore function {self.name}{self.signature}>"

@@ -139,7 +139,8 @@ from typing import Any, TypeAlias
 from mlcore import autograd as autograd, cli as cli, data as data, errors as errors, func as func, io as io
 from mlcore import nn as nn, optim as optim, testing as testing, train as train
 from mlcore._version import __version__ as __version__
-from mlcore.autograd import checkpoint as checkpoint, enable_grad as enable_grad, no_grad as no_grad
+from mlcore.autograd import enable_grad as enable_grad, no_grad as no_grad
+from mlcore.checkpointing import checkpoint as checkpoint
 from mlcore.backends.detect import default_device as default_device, device as device, devices as devices
 from mlcore.backends.detect import explain_device as explain_device
 from mlcore.backends.protocol import Device as Device
