@@ -6,6 +6,7 @@ MLCORE_CPU_DEBUG=1 adds assertions and debug information; MLCORE_CPU_JOBS sets t
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
@@ -72,18 +73,20 @@ class BuildKernels(build_ext):
         macros = [("MLCORE_ISAS_" + isa, "1") for isa in ISAS]
         if onednn:
             macros.append(("MLCORE_ONEDNN", "1"))
-        depends = [str(p) for p in (HERE / CSRC).rglob("*") if p.suffix in (".hpp", ".inc")]
-        headers_changed = max(os.path.getmtime(p) for p in depends)
+        headers = [p for p in (HERE / CSRC).rglob("*") if p.suffix in (".hpp", ".inc")]
+        of_isa = [p for p in headers if p.parent.name == "isa" or p.name in ("common.hpp", "tables.hpp", "fused.hpp") or p.suffix == ".inc"]
+        changed = {True: max(map(os.path.getmtime, of_isa)), False: max(p.stat().st_mtime for p in headers if p.parent.name != "isa")}
         jobs = [(src, isa, ISA_FLAGS.get(isa, [])) for isa in ISAS for src in sorted(map(str, Path(CSRC).glob("isa/*.cpp")))]
         jobs += [(src, "", common) for src in sorted(map(str, Path(CSRC).glob("*.cpp")))]
 
         def build(job: tuple[str, str, list[str]]) -> str:
             source, isa, flags = job
-            folder = os.path.join(self.build_temp, isa or "common")
+            how = hashlib.sha256(repr((flags, macros, onednn, FLAGS)).encode()).hexdigest()[:8]  # other flags, other objects
+            folder = os.path.join(self.build_temp, f"{isa or 'common'}-{how}")
             target = os.path.join(folder, CSRC, os.path.relpath(source, CSRC)[:-4] + ".o")
             if not self.force and os.path.exists(target):
                 built = os.path.getmtime(target)
-                if built > os.path.getmtime(source) and built > headers_changed:
+                if built > max(os.path.getmtime(source), changed[bool(isa)]):
                     return target
             defines = [*macros, *([("MLCORE_ISA", isa)] if isa else [])]
             includes = [str(HERE / CSRC), *([onednn[0]] if onednn else [])]
@@ -95,7 +98,7 @@ class BuildKernels(build_ext):
         with ThreadPoolExecutor(int(os.environ.get("MLCORE_CPU_JOBS", os.cpu_count() or 1))) as pool:
             objects = list(pool.map(build, jobs))
         # Objects of the lowest instruction set come first: the linker keeps the first copy of any shared inline function.
-        ext.extra_objects = [o for o in objects if "common" in o] + [o for o in objects if "common" not in o]
+        ext.extra_objects = sorted(objects, key=lambda path: "common-" not in path)
         ext.extra_compile_args = [f for f in common if f not in ("-Wall", "-Wextra")]
         super().build_extension(ext)
 

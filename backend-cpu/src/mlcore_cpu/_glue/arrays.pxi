@@ -168,6 +168,40 @@ cdef int check(Status status, cnp.ndarray out) except -1:
     raise NotImplementedError("mlcore-cpu: kernel refused its input")  # callers handle UNSUPPORTED before
 
 
+cdef int refuse(str what) except -1:
+    """Inputs that the core would not pass: they must never reach a loop."""
+    try:
+        from mlcore.errors import ShapeError as error
+    except ImportError:
+        error = ValueError
+    raise error(what)
+
+
+cdef int expect(str name, str which, object a, object shape) except -1:
+    """Refuse an array (or None) whose shape is not `shape`."""
+    if a is not None and (<object>a).shape != shape:
+        refuse(f"{name}: {which} has shape {a.shape}, expected {shape}")
+    return 0
+
+
+cdef int check_indices(str name, cnp.ndarray indices, i64 size) except -1:
+    """Refuse int64 indices (contiguous) outside [0, size)."""
+    cdef const i64* at = <const i64*>cnp.PyArray_DATA(indices)
+    cdef i64 i, n = cnp.PyArray_SIZE(indices)
+    cdef bint bad = False
+    for i in range(n):
+        bad |= at[i] < 0 or at[i] >= size
+    if bad:
+        for i in range(n):
+            if at[i] < 0 or at[i] >= size:
+                try:
+                    from mlcore.errors import OutOfRangeError as error
+                except ImportError:
+                    error = IndexError
+                raise error(f"{name}: index {at[i]} is out of range for a dimension of size {size}")
+    return 0
+
+
 cdef cbool _poll() noexcept nogil:
     cdef bint stop
     with gil:
@@ -223,6 +257,7 @@ cdef inline cnp.ndarray dense_copy(cnp.ndarray a, int code, int to):
 cdef int copy_into(cnp.ndarray a, int code, cnp.ndarray out, int to) except -1:
     cdef View x, y
     cdef Status status
+    expect("copy", "the source", a, (<object>out).shape)
     view_of(a, code, &x)
     view_of(out, to, &y)
     if x.size() < INLINE_BELOW:

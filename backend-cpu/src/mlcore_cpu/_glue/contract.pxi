@@ -18,8 +18,11 @@ def matmul(x1, x2, bias=None):
     cdef cnp.ndarray a = array_of(x1), b = array_of(x2), c = None
     cdef int code = code_of(a), na = cnp.PyArray_NDIM(a), nb = cnp.PyArray_NDIM(b), n, d
     cdef const char* bias_data = NULL
-    if not use_dnn or (code != F32 and code != BF16):
+    if not use_dnn or (code != F32 and code != BF16) or code_of(b) != code:
         return None
+    if na < 2 or nb < 2 or cnp.PyArray_DIM(a, na - 1) != cnp.PyArray_DIM(b, nb - 2):
+        refuse(f"matmul: {x1.shape} @ {x2.shape}")
+    expect("linear", "bias", bias, (cnp.PyArray_DIM(b, nb - 1),))
     if not inner_unit(a):
         a = dense_copy(a, code, code)
     if not inner_unit(b):
@@ -33,6 +36,8 @@ def matmul(x1, x2, bias=None):
     for d in range(n - 2):
         x = cnp.PyArray_DIM(a, d - (n - na)) if d >= n - na else 1
         y = cnp.PyArray_DIM(b, d - (n - nb)) if d >= n - nb else 1
+        if x != y and x != 1 and y != 1:
+            refuse(f"matmul: {x1.shape} @ {x2.shape}")
         shape[d] = y if x == 1 else x
     shape[n - 2] = cnp.PyArray_DIM(a, na - 2)
     shape[n - 1] = cnp.PyArray_DIM(b, nb - 1)
@@ -103,6 +108,8 @@ cdef cnp.ndarray new_channels_last(int code, int n, const cnp.npy_intp* shape):
 
 cdef int conv_shape(ConvShape* s, object x_shape, object w_shape, object stride, object padding, object dilation, i64 groups) except -1:
     cdef int d, k = len(stride)
+    if k > 3 or len(x_shape) != k + 2 or len(w_shape) != k + 2 or groups < 1 or x_shape[1] != w_shape[1] * groups or w_shape[0] % groups:
+        refuse(f"convolution: input {x_shape}, weight {w_shape}, groups {groups}, stride {stride}")
     s.spatial = k
     s.n, s.c, s.o, s.groups = x_shape[0], x_shape[1], w_shape[0], groups
     for d in range(k):
@@ -111,6 +118,11 @@ cdef int conv_shape(ConvShape* s, object x_shape, object w_shape, object stride,
         s.pad_lo[d], s.pad_hi[d] = padding[d][0], padding[d][1]
         s.out[d] = (s.in_[d] + s.pad_lo[d] + s.pad_hi[d] - s.dilation[d] * (s.kernel[d] - 1) - 1) // s.stride[d] + 1
     return 0
+
+
+cdef object conv_output(ConvShape* s):
+    """The shape of the convolution's result."""
+    return (s.n, s.o, *[s.out[d] for d in range(s.spatial)])
 
 
 cdef bint conv_usable(ConvShape* s, int code) noexcept:
@@ -128,6 +140,7 @@ def convolution(x, weight, bias, stride, padding, dilation, groups):
     cdef ConvShape s
     cdef int code = code_of(array_of(x)), d
     conv_shape(&s, x.shape, weight.shape, stride, padding, dilation, groups)
+    expect("convolution", "bias", bias, (s.o,))
     if not conv_usable(&s, code):
         return None
     cdef cnp.ndarray a = channels_last(x, code), w = contiguous(weight, code), b = None
@@ -156,7 +169,8 @@ def convolution_grad_input(g, weight, input_shape, stride, padding, dilation, gr
     """The gradient of a convolution's input, channels-last; None where oneDNN cannot."""
     cdef ConvShape s
     cdef int code = code_of(array_of(g)), d
-    conv_shape(&s, input_shape, weight.shape, stride, padding, dilation, groups)
+    conv_shape(&s, tuple(input_shape), weight.shape, stride, padding, dilation, groups)
+    expect("convolution_grad_input", "the gradient", g, conv_output(&s))
     if not conv_usable(&s, code):
         return None
     cdef cnp.ndarray a = channels_last(g, code), w = contiguous(weight, code)
@@ -181,7 +195,8 @@ def convolution_grad_weight(g, x, weight_shape, stride, padding, dilation, group
     """The gradient of a convolution's weight; None where oneDNN cannot."""
     cdef ConvShape s
     cdef int code = code_of(array_of(g)), d
-    conv_shape(&s, x.shape, weight_shape, stride, padding, dilation, groups)
+    conv_shape(&s, x.shape, tuple(weight_shape), stride, padding, dilation, groups)
+    expect("convolution_grad_weight", "the gradient", g, conv_output(&s))
     if not conv_usable(&s, code):
         return None
     cdef cnp.ndarray a = channels_last(g, code), b = channels_last(x, code)

@@ -154,13 +154,15 @@ cdef object call_binary(object callable, PyObject** args, size_t nargsf, PyObjec
     return out
 
 
-cdef int broadcast_shape(cnp.ndarray a, cnp.ndarray b, cnp.npy_intp* shape) noexcept:
+cdef int broadcast_shape(cnp.ndarray a, cnp.ndarray b, cnp.npy_intp* shape) except -1:
     cdef int na = cnp.PyArray_NDIM(a), nb = cnp.PyArray_NDIM(b)
     cdef int n = na if na > nb else nb, d
     cdef cnp.npy_intp x, y
     for d in range(n):
         x = cnp.PyArray_DIM(a, d - (n - na)) if d >= n - na else 1
         y = cnp.PyArray_DIM(b, d - (n - nb)) if d >= n - nb else 1
+        if x != y and x != 1 and y != 1:
+            refuse(f"cannot broadcast {(<object>a).shape} with {(<object>b).shape}")
         shape[d] = y if x == 1 else x
     return n
 
@@ -187,11 +189,15 @@ def where(condition, x1, x2):
     cdef cnp.npy_intp x
     cdef int n = max(cnp.PyArray_NDIM(c), cnp.PyArray_NDIM(a), cnp.PyArray_NDIM(b)), d, lead
     cdef int code = code_of(a)
+    if code_of(c) != BOOL or code_of(b) != code:
+        refuse(f"where: dtypes {condition.dtype}, {x1.dtype}, {x2.dtype}")
     for d in range(n):
         shape[d] = 1
         for one in (c, a, b):
             lead = n - cnp.PyArray_NDIM(one)
             x = cnp.PyArray_DIM(one, d - lead) if d >= lead else 1
+            if x != 1 and shape[d] != 1 and x != shape[d]:
+                refuse(f"where: cannot broadcast {condition.shape}, {x1.shape} and {x2.shape}")
             if x != 1:
                 shape[d] = x
     model = order_model(n, shape, a, b)

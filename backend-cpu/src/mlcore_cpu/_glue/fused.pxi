@@ -76,6 +76,7 @@ def log_softmax(x, axis):
 
 
 cdef object along_grad(RowOp op, object g, object y, int axis):
+    expect("softmax_grad", "the gradient", g, y.shape)
     cdef int code = code_of(y), work = work_code(code)
     cdef cnp.ndarray a = contiguous(rows_last(g, axis), work), b = contiguous(rows_last(y, axis), work)
     cdef cnp.ndarray out = new_array(work, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), NULL)
@@ -122,7 +123,11 @@ def softmax_cross_entropy(logits, target):
     """(loss, logsumexp) of rows (N, C) with int64 targets (N,)."""
     cdef int code = code_of(array_of(logits)), work = work_code(code)
     cdef cnp.ndarray x = contiguous(logits, work), t = contiguous(target, I64)
+    if cnp.PyArray_NDIM(x) != 2:
+        refuse(f"softmax_cross_entropy: logits have shape {logits.shape}")
     cdef i64 rows = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    expect("softmax_cross_entropy", "target", t, (rows,))
+    check_indices("softmax_cross_entropy", t, n)
     cdef cnp.ndarray loss = new_array(work, 1, cnp.PyArray_DIMS(x), NULL), lse = new_array(work, 1, cnp.PyArray_DIMS(x), NULL)
     cdef const void* xd = cnp.PyArray_DATA(x)
     cdef const i64* td = <const i64*>cnp.PyArray_DATA(t)
@@ -139,7 +144,12 @@ def softmax_cross_entropy_grad(g, logits, target, lse):
     """g * (softmax(logits) - one_hot(target))."""
     cdef int code = code_of(array_of(logits)), work = work_code(code)
     cdef cnp.ndarray x = contiguous(logits, work), t = contiguous(target, I64), w = contiguous(g, work), s = contiguous(lse, work)
+    if cnp.PyArray_NDIM(x) != 2:
+        refuse(f"softmax_cross_entropy_grad: logits have shape {logits.shape}")
     cdef i64 rows = cnp.PyArray_DIM(x, 0), n = cnp.PyArray_DIM(x, 1)
+    for which, one in (("target", t), ("the gradient", w), ("lse", s)):
+        expect("softmax_cross_entropy_grad", which, one, (rows,))
+    check_indices("softmax_cross_entropy_grad", t, n)
     cdef cnp.ndarray out = new_array(work, 2, cnp.PyArray_DIMS(x), NULL)
     cdef const void* xd = cnp.PyArray_DATA(x)
     cdef const void* gd = cnp.PyArray_DATA(w)
@@ -160,6 +170,8 @@ def layer_norm(x, weight, bias, n_axes, eps):
     w, b = optional(weight, work), optional(bias, work)
     shape = (<object>a).shape
     stats = (*shape[:len(shape) - n_axes], *(1,) * n_axes)
+    expect("layer_norm", "weight", w, shape[len(shape) - n_axes:])
+    expect("layer_norm", "bias", b, shape[len(shape) - n_axes:])
     cdef i64 n = prod(shape[len(shape) - n_axes:]), rows = prod(shape[:len(shape) - n_axes])
     cdef cnp.ndarray y = new_array(work, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), NULL)
     cdef cnp.ndarray mean = new_shaped(work, stats), rstd = new_shaped(work, stats)
@@ -183,6 +195,9 @@ def layer_norm_grad(g, x, weight, mean, rstd, n_axes):
     cdef cnp.ndarray d = contiguous(g, work), a = contiguous(x, work), m = contiguous(mean, work), s = contiguous(rstd, work)
     w = optional(weight, work)
     shape = (<object>a).shape
+    stats = (*shape[:len(shape) - n_axes], *(1,) * n_axes)
+    for which, one, wanted in (("the gradient", d, shape), ("weight", w, shape[len(shape) - n_axes:]), ("mean", m, stats), ("rstd", s, stats)):
+        expect("layer_norm_grad", which, one, wanted)
     cdef i64 n = prod(shape[len(shape) - n_axes:]), rows = prod(shape[:len(shape) - n_axes])
     cdef cnp.ndarray gx = new_array(work, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), NULL)
     cdef cnp.ndarray gw = new_shaped(work, shape[len(shape) - n_axes:]), gb = new_shaped(work, shape[len(shape) - n_axes:])
@@ -233,8 +248,12 @@ def batch_norm(x, weight, bias, eps):
     cdef cnp.ndarray source = array_of(x)
     cdef int code = code_of(source), work = work_code(code)
     cdef bint last = is_channels_last(source)
+    if cnp.PyArray_NDIM(source) < 2:
+        refuse(f"batch_norm: expected (N, C, ...), got shape {x.shape}")
     cdef cnp.ndarray a = channel_layout(source, work, last)
     w, b = optional(weight, work), optional(bias, work)
+    expect("batch_norm", "weight", w, (cnp.PyArray_DIM(a, 1),))
+    expect("batch_norm", "bias", b, (cnp.PyArray_DIM(a, 1),))
     cdef i64 c = cnp.PyArray_DIM(a, 1), inner = prod((<object>a).shape[2:]), outer = cnp.PyArray_DIM(a, 0)
     if last:
         outer, inner = outer * inner, 1
@@ -259,9 +278,14 @@ def batch_norm_grad(g, x, weight, mean, rstd):
     cdef cnp.ndarray source = array_of(x)
     cdef int code = code_of(source), work = work_code(code)
     cdef bint last = is_channels_last(source)
+    if cnp.PyArray_NDIM(source) < 2:
+        refuse(f"batch_norm_grad: expected (N, C, ...), got shape {x.shape}")
+    expect("batch_norm_grad", "the gradient", g, x.shape)
     cdef cnp.ndarray a = channel_layout(source, work, last), d = channel_layout(g, work, last)
     cdef cnp.ndarray m = contiguous(mean, work), s = contiguous(rstd, work)
     w = optional(weight, work)
+    for which, one in (("weight", w), ("mean", m), ("rstd", s)):
+        expect("batch_norm_grad", which, one, (cnp.PyArray_DIM(a, 1),))
     cdef i64 c = cnp.PyArray_DIM(a, 1), inner = prod((<object>a).shape[2:]), outer = cnp.PyArray_DIM(a, 0)
     if last:
         outer, inner = outer * inner, 1
@@ -307,6 +331,8 @@ cdef object pooled_shape(object shape, object kernel, object stride, object padd
 
 
 cdef object pool(PoolOp op, object x, object kernel, object stride, object padding, object dilation, bint with_pad):
+    if len(kernel) > 3 or x.ndim < len(kernel):
+        refuse(f"pooling: a kernel of {len(kernel)} dimensions for shape {x.shape}")
     cdef cnp.ndarray source = array_of(x)
     cdef int code = code_of(source), work = work_code(code)
     cdef bint last = is_channels_last(source) and len(kernel) == cnp.PyArray_NDIM(source) - 2
@@ -329,6 +355,11 @@ cdef object pool(PoolOp op, object x, object kernel, object stride, object paddi
 
 
 cdef object pool_grad(PoolOp op, object g, object x, object input_shape, object kernel, object stride, object padding, object dilation, bint with_pad):
+    if len(kernel) > 3 or len(input_shape) < len(kernel):
+        refuse(f"pooling: a kernel of {len(kernel)} dimensions for shape {input_shape}")
+    input_shape = tuple(input_shape)
+    expect("pooling", "the gradient", g, pooled_shape(input_shape, kernel, stride, padding, dilation))
+    expect("pooling", "the input", x, input_shape)
     cdef cnp.ndarray source = array_of(g if x is None else x)
     cdef int code = code_of(array_of(g)), work = work_code(code), n = len(input_shape), i
     cdef bint last = is_channels_last(source) and len(kernel) == n - 2
@@ -409,6 +440,8 @@ cdef object step_arrays(tuple arrays, int columns, int states, StepArrays* steps
     cdef list new_p = [], new_m = [], new_v = []
     for i in range(n):
         p, g = contiguous(arrays[i], code), contiguous(arrays[n + i], code)
+        for j in range(1, columns):
+            expect("optimizer step", "a gradient or state", arrays[j * n + i], (<object>p).shape)
         p2 = new_array(code, cnp.PyArray_NDIM(p), cnp.PyArray_DIMS(p), NULL)
         new_p.append(p2)
         keep += [p, g]
@@ -480,6 +513,7 @@ def gather(x, indices, axis):
     cdef int code = code_of(a)
     a = contiguous(a, code)
     shape = (<object>a).shape
+    check_indices("take", i, shape[axis])
     cdef cnp.ndarray out = new_shaped(code, (*shape[:axis], *(<object>i).shape, *shape[axis + 1:]))
     cdef i64 outer = prod(shape[:axis]), size = shape[axis], count = cnp.PyArray_SIZE(i), inner = prod(shape[axis + 1:]) * ITEMSIZE[code]
     cdef const char* xd = <const char*>cnp.PyArray_DATA(a)
@@ -497,6 +531,9 @@ def index_add(x, indices, values, axis):
     cdef int code = code_of(array_of(x)), work = work_code(code)
     cdef cnp.ndarray out = dense_copy(array_of(x), code, work), i = contiguous(indices, I64), v = contiguous(values, work)
     shape = (<object>out).shape
+    expect("index_add", "indices", i, (cnp.PyArray_SIZE(i),))
+    expect("index_add", "values", v, (*shape[:axis], cnp.PyArray_SIZE(i), *shape[axis + 1:]))
+    check_indices("index_add", i, shape[axis])
     cdef i64 outer = prod(shape[:axis]), size = shape[axis], count = cnp.PyArray_SIZE(i), inner = prod(shape[axis + 1:])
     cdef const void* vd = cnp.PyArray_DATA(v)
     cdef const i64* idx = <const i64*>cnp.PyArray_DATA(i)
@@ -513,6 +550,9 @@ def scatter(x, indices, values, axis):
     cdef int code = code_of(array_of(x))
     cdef cnp.ndarray out = dense_copy(array_of(x), code, code), i = contiguous(indices, I64), v = contiguous(values, code)
     shape = (<object>out).shape
+    expect("scatter", "indices", i, (cnp.PyArray_SIZE(i),))
+    expect("scatter", "values", v, (*shape[:axis], cnp.PyArray_SIZE(i), *shape[axis + 1:]))
+    check_indices("scatter", i, shape[axis])
     cdef i64 outer = prod(shape[:axis]), size = shape[axis], count = cnp.PyArray_SIZE(i), inner = prod(shape[axis + 1:]) * ITEMSIZE[code]
     cdef const char* vd = <const char*>cnp.PyArray_DATA(v)
     cdef const i64* idx = <const i64*>cnp.PyArray_DATA(i)
@@ -549,6 +589,8 @@ def concat(arrays, axis):
     at = 0
     lead = (slice(None),) * axis
     for one in arrays:
+        if code_of(array_of(one)) != code or one.ndim != len(shape):
+            refuse(f"concat: {one.dtype} {one.shape} beside {first.dtype} {tuple(shape)}")
         copy_into(array_of(one), code, out[(*lead, slice(at, at + one.shape[axis]))], code)
         at += one.shape[axis]
     return out

@@ -68,6 +68,7 @@ memory::data_type type_of(int dtype) { return dtype == BF16 ? memory::data_type:
 struct Compiled {
     dnnl::primitive primitive;
     memory::desc src, weights, bias, dst, scratch;
+    dnnl::primitive repack;  // convolutions: between plain weights and `weights`; empty where they are the same
 };
 using Shared = std::shared_ptr<const Compiled>;
 
@@ -135,12 +136,14 @@ void execute(const Compiled& c, std::unordered_map<int, memory> args, std::atomi
     }
 }
 
-void reorder(const memory::desc& from, const void* src, const memory::desc& to, void* dst) {
+// Made with its primitive, under the cache's lock, like everything that takes locks inside oneDNN.
+dnnl::primitive reorder_between(const memory::desc& from, const memory::desc& to) {
+    if (from == to) return dnnl::primitive();
+    return dnnl::reorder(dnnl::reorder::primitive_desc(engine(), from, engine(), to));
+}
+void repack(const Compiled& c, const memory::desc& from, const void* src, const memory::desc& to, void* dst) {
     OneThread guard;
-    Key key;
-    std::unordered_map<int, memory> args{{DNNL_ARG_FROM, wrap(from, src)}, {DNNL_ARG_TO, wrap(to, dst)}};
-    dnnl::reorder::primitive_desc pd(engine(), from, engine(), to);
-    dnnl::reorder(pd).execute(stream(), args);
+    c.repack.execute(stream(), {{DNNL_ARG_FROM, wrap(from, src)}, {DNNL_ARG_TO, wrap(to, dst)}});
 }
 
 // ---- matmul ---------------------------------------------------------------------------------------------------
@@ -334,6 +337,8 @@ Shared conv_primitive(const ConvShape& s, i64 images, int dtype, bool bias, Pass
         c.src = x;
         c.dst = y;
         c.bias = b;
+        c.repack = pass == Pass::grad_weight ? reorder_between(c.weights, plain_weights(s, memory::data_type::f32))
+                                             : reorder_between(plain_weights(s, type), c.weights);
         return c;
     });
 }
@@ -361,10 +366,10 @@ Status pack(const ConvShape& s, i64 images, int dtype, bool bias, Pass pass, con
     out.primitive = conv_primitive(s, images, dtype, bias, pass);
     const auto plain = plain_weights(s, type_of(dtype));
     out.weights = w;
-    if (out.primitive->weights != plain) {
+    if (out.primitive->repack) {
         out.memory = std::make_unique<Scratch>(static_cast<i64>(out.primitive->weights.get_size()));
         if (out.memory->failed()) return NO_MEMORY;
-        reorder(plain, w, out.primitive->weights, out.memory->get());
+        repack(*out.primitive, plain, w, out.primitive->weights, out.memory->get());
         out.weights = out.memory->get();
     }
     return OK;
@@ -425,7 +430,7 @@ Status dnn_conv_grad_weight(const ConvShape& s, int dtype, const char* g, const 
     Status status = parallel_for(tasks, [&](i64 task) {
         const Compiled& c = task == tasks - 1 ? *tail : *main;
         float* result = tasks > 1 ? partial.get<float>() + task * v.w : gw;
-        Scratch blocked(c.weights == plain ? 0 : static_cast<i64>(c.weights.get_size()));
+        Scratch blocked(!c.repack ? 0 : static_cast<i64>(c.weights.get_size()));
         if (blocked.failed()) {
             failed = true;
             return;
@@ -436,7 +441,7 @@ Status dnn_conv_grad_weight(const ConvShape& s, int dtype, const char* g, const 
                     {DNNL_ARG_DIFF_WEIGHTS, wrap(c.weights, target)}}, failed);
         if (failed || target == result) return;
         try {
-            reorder(c.weights, target, plain, result);
+            repack(c, c.weights, target, plain, result);
         } catch (...) {
             failed = true;
         }

@@ -21,7 +21,6 @@ using Clock = std::chrono::steady_clock;
 constexpr auto POLL_EVERY = std::chrono::milliseconds(20);
 constexpr int SPINS = 4000;  // some 30 us: long enough to catch the next kernel, too short to disturb others
 
-thread_local int tls_index = 0;
 thread_local bool tls_inside = false;  // in a chunk already: run nested loops inline
 
 std::atomic<PollHook> poll_hook{nullptr};
@@ -62,7 +61,7 @@ class Pool {
         pthread_sigmask(SIG_SETMASK, &all, &old);
         for (int i = 0; i < workers; ++i) {
             try {
-                threads_.emplace_back([this, i] { work(i + 1); });
+                threads_.emplace_back([this] { work(); });
             } catch (...) {
                 break;  // the system gives no more threads: work with those we have
             }
@@ -124,8 +123,7 @@ class Pool {
     std::mutex in_use;  // held by the thread whose job runs
 
   private:
-    void work(int index) {
-        tls_index = index;
+    void work() {
         tls_inside = true;
         std::uint64_t seen = 0;
         for (;;) {
@@ -179,7 +177,6 @@ std::atomic<int> wanted{0};
 void after_fork_in_child() {
     the_pool.store(nullptr);
     pool_mutex = new std::mutex;
-    tls_index = 0;
     tls_inside = false;
 }
 
@@ -221,8 +218,6 @@ void set_num_threads(int n) {
 }
 
 void set_poll_hook(PollHook hook) { poll_hook.store(hook); }
-
-int thread_index() { return tls_index; }
 
 Status parallel_run(i64 n, void (*fn)(void*, i64), void* context) {
     if (n <= 0) return OK;

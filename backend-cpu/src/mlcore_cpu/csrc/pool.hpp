@@ -26,7 +26,4 @@ Status parallel_for(i64 n, F&& body) {
                         const_cast<void*>(static_cast<const void*>(&body)));
 }
 
-// 0 for the calling thread, 1.. for workers: an index into per-thread scratch of one parallel_for.
-int thread_index();
-
 }  // namespace mlcore_cpu

@@ -1,0 +1,116 @@
+"""Matrix products and convolutions, with oneDNN and without, against NumPy and the core's compositions."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from cpu_helpers import EPS, FLOATS, close, kernel, layouts, oracle, run_python
+
+
+def data(rng: Any, shape: Any, dtype: Any) -> Any:
+    return rng.standard_normal(shape).astype(dtype)
+
+
+MATMULS = [
+    ((3, 4), (4, 5)), ((1, 1), (1, 1)), ((1, 70), (70, 1)), ((64, 1), (1, 64)), ((200, 300), (300, 130)), ((33, 65), (65, 700)),
+    ((5, 20, 30), (30, 40)), ((5, 20, 30), (5, 30, 40)), ((2, 1, 20, 30), (7, 30, 4)), ((20, 30), (5, 30, 40)), ((40, 3, 8, 8), (40, 3, 8, 8)),
+    ((0, 4), (4, 5)), ((3, 0), (0, 5)), ((2, 3, 4), (2, 4, 0)), ((1030, 40), (40, 20)), ((8, 512), (512, 4096)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("left", "right"), MATMULS)
+@pytest.mark.parametrize("dtype", [*FLOATS, np.dtype("int32"), np.dtype("uint8"), np.dtype("complex64")], ids=str)
+def test_matmul(left: Any, right: Any, dtype: Any, rng: Any) -> None:
+    x, y = (data(rng, s, "f").astype(dtype) if dtype.kind != "u" else rng.integers(0, 9, s).astype(dtype) for s in (left, right))
+    wide = np.complex128 if dtype.kind == "c" else np.int64 if dtype.kind in "iu" else np.float64
+    for (label, v), (other, w) in itertools.product(layouts(x), layouts(y)):
+        got, want = kernel("contract")(v, w), np.matmul(v.astype(wide), w.astype(wide))
+        assert got.dtype == dtype and got.shape == want.shape
+        what = f"{label} {other}"
+        if dtype.kind in "iu":
+            np.testing.assert_array_equal(got, want.astype(dtype), err_msg=what)
+        else:
+            eps = EPS.get(dtype.name, 2**-23)
+            size = np.matmul(abs(v.astype(wide)), abs(w.astype(wide))) if want.size else want
+            assert (np.abs(got.astype(wide) - want) <= 2 * eps * (size + np.abs(want))).all(), what
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("lead", [(), (7,), (130,), (4, 50), (0,), (2, 3, 4)])
+def test_linear(lead: Any, bias: bool, dtype: Any, rng: Any) -> None:
+    w, b = data(rng, (90, 70), dtype), data(rng, 90, dtype) if bias else None
+    for label, v in layouts(data(rng, (*lead, 70), dtype)):
+        got = kernel("linear")(v, w, b)
+        assert got.dtype == dtype
+        close(got, oracle("linear", [v, w, b], []), 8, label)
+
+
+CONVS = [  # input, weight, stride, padding, dilation, groups
+    ((2, 3, 9, 8), (5, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    ((3, 4, 11, 9), (6, 4, 3, 2), (2, 1), ((0, 1), (2, 0)), (1, 2), 1),
+    ((2, 8, 7, 7), (8, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 8),
+    ((2, 6, 7, 7), (4, 3, 1, 1), (2, 2), ((0, 0), (0, 0)), (1, 1), 2),
+    ((1, 1, 28, 28), (6, 1, 5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 1),
+    ((17, 16, 8, 8), (16, 16, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    ((2, 3, 20), (4, 3, 5), (2,), ((2, 1),), (2,), 1),
+    ((2, 3, 5, 6, 7), (4, 3, 2, 3, 3), (1, 2, 1), ((0, 0), (1, 1), (1, 2)), (1, 1, 2), 1),
+]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("case", CONVS, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_convolution(case: Any, dtype: Any, rng: Any) -> None:
+    x_shape, w_shape, *how = case
+    w, b = data(rng, w_shape, dtype), data(rng, w_shape[0], dtype)
+    for label, x in layouts(data(rng, x_shape, dtype)):
+        for bias in (b, None):
+            y = kernel("convolution")(x, w, bias, *how)
+            assert y.dtype == dtype
+            close(y, oracle("convolution", [x, w, bias], how), 8, label)
+        g = data(rng, y.shape, dtype)
+        close(kernel("convolution_grad_input")(g, w, x_shape, *how), oracle("convolution_grad_input", [g, w], [x_shape, *how]), 8, label)
+        found = kernel("convolution_grad_weight")(g, x, w_shape, *how)
+        assert found.dtype == dtype
+        close(found, oracle("convolution_grad_weight", [g, x], [w_shape, *how]), 16, label)
+
+
+def test_convolution_of_nothing(rng: Any) -> None:
+    how = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    w = data(rng, (4, 3, 3, 3), "f")
+    assert kernel("convolution")(np.zeros((0, 3, 5, 5), "f"), w, None, *how).shape == (0, 4, 5, 5)
+    assert (kernel("convolution_grad_weight")(np.zeros((0, 4, 5, 5), "f"), np.zeros((0, 3, 5, 5), "f"), w.shape, *how) == 0).all()
+
+
+def test_results_are_channels_last(rng: Any) -> None:
+    if kernel("convolution").origin != "onednn":
+        pytest.skip("built without oneDNN")
+    y = kernel("convolution")(data(rng, (2, 3, 9, 8), "f"), data(rng, (5, 3, 3, 3), "f"), None, (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    assert y.shape == (2, 5, 9, 8) and y.strides == (9 * 8 * 5 * 4, 4, 8 * 5 * 4, 5 * 4)
+
+
+def test_without_onednn() -> None:
+    """The same numbers through NumPy's matmul and im2col."""
+    print(run_python(
+        """
+import numpy as np, mlcore as ml, mlcore_cpu
+assert mlcore_cpu.onednn_version == ""
+from mlcore.backends.detect import resolve
+from mlcore.ops.registry import get
+backend = resolve("cpu").backend
+assert backend.kernel(get("convolution")).origin == "im2col"
+rng = np.random.default_rng(0)
+x, w = rng.standard_normal((2, 4, 9, 8)).astype("f"), rng.standard_normal((6, 2, 3, 3)).astype("f")
+how = ((2, 1), ((1, 0), (1, 1)), (1, 2), 2)
+y = backend.kernel(get("convolution"))(x, w, None, *how)
+gx = backend.kernel(get("convolution_grad_input"))(y, w, x.shape, *how)
+gw = backend.kernel(get("convolution_grad_weight"))(y, x, w.shape, *how)
+assert abs((gx * x).sum() - (y * y).sum()) < 1e-2 and abs((gw * w).sum() - (y * y).sum()) < 1e-2  # adjoints
+a = rng.standard_normal((3, 40, 50)).astype("f")
+assert np.allclose(backend.kernel(get("contract"))(a, a[0].T), a @ a[0].T, atol=1e-4)
+""",
+        MLCORE_CPU_ONEDNN="0",
+    ))  # fmt: skip

@@ -1,0 +1,271 @@
+"""Threads, forks, interrupts, memory, and what importing the backend does to the process."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from typing import Any
+
+import mlcore_cpu
+import numpy as np
+import pytest
+from cpu_helpers import kernel, run_python
+from mlcore.errors import OutOfMemoryError
+
+from mlcore_cpu.loader import kernels as K
+
+# Every family of kernels on data large enough to be split, printed as a digest of the results' bits.
+WORK = """
+import hashlib, numpy as np
+from mlcore.backends.detect import resolve
+from mlcore.ops.registry import get
+backend = resolve("cpu").backend
+def k(name, *args):
+    found = backend.kernel(get(name))(*args)
+    return found if isinstance(found, tuple) else (found,)
+rng = np.random.default_rng(1)
+def d(*shape): return rng.standard_normal(shape).astype("f")
+def work():
+    global rng
+    rng = np.random.default_rng(1)
+    x, y, i = d(16, 64, 20, 20), d(16, 64, 20, 20), rng.integers(0, 64, 1000)
+    last = np.moveaxis(d(16, 20, 20, 64), -1, 1)
+    w, how, pool = d(64, 64, 3, 3), ((1, 1), ((1, 1), (1, 1)), (1, 1), 1), ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
+    m = d(300, 700)
+    out = []
+    out += k("add", x, last) + k("exp", last) + k("reduce_sum", x, (0, 2, 3), False) + k("reduce_sum", x, (0, 1, 2, 3), False)
+    out += k("reduce_sum", last, (0, 2, 3), False) + k("mean", m, (0,), False) + k("max", last, (1,), False) + k("reduce_sum", d(70000, 3), (0,), False)
+    out += k("contract", m, d(700, 900)) + k("contract", d(30, 64, 64), d(30, 64, 64)) + k("linear", d(500, 700), d(128, 700), d(128))
+    c = k("convolution", x, w, None, *how)
+    out += c + k("convolution_grad_input", c[0], w, x.shape, *how) + k("convolution_grad_weight", c[0], x, w.shape, *how)
+    out += k("softmax", m, 1) + k("softmax", m, 0) + k("log_softmax_grad", m, m, 1) + k("logsumexp", m, (0, 1), False)
+    for z in (x, last):
+        n = k("batch_norm", z, d(64), d(64), 1e-5)
+        out += n + k("batch_norm_grad", y, z, None, n[1], n[2])
+        p = k("max_pool", z, *pool)
+        out += p + k("max_pool_grad", p[0], z, p[0], *pool) + k("avg_pool", z, *pool[:3], True) + k("avg_pool_grad", p[0], z.shape, *pool[:3], False)
+    n = k("layer_norm", m, d(700), d(700), 1, 1e-5)
+    out += n + k("layer_norm_grad", m, m, None, n[1], n[2], 1)
+    out += k("dropout_mask", m, 0.3, (1, 2), 5) + k("random_bits", (1, 2), 3, (300, 300)) + k("index_add", d(64, 300), i, d(1000, 300), 0)
+    out += k("softmax_cross_entropy", m, rng.integers(0, 700, 300)) + k("adam_step", *[abs(d(300, 300)) for _ in range(4)], 0.1, 0.9, 0.99, 1e-8, 0.0, True, 3)
+    digest = hashlib.sha256()
+    for a in out:
+        digest.update(np.ascontiguousarray(a).tobytes())
+    return digest.hexdigest()
+"""
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    code = WORK + "import mlcore_cpu\nfor n in (1, 2, 4, 3, 1):\n    mlcore_cpu.set_num_threads(n)\n    print(work())\n"
+    assert len(set(run_python(code).split())) == 1
+
+
+def test_number_of_threads() -> None:
+    assert run_python("import mlcore_cpu; print(mlcore_cpu.get_num_threads())", MLCORE_NUM_THREADS="3").strip() == "3"
+    before = mlcore_cpu.get_num_threads()
+    try:
+        mlcore_cpu.set_num_threads(5)
+        assert mlcore_cpu.get_num_threads() == 5
+        x = np.ones((1000, 1000), "f")
+        assert kernel("reduce_sum")(x, (0, 1), False) == 1_000_000
+    finally:
+        mlcore_cpu.set_num_threads(before)
+    with pytest.raises(ValueError, match="at least 1"):
+        mlcore_cpu.set_num_threads(0)
+
+
+def test_a_forked_child_computes_the_same() -> None:
+    code = WORK + """
+import os, sys, mlcore_cpu
+mlcore_cpu.set_num_threads(4)
+mine = work()
+for _ in range(3):
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, work().encode()); os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe: theirs = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    assert theirs == mine, (theirs, mine)
+assert work() == mine
+"""
+    run_python(code, timeout=120)
+
+
+def test_a_fork_while_other_threads_compute() -> None:
+    code = WORK + """
+import os, threading, mlcore_cpu
+mlcore_cpu.set_num_threads(4)
+want, stop = work(), threading.Event()
+def busy():
+    x = np.ones((1000, 1000), "f")
+    while not stop.is_set(): k("exp", x); k("contract", x[:200], x)
+threads = [threading.Thread(target=busy) for _ in range(2)]
+for t in threads: t.start()
+try:
+    for _ in range(10):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if work() == want else 1)
+        assert os.waitpid(child, 0)[1] == 0
+finally:
+    stop.set()
+    for t in threads: t.join()
+"""
+    run_python(code, timeout=200)
+
+
+LONG = {
+    "pow": "np.broadcast_to(np.full((1, 1), 1.5), (5000, 8000)), np.broadcast_to(np.full((1, 1), 0.3), (5000, 8000))",
+    "contract": "np.ones((5000, 5000), 'f'), np.ones((5000, 5000), 'f')",
+    "convolution": "np.ones((64, 256, 32, 32), 'f'), np.ones((512, 256, 3, 3), 'f'), None, (1, 1), ((1, 1), (1, 1)), (1, 1), 1",
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_an_interrupt_stops_a_running_kernel(name: str) -> None:
+    """SIGINT during kernels of about a second each: KeyboardInterrupt soon, and the process stays usable."""
+    code = f"""
+import os, signal, threading, time, numpy as np
+from mlcore.backends.detect import resolve
+from mlcore.ops.registry import get
+backend = resolve("cpu").backend
+def run(name, *args): return backend.kernel(get(name))(*args)
+args = ({LONG[name]})
+run("add", np.ones(100000, "f"), np.ones(100000, "f"))
+sent = []
+def later():
+    sent.append(time.monotonic()); os.kill(os.getpid(), signal.SIGINT)
+timer = threading.Timer(0.5, later)
+interrupted = None
+timer.start()
+try:
+    while not sent:
+        run("{name}", *args)
+    time.sleep(0.01)
+except KeyboardInterrupt:
+    interrupted = time.monotonic() - sent[0]
+assert interrupted is not None
+assert interrupted < 5, interrupted  # a quarter of a second where nobody else computes
+x = np.ones((1000, 1000), "f")
+assert run("reduce_sum", x, (0, 1), False) == 1e6
+assert (run("contract", x[:, :64], x[:64]) == 64).all()
+print(f"{name}: after {{interrupted * 1e3:.0f}} ms")
+"""
+    print(run_python(code, timeout=240))
+
+
+def test_kernels_from_many_threads() -> None:
+    x = np.random.default_rng(0).standard_normal((500, 500)).astype("f")
+    names = [("exp", (x,)), ("contract", (x, x)), ("reduce_sum", (x, (0,), False)), ("softmax", (x, 1))]
+    want = [kernel(name)(*args) for name, args in names]
+    wrong: list[Any] = []
+
+    def work() -> None:
+        for _ in range(20):
+            for (name, args), expected in zip(names, want, strict=True):
+                if not np.array_equal(kernel(name)(*args), expected):
+                    wrong.append(name)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_memory_is_counted_reused_and_given_back() -> None:
+    gc.collect()
+    K.trim_memory()
+    x = np.ones((512, 512), "f")
+    start = mlcore_cpu.memory_stats()["in_use"]
+    mlcore_cpu.reset_peak_memory()
+    y = kernel("add")(x, x)
+    during = mlcore_cpu.memory_stats()
+    assert during["in_use"] - start >= y.nbytes and during["peak"] >= during["in_use"]
+    assert y.ctypes.data % 64 == 0
+    address = y.ctypes.data
+    view = y[::2]
+    del y
+    assert mlcore_cpu.memory_stats()["in_use"] == during["in_use"]  # the view keeps it
+    del view
+    after = mlcore_cpu.memory_stats()
+    assert after["in_use"] == start and after["reserved"] >= 512 * 512 * 4
+    assert kernel("add")(x, x).ctypes.data == address  # the block is used again
+    assert K.trim_memory() > 0
+    assert mlcore_cpu.memory_stats()["reserved"] == mlcore_cpu.memory_stats()["in_use"]
+
+
+def test_nothing_leaks() -> None:
+    x = np.ones((300, 300), "f")
+    start = mlcore_cpu.memory_stats()["in_use"]
+    for _ in range(200):
+        kernel("add")(x, x)
+        kernel("contract")(x, x)
+        kernel("softmax")(x, 0)
+        kernel("layer_norm_grad")(x, x, None, x[:, :1], x[:, :1], 1)
+    assert mlcore_cpu.memory_stats()["in_use"] == start
+    for _ in range(1000):  # small results are NumPy's
+        kernel("add")(x[0], x[0])
+    assert mlcore_cpu.memory_stats()["in_use"] == start
+
+
+def test_too_much_memory_is_an_error_and_nothing_is_lost() -> None:
+    small = np.zeros((1, 1), "f")
+    huge = np.broadcast_to(small, (2**22, 2**22))
+    before = mlcore_cpu.memory_stats()["in_use"]
+    with pytest.raises(OutOfMemoryError, match=r"70,368,744,177,664 bytes for an array of shape \(4194304, 4194304\), float32"):
+        kernel("add")(huge, huge)
+    with pytest.raises(MemoryError):
+        kernel("fill")((2**23, 2**22), 1.0, __import__("mlcore").float32)
+    assert mlcore_cpu.memory_stats()["in_use"] == before
+    assert kernel("add")(small, small) == 0
+
+
+def test_memory_limit() -> None:
+    code = """
+import numpy as np, mlcore_cpu
+from mlcore.backends.detect import resolve
+from mlcore.ops.registry import get
+from mlcore.errors import OutOfMemoryError
+add = resolve("cpu").backend.kernel(get("add"))
+x = np.ones((1000, 1000), "f")
+y = add(x, x)
+try:
+    z = add(y, np.ones((3, 1, 1), "f"))
+except OutOfMemoryError as error:
+    assert "in_use" in str(error) and "limit 8,000,000" in str(error), error
+else:
+    raise SystemExit("no error")
+del y
+assert add(x, x)[0, 0] == 2
+"""
+    run_python(code, MLCORE_CPU_MEMORY_LIMIT="8000000")
+
+
+def test_importing_leaves_the_process_as_it_was() -> None:
+    code = """
+import numpy as np, signal, threading
+tiny = np.full(100, 1e-40, np.float32)
+before = (tiny * np.float32(0.5)).copy()
+import mlcore_cpu
+mlcore_cpu.memory_stats()
+assert ((tiny * np.float32(0.5)) == before).all() and before[0] > 0
+assert threading.active_count() == 1
+assert len(open("/proc/self/status").read().split("Threads:")[1].split()[0]) >= 1
+"""
+    run_python(code)
+
+
+def test_the_plugin_is_light() -> None:
+    code = """
+import sys
+from mlcore_cpu.plugin import plugin
+from mlcore.plugin.api import ProbeContext
+probe = plugin.probe(ProbeContext())
+assert probe.state == "ready" and probe.devices[0].id == "cpu:0" and probe.devices[0].name
+assert "mlcore_cpu._kernels" not in sys.modules and "mlcore_cpu.backend" not in sys.modules
+"""
+    run_python(code)
