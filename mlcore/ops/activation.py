@@ -12,6 +12,7 @@ from mlcore.errors import ArgumentError
 from mlcore.ops.elementwise import abs as abs_
 from mlcore.ops.elementwise import erf, exp, log1p, maximum, tanh, where
 from mlcore.ops.spec import Outs, binary, composite, out, unary
+from mlcore.shapes import broadcast
 
 
 def _sigmoid(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -94,7 +95,7 @@ def gelu(x: Any, /, approximate: str = "none") -> Any:
 
 
 def _gelu_grad_rule(g: Any, x: Any, /, approximate: str = "none") -> Outs:
-    return out(x.shape, x.dtype, _kind(approximate))
+    return out(broadcast("gelu_grad", g.shape, x.shape), x.dtype, _kind(approximate))
 
 
 @composite(

@@ -14,7 +14,7 @@ from mlcore.backends import detect, fallback
 from mlcore.backends.protocol import Device
 from mlcore.errors import ArgumentError
 from mlcore.ops import registry
-from mlcore.testing import device_checks, models, op_checks
+from mlcore.testing import bad_calls, device_checks, models, op_checks, repeat
 from mlcore.testing.expectations import Expectations, find, read
 from mlcore.testing.report import Report
 from mlcore.testing.units import Result, Skip, Tally, Unit, run_unit
@@ -95,8 +95,8 @@ class Kit:
         for dtype in usable:
             if dtype.name in ("float64", "complex128"):
                 yield each("gradient", dtype, op_checks.check_gradient(op, dtype, d, quick))
-        yield unit("repeat", op_checks.check_repeat(op, main[0], d))
-        yield unit("errors", op_checks.check_errors(op, d))
+        yield unit("repeat", repeat.check_repeat(op, main[0], d))
+        yield unit("errors", bad_calls.check_errors(op, d))
 
     def _guarded(self, op: Any, check: Callable[[Tally], None]) -> Callable[[Tally], None]:
         """A check under MLCORE_FALLBACK=error; what is listed under [host] may move there."""

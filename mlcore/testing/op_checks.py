@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,14 +14,12 @@ from mlcore.backends import detect
 from mlcore.backends.protocol import Device
 from mlcore.dtypes import DType
 from mlcore.errors import MlcoreError
-from mlcore.inputs import from_data, prepare
+from mlcore.inputs import prepare
 from mlcore.testing.compare import Host, host
 from mlcore.testing.gradients import gradcheck
 from mlcore.testing.inputs import (
     LAYOUTS,
     Case,
-    accepted,
-    build,
     call,
     cases,
     derived,
@@ -94,11 +91,17 @@ def verify(tally: Tally, case: Case, device: Device, *, body: bool = False, spec
             inputs = case.on(device)
             before = snapshot(inputs)
             with watched(device) as moved:
-                made = outputs(_body(case, inputs) if body else call(case.op, inputs, case.params, device))
+                made = outputs(run_body(case, inputs) if body else call(case.op, inputs, case.params, device))
         assert not moved or table.path(case.op, _path_dtype(case, made), device) == table.HOST, (
             f"a silent detour through the host: {', '.join(moved[:3])}"
         )
-        held(made, expected, device, tally, special and (case.op.elementwise or expected.dtypes[0].itemsize < 4))
+        held(
+            made,
+            expected,
+            device,
+            tally,
+            special and (case.op.elementwise or expected.dtypes[0].itemsize < 4),
+        )
         for i, (one, other) in enumerate(zip(before, snapshot(inputs), strict=True)):
             assert one == other, f"input {i} was changed"
 
@@ -107,7 +110,7 @@ def _path_dtype(case: Case, made: list[Any]) -> DType:
     return case.dtype or made[0].dtype
 
 
-def _body(case: Case, inputs: list[Any]) -> Any:
+def run_body(case: Case, inputs: list[Any]) -> Any:
     """The composite's body on prepared inputs, with canonical parameters."""
     op = case.op
     prepared, _, _ = prepare(op, tuple(inputs))
@@ -146,7 +149,9 @@ def check_values(op: Any, dtype: DType | None, device: Device, quick: bool) -> C
                 continue
             with tally.case(f"{case}, refused"):
                 _, error = attempt(case, device)
-                assert "cannot hold" in error, f"{error or 'no error'}, expected that the device cannot hold the result"
+                assert "cannot hold" in error, (
+                    f"{error or 'no error'}, expected that the device cannot hold the result"
+                )
         assert tally.cases, f"{op.name} declares no sample that it accepts"
 
     return run
@@ -295,7 +300,9 @@ def check_gradient(op: Any, dtype: DType, device: Device, quick: bool) -> Callab
                     continue
                 fixed = dict(case.params)
                 made = outputs(call(op, inputs, fixed, device))
-                if any(one.dtype.kind in "fc" and one.dtype.name not in ("float64", "complex128") for one in made):
+                if any(
+                    one.dtype.kind in "fc" and one.dtype.name not in ("float64", "complex128") for one in made
+                ):
                     continue  # differences of numbers that were rounded say nothing
                 if not any(one.dtype.kind in "fc" for one in made):
                     assert not any(one.requires_grad for one in made)
@@ -331,196 +338,6 @@ def _small(op: Any, dtype: DType, device: Device, count: int) -> Iterator[Case]:
             return
 
 
-# -- errors ----------------------------------------------------------------------------------------------------
-
-
-def check_errors(op: Any, device: Device) -> Callable[[Tally], None]:
-    """Bad calls: mlcore's own error, naming the operation and the value, the same on every device."""
-    where = detect.resolve("reference")
-
-    def refused(
-        tally: Tally, text: str, make: Callable[[Device], Any], *words: str, must: bool = True
-    ) -> None:
-        with tally.case(text):
-            found = []
-            for one in (where, device):
-                try:
-                    with autograd.no_grad(), np.errstate(all="ignore"):
-                        make(one)
-                    found.append("")
-                except MlcoreError as error:
-                    found.append(f"{type(error).__name__}: {error}".replace(f"on {one}", "on the device"))
-                except (TypeError, ValueError, IndexError, OverflowError) as error:
-                    if not op.public and not must:
-                        return  # what no caller can reach is checked by its callers
-                    raise AssertionError(
-                        f"{type(error).__name__} is not one of mlcore's errors: {error}"
-                    ) from None
-            assert found[0] == found[1], (
-                f"{found[1] or 'no error'}, on the reference {found[0] or 'no error'}"
-            )
-            assert found[0] or not must, "no error"
-            for word in words if op.public else ():
-                assert word in found[0], f"the text does not say {word!r}: {found[0]}"
-            assert found[0].count("\n") < 8, "the text is longer than 8 lines"
-
-    def run(tally: Tally) -> None:
-        good = next(
-            (
-                c
-                for c in cases(op, _plain_dtype(op, where), quick=True, device=device)
-                if c.arrays and c.arrays[0] is not None and c.arrays[0].ndim
-            ),
-            None,
-        )
-        if good is None:
-            good = next(iter(cases(op, _plain_dtype(op, where), quick=True, device=device)))
-        params = dict(good.params)
-        refused(
-            tally, "unknown argument", lambda d: call(op, good.on(d), {**params, "no_such": 1}, d), "no_such"
-        )
-        if "axis" in op.params:
-            high = max(a.ndim for a in good.arrays if a is not None) + 4
-            for axis in (high, -high - 1):
-                refused(
-                    tally,
-                    "axis out of range",
-                    lambda d, axis=axis: call(op, good.on(d), {**params, "axis": axis}, d),
-                    str(axis),
-                )
-            refused(tally, "axis of text", lambda d: call(op, good.on(d), {**params, "axis": "x"}, d), "'x'")
-        if not good.arrays:
-            return
-        _bad_inputs(op, good, params, refused, tally)
-
-    return run
-
-
-def _bad_inputs(op: Any, good: Case, params: dict[str, Any], refused: Any, tally: Tally) -> None:
-    rest = lambda d: good.on(d)[1:]  # noqa: E731
-    refused(
-        tally, "an object instead of a tensor", lambda d: call(op, [object(), *rest(d)], params, d), "object"
-    )
-    refused(tally, "None instead of a tensor", lambda d: call(op, [None, *rest(d)], params, d), "None")
-    if not op.casts_integers:
-        for dtype in dtypes.all_dtypes:
-            promotes = op.promoted is None or 0 in op.promoted
-            if dtype not in op.accepts and promotes and good.arrays[0] is not None and dtype.kind not in "fc":
-                odd = np.zeros(good.arrays[0].shape, dtype=dtype.numpy)
-                every = [odd if a is not None else None for a in good.arrays]
-                refused(tally, f"dtype {dtype}", lambda d, every=every: call(op, [None if a is None else from_data(a, None, d) for a in every], params, d),
-                        op.name, dtype.name, must=op.promoted is None)  # fmt: skip
-    if op.elementwise and op.n_inputs == 2:
-        shape = lambda d, s: from_data(np.ones(s, dtype=good.arrays[0].dtype), None, d)  # type: ignore[union-attr] # noqa: E731
-        refused(
-            tally,
-            "shapes that do not broadcast",
-            lambda d: call(op, [shape(d, (2, 3)), shape(d, (4,))], params, d),
-            "(2, 3)",
-            "(4,)",
-            op.name,
-        )
-    if good.sample.integers and not op.public:
-        return  # indices are checked by the callers; a kernel may trust them
-    for i, array in enumerate(good.arrays):  # another rank or size: right or refused, but the same everywhere
-        if array is not None:
-            for text, bent in (
-                ("one dimension more", array[None]),
-                ("one element less", array[..., :-1] if array.ndim else array),
-                ("0-d", array.reshape(-1)[:1].reshape(()) if array.size else array[:0]),
-            ):
-                if bent.size:
-                    refused(
-                        tally,
-                        f"input {i} with {text}",
-                        lambda d, i=i, bent=bent: call(op, _swapped(good, i, bent, d), params, d),
-                        must=False,
-                    )
-
-
-def _swapped(good: Case, i: int, array: Host, device: Device) -> list[Any]:
-    inputs = good.on(device)
-    inputs[i] = from_data(array, None, device)
-    return inputs
-
-
-# -- determinism -----------------------------------------------------------------------------------------------
-
-
-def check_repeat(op: Any, dtype: DType | None, device: Device) -> Callable[[Tally], None]:
-    """The same bits again: run by run, in two threads at once, and for every number of threads."""
-
-    def run(tally: Tally) -> None:
-        case = _big(op, dtype, device)
-        with tally.case(f"{case} again"):
-            first = _bits(case, device)
-            for _ in range(2):
-                assert _bits(case, device) == first, "two runs differ"
-            tally.compare(sum(map(len, first)))
-        with tally.case(f"{case} in two threads"):
-            found = _in_threads(lambda: _bits(case, device))
-            assert all(one == first for one in found), (
-                "the result of two threads at once differs from that of one"
-            )
-        change = getattr(device.backend, "set_num_threads", None)
-        if change is not None:
-            before = device.backend.get_num_threads()  # type: ignore[attr-defined]
-            try:
-                for count in (1, 2, 3, 4):
-                    with tally.case(f"{case} with {count} threads"):
-                        change(count)
-                        assert _bits(case, device) == first, f"the result with {count} threads differs"
-            finally:
-                change(before)
-
-    return run
-
-
-def _big(op: Any, dtype: DType | None, device: Device) -> Case:
-    """The largest case the samples give, or a large one of the kit's own."""
-    best = None
-    for sample in samples(op):
-        if sample.shapes is None and op.n_inputs:
-            case = build(op, dtype, sample, (BIG,) * op.n_inputs)
-            if accepted(case) and fits(case, device):
-                return case
-        for case in cases(replace_samples(op, sample), dtype, device=device):
-            size = sum(a.size for a in case.arrays if a is not None)
-            if best is None or size > best[0]:
-                best = (size, case)
-    assert best is not None, f"{op.name} declares no sample that it accepts"
-    return best[1]
-
-
-def _bits(case: Case, device: Device) -> list[bytes]:
-    found, error = attempt(case, device)
-    assert not error, error
-    return snapshot(found)
-
-
-def _in_threads(function: Callable[[], Any], threads: int = 2, turns: int = 2) -> list[Any]:
-    found: list[Any] = []
-    errors: list[BaseException] = []
-    start = threading.Barrier(threads)
-
-    def work() -> None:
-        try:
-            start.wait(30)
-            for _ in range(turns):
-                found.append(function())
-        except BaseException as error:
-            errors.append(error)
-
-    workers = [threading.Thread(target=work) for _ in range(threads)]
-    for one in workers:
-        one.start()
-    for one in workers:
-        one.join()
-    if errors:
-        raise errors[0]
-    return found
-
-
 # -- which dtypes ----------------------------------------------------------------------------------------------
 
 
@@ -540,7 +357,7 @@ def main_dtypes(op: Any, device: Device) -> list[DType]:
     return list(found.values())
 
 
-def _plain_dtype(op: Any, device: Device) -> DType | None:
+def plain_dtype(op: Any, device: Device) -> DType | None:
     if not op.n_inputs:
         return None
     return main_dtypes(op, device)[0]

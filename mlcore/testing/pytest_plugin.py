@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The kit's options."""
     group = parser.getgroup("mlcore", "conformance of an mlcore backend")
-    group.addoption("--mlcore-backend", metavar="DEVICE", help="the device that the conformance tests are run on")
-    group.addoption("--mlcore-level", type=int, choices=(0, 1, 2), help="0 boots, 1 complete (the default), 2 fast")
+    group.addoption(
+        "--mlcore-backend", metavar="DEVICE", help="the device that the conformance tests are run on"
+    )
+    group.addoption(
+        "--mlcore-level", type=int, choices=(0, 1, 2), help="0 boots, 1 complete (the default), 2 fast"
+    )
     group.addoption("--mlcore-full", action="store_true", help="all shapes and dtypes, not the quick choice")
     group.addoption("--mlcore-expect", metavar="FILE", help="a conformance.toml other than the backend's own")
     group.addoption("--mlcore-report", metavar="FILE", help="write the conformance report as JSON")
@@ -39,7 +43,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     kit = _kit(metafunc.config, metafunc.module)
     if kit is None:
         reason = "no backend is named: pass --mlcore-backend, or set mlcore_backend in the test file"
-        metafunc.parametrize("mlcore_unit", [pytest.param(None, marks=pytest.mark.skip(reason=reason))], ids=["none"])
+        metafunc.parametrize(
+            "mlcore_unit", [pytest.param(None, marks=pytest.mark.skip(reason=reason))], ids=["none"]
+        )
     else:
         metafunc.parametrize("mlcore_unit", kit.units, ids=[unit.id for unit in kit.units])
 

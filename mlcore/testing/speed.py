@@ -12,8 +12,9 @@ from mlcore import autograd, table
 from mlcore.backends.protocol import Device
 from mlcore.errors import MlcoreError
 from mlcore.ops import registry
-from mlcore.testing.inputs import call
-from mlcore.testing.op_checks import _big, _body, main_dtypes, usable
+from mlcore.testing.inputs import Case, call
+from mlcore.testing.op_checks import main_dtypes, run_body, usable
+from mlcore.testing.repeat import big
 
 
 def measure(device: Device, seconds: float = 0.05) -> list[dict[str, Any]]:
@@ -25,12 +26,10 @@ def measure(device: Device, seconds: float = 0.05) -> list[dict[str, Any]]:
         dtype = main_dtypes(op, device)[0]
         if table.path(op, dtype, device) != table.NATIVE:
             continue
-        case = _big(op, dtype, device)
+        case = big(op, dtype, device)
         try:
             with autograd.no_grad(), np.errstate(all="ignore"):
-                inputs = case.on(device)
-                fused = _time(lambda: call(op, inputs, case.params, device), device, seconds)
-                parts = _time(lambda: _body(case, inputs), device, seconds)
+                fused, parts = _both(case, device, seconds)
         except MlcoreError:  # a part that this device cannot run: there is nothing to compare with
             continue
         found.append(
@@ -44,6 +43,12 @@ def measure(device: Device, seconds: float = 0.05) -> list[dict[str, Any]]:
             )
         )
     return found
+
+
+def _both(case: Case, device: Device, seconds: float) -> tuple[float, float]:
+    inputs = case.on(device)
+    fused = _time(lambda: call(case.op, inputs, case.params, device), device, seconds)
+    return fused, _time(lambda: run_body(case, inputs), device, seconds)
 
 
 def _time(function: Callable[[], Any], device: Device, seconds: float) -> float:
