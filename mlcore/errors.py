@@ -23,7 +23,8 @@ class MlcoreError(Exception):
 
     def __init__(self, what: str, **details: object) -> None:
         self.what = what
-        self.details = {name: str(value) for name, value in details.items() if value not in (None, "")}
+        texts = {name: str(value) for name, value in details.items() if value is not None}
+        self.details = {name: text for name, text in texts.items() if text}
         super().__init__(render(what, self.details))
 
     def __reduce__(self) -> tuple[object, ...]:
