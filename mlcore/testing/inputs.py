@@ -68,7 +68,9 @@ class Case:
 
 
 def call(op: Any, inputs: list[Any], params: Mapping[str, Any], device: Device) -> Any:
-    """Apply an operation as a caller does."""
+    """Apply an operation as a caller does: an optional input that is not given is None."""
+    if not op.variadic:
+        inputs = [*inputs, *[None] * (op.n_inputs - len(inputs))]
     return dispatch.apply(op, tuple(inputs), dict(params), device)
 
 
@@ -178,10 +180,13 @@ def derived(case: Case) -> Case:
 
 
 def cases(
-    op: Any, dtype: DType | None, *, quick: bool = False, device: Device | None = None
+    op: Any, dtype: DType | None, *, quick: bool = False, device: Device | None = None, only: Any = None
 ) -> Iterator[Case]:
-    """Every case of an operation in one dtype that the operation accepts, and whose results the device can hold."""
-    for sample in samples(op):
+    """Every case of an operation in one dtype that the operation accepts, and whose results the device can hold.
+
+    `only` names the one of its samples to make them from.
+    """
+    for sample in samples(op) if only is None else [only]:
         for shapes in shapes_for(op, sample, quick):
             case = build(op, dtype, sample, shapes)
             if accepted(case) and (device is None or fits(case, device)):

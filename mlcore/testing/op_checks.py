@@ -113,7 +113,7 @@ def _path_dtype(case: Case, made: list[Any]) -> DType:
 def run_body(case: Case, inputs: list[Any]) -> Any:
     """The composite's body on prepared inputs, with canonical parameters."""
     op = case.op
-    prepared, _, _ = prepare(op, tuple(inputs))
+    prepared, _, _ = prepare(op, (*inputs, *[None] * (0 if op.variadic else op.n_inputs - len(inputs))))
     _, canonical = op.rule(*prepared, **case.params)
     return op.body(*prepared, **dict(zip(op.params, canonical, strict=True)))
 
@@ -241,7 +241,7 @@ def _sprinkled(op: Any, dtype: DType, sample: Any) -> Iterator[Case]:
     """Ordinary values with some nan, some infinities, and large ones."""
     if dtype.kind != "f":
         return
-    ready = (c for c in cases(replace_samples(op, sample), dtype) if any(_roomy(a, dtype) for a in c.arrays))
+    ready = (c for c in cases(op, dtype, only=sample) if any(_roomy(a, dtype) for a in c.arrays))
     case = next(ready, None)
     if case is None:
         return
@@ -270,16 +270,6 @@ def _sprinkled(op: Any, dtype: DType, sample: Any) -> Iterator[Case]:
 def _roomy(array: Host | None, dtype: DType) -> bool:
     """Whether an input has room for a few special values."""
     return array is not None and array.dtype == dtype.numpy and array.size >= 5
-
-
-class replace_samples:
-    """An operation as it is, with one of its samples only."""
-
-    def __init__(self, op: Any, sample: Any) -> None:
-        self.__dict__["_op"], self.__dict__["_sample"] = op, sample
-
-    def __getattr__(self, name: str) -> Any:
-        return (lambda: [self._sample]) if name == "samples" else getattr(self._op, name)
 
 
 # -- gradients -------------------------------------------------------------------------------------------------
