@@ -44,6 +44,7 @@ CORE := $(DONE)/core-$(call digest,$(CORE_SOURCES) constraints.txt)
 PURE := $(DONE)/pure-$(call digest,$(CORE_SOURCES))
 CPU := $(DONE)/cpu-$(call digest,backend-cpu/src backend-cpu/native backend-cpu/pyproject.toml backend-cpu/setup.py backend-cpu/MANIFEST.in constraints.txt)
 VISION := $(DONE)/vision-$(call digest,plugins/vision/src plugins/vision/pyproject.toml constraints.txt)
+STRICT := $(DONE)/strict-$(call digest,tests/backends/dists/mlcore-strict)
 PYPROJECTS := pyproject.toml backend-cpu/pyproject.toml plugins/vision/pyproject.toml
 TEST_TOOLS := $(DONE)/test-tools-$(call digest,$(PYPROJECTS) constraints.txt)
 LINT_TOOLS := $(DONE)/lint-tools-$(call digest,$(PYPROJECTS) constraints.txt)
@@ -57,8 +58,8 @@ TORCH_TOOLS := $(DONE)/torch-$(TORCH_VERSION)
 demo: install
 	$(BIN)/mlcore train digits
 
-test: install $(PURE) $(TEST_TOOLS) $(if $(TORCH),$(TORCH_TOOLS))
-	$(BIN)/python tools/run_tests.py --pure "$(VENV)/pure" $(SUITES)
+test: install $(PURE) $(STRICT) $(TEST_TOOLS) $(if $(TORCH),$(TORCH_TOOLS))
+	$(BIN)/python tools/run_tests.py --pure "$(VENV)/pure" --strict "$(VENV)/strict" $(SUITES)
 
 install: $(CORE) $(CPU) $(VISION)
 
@@ -94,6 +95,13 @@ $(PURE): $(DONE)/venv
 	rm -rf "$(VENV)/pure"
 	MLCORE_PURE=1 $(PIP) install --no-deps --target "$(VENV)/pure" .
 	@$(call stamped,pure)
+
+# A backend made of array-api-strict, in a folder of its own: only its conformance run shall find it.
+$(STRICT): $(DONE)/venv
+	@echo "== mlcore-strict, a backend for tests"
+	rm -rf "$(VENV)/strict"
+	$(PIP) install --no-deps --target "$(VENV)/strict" ./tests/backends/dists/mlcore-strict
+	@$(call stamped,strict)
 
 $(TEST_TOOLS): $(DONE)/venv
 	@echo "== test tools"

@@ -1,7 +1,7 @@
 """Runs every suite of tests on the installed packages, and prints the counts of all.
 
-``run_tests.py [--pure FOLDER] [SUITE...]``: FOLDER holds the uncompiled core; without it, its suite is left out. A
-suite is a run of pytest or of the conformance kit. One that dies (a crash of the process, a collection error)
+``run_tests.py [--pure FOLDER] [--strict FOLDER] [SUITE...]``: the folders hold the uncompiled core and a backend
+that only tests need; without them, their suites are left out. A suite is a run of pytest or of the conformance kit. One that dies (a crash of the process, a collection error)
 counts as a failure. The exit status says whether all passed; the last line has the form
 ``N passed, N failed, N skipped``.
 """
@@ -48,7 +48,7 @@ class Count:
     note: str = ""
 
 
-def suites(pure: Path | None) -> list[Suite]:
+def suites(pure: Path | None, strict: Path | None) -> list[Suite]:
     """All suites, in the order in which they run: the quick and telling ones first."""
     compiled = {"MLCORE__EXPECT": "compiled"}
     found = [pytest("core", ["tests"], compiled)]
@@ -61,6 +61,8 @@ def suites(pure: Path | None) -> list[Suite]:
         if any(folder.rglob("test_*.py")):
             found.append(pytest(folder.parent.name, [folder.relative_to(ROOT).as_posix()], compiled))
     found += [conformance("reference"), conformance("cpu")]
+    if strict is not None:
+        found.append(conformance("strict", PYTHONPATH=str(strict.resolve())))
     return found
 
 
@@ -75,10 +77,10 @@ def pytest(name: str, arguments: list[str], environment: dict[str, str]) -> Suit
     return suite
 
 
-def conformance(device: str) -> Suite:
+def conformance(device: str, **environment: str) -> Suite:
     """The conformance kit on a device, as anybody would run it."""
     suite = Suite(f"conformance-{device}", [beside("mlcore"), "conformance", device], suffix=".json")
-    suite.environment = {"MLCORE_FALLBACK": "error", "MLCORE_CONFIG": "off"}
+    suite.environment = {"MLCORE_FALLBACK": "error", "MLCORE_CONFIG": "off", **environment}
     suite.command += ["-n", str(os.cpu_count() or 1), "--report", str(suite.report)]
     return suite
 
@@ -139,10 +141,11 @@ def table(counts: list[Count]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pure", type=Path, help="the folder of the uncompiled core")
+    parser.add_argument("--strict", type=Path, help="the folder of the backend made of array-api-strict")
     parser.add_argument("--pytest", default="", help="more options for pytest, as one string")
     parser.add_argument("suites", nargs="*", help="names of suites (all)")
     arguments = parser.parse_args()
-    known = {suite.name: suite for suite in suites(arguments.pure)}
+    known = {suite.name: suite for suite in suites(arguments.pure, arguments.strict)}
     unknown = set(arguments.suites) - set(known)
     if unknown:
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(known)}")

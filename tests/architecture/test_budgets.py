@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FILE_BUDGET = 450
 # What may be longer, and why.
-LONGER: dict[str, tuple[int, str]] = {}
+LONGER: dict[str, tuple[int, str]] = {
+    "mlcore/ops/elementwise.py": (600, "a list of declarations, each read alone"),
+}
 
 FOLDERS = ["mlcore", "backend-cpu/src", "plugins"]
 FILES = sorted(
