@@ -31,7 +31,9 @@ def python(code: str, tmp_path: Path, **environment: str) -> str:
 
 def test_import_loads_no_plugin_and_no_other_library(tmp_path: Path) -> None:
     code = "import sys, json; old = {*sys.modules}; import mlcore; print(json.dumps([*{*sys.modules} - old]))"
-    names = [name for name in json.loads(python(code, tmp_path)) if not name.startswith(("_cython", "cython"))]
+    names = [
+        name for name in json.loads(python(code, tmp_path)) if not name.startswith(("_cython", "cython"))
+    ]
     loaded = {name.partition(".")[0] for name in names}
     strangers = loaded - EXPECTED - set(sys.stdlib_module_names)
     assert not strangers, f"import mlcore also imports {sorted(strangers)}"
