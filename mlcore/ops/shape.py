@@ -190,7 +190,7 @@ def concat(arrays: Any, /, *rest: Any, axis: int = 0) -> Outs:
 
 
 def same(x: Any) -> Any:
-    """The value of `x` in a tensor of its own, for functions that had nothing to do: `x` may take another value later."""
+    """The value of `x` in a tensor of its own, where a function has nothing to do: `x` may change later."""
     return reshape(x, x.shape)
 
 
@@ -260,7 +260,9 @@ def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Any:
     if len(shifts) == 1:
         shifts = shifts * len(axes)
     if len(shifts) != len(axes):
-        raise ArgumentError(f"roll: {len(shifts)} shifts for {len(axes)} axes", fix="give one shift, or one for each axis")
+        raise ArgumentError(
+            f"roll: {len(shifts)} shifts for {len(axes)} axes", fix="give one shift, or one for each axis"
+        )
     for count, one in zip(shifts, axes, strict=True):
         index = normalize_axis("roll", one, x.ndim)
         size = x.shape[index]

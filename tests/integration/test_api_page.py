@@ -27,7 +27,7 @@ f = lambda v: (v ** 3).sum()
 ml.grad(f)(x); ml.grad(lambda v: ml.grad(f)(v).sum())(x)       # any order
 value, grads = ml.value_and_grad(f)(x)
 ml.manual_seed(0); ml.random.normal((3,)); g = ml.random.Generator(7); ml.random.uniform((2, 3), generator=g)
-"""
+"""  # noqa: E501
 DEVICES = """
 import mlcore as ml
 ml.devices()                                     # what is usable, fastest first, with the reason for the order

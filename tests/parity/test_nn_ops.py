@@ -1,5 +1,7 @@
 """The operations of neural networks against PyTorch: convolution, pooling, norms, attention, losses, activations."""
 
+# ruff: noqa: B023, E731  (each lambda is called before its loop goes on)
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -58,14 +60,21 @@ def op(name: str) -> Any:
 
 
 CONVS: list[tuple[Any, Any, dict[str, Any]]] = [
-    ((2, 3, 9), (4, 3, 3), {}), ((2, 3, 9), (4, 3, 2), {"stride": 2, "padding": 1}),
-    ((1, 4, 10), (6, 2, 3), {"groups": 2, "dilation": 2, "padding": 2}), ((2, 4, 7), (4, 1, 3), {"groups": 4}),
-    ((2, 3, 8, 7), (4, 3, 3, 3), {"padding": 1}), ((2, 3, 8, 7), (4, 3, 3, 2), {"stride": (2, 3), "padding": (1, 0)}),
+    ((2, 3, 9), (4, 3, 3), {}),
+    ((2, 3, 9), (4, 3, 2), {"stride": 2, "padding": 1}),
+    ((1, 4, 10), (6, 2, 3), {"groups": 2, "dilation": 2, "padding": 2}),
+    ((2, 4, 7), (4, 1, 3), {"groups": 4}),
+    ((2, 3, 8, 7), (4, 3, 3, 3), {"padding": 1}),
+    ((2, 3, 8, 7), (4, 3, 3, 2), {"stride": (2, 3), "padding": (1, 0)}),
     ((1, 4, 9, 9), (6, 2, 3, 3), {"groups": 2, "dilation": (2, 1), "padding": (2, 1), "stride": 2}),
-    ((2, 3, 5, 5), (4, 3, 1, 1), {}), ((2, 3, 5, 5), (4, 3, 1, 1), {"stride": 2}), ((2, 4, 6, 6), (8, 1, 3, 3), {"groups": 4, "padding": 1}),
-    ((1, 1, 3, 3), (1, 1, 3, 3), {}), ((2, 3, 6, 6), (4, 3, 5, 5), {"padding": 2, "stride": 3}),
-    ((1, 2, 4, 5, 6), (3, 2, 2, 3, 2), {"padding": (1, 0, 1), "stride": (1, 2, 1)}), ((0, 3, 5, 5), (4, 3, 3, 3), {}),
-]  # fmt: skip
+    ((2, 3, 5, 5), (4, 3, 1, 1), {}),
+    ((2, 3, 5, 5), (4, 3, 1, 1), {"stride": 2}),
+    ((2, 4, 6, 6), (8, 1, 3, 3), {"groups": 4, "padding": 1}),
+    ((1, 1, 3, 3), (1, 1, 3, 3), {}),
+    ((2, 3, 6, 6), (4, 3, 5, 5), {"padding": 2, "stride": 3}),
+    ((1, 2, 4, 5, 6), (3, 2, 2, 3, 2), {"padding": (1, 0, 1), "stride": (1, 2, 1)}),
+    ((0, 3, 5, 5), (4, 3, 3, 3), {}),
+]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -89,11 +98,15 @@ def test_convolution_with_uneven_padding() -> None:
 
 
 POOLS: list[tuple[Any, dict[str, Any]]] = [
-    ((2, 3, 8), {"kernel": (2,)}), ((2, 3, 9), {"kernel": (3,), "stride": (2,), "padding": (1,)}),
-    ((2, 3, 8, 8), {"kernel": (2, 2)}), ((2, 3, 9, 7), {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 1)}),
-    ((2, 3, 7, 7), {"kernel": (3, 3), "stride": (1, 1), "padding": (1, 1)}), ((1, 2, 5, 6, 4), {"kernel": (2, 3, 2), "stride": (1, 2, 2)}),
-    ((2, 3, 5, 5), {"kernel": (5, 5)}), ((2, 3, 5, 5), {"kernel": (1, 1)}),
-]  # fmt: skip
+    ((2, 3, 8), {"kernel": (2,)}),
+    ((2, 3, 9), {"kernel": (3,), "stride": (2,), "padding": (1,)}),
+    ((2, 3, 8, 8), {"kernel": (2, 2)}),
+    ((2, 3, 9, 7), {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 1)}),
+    ((2, 3, 7, 7), {"kernel": (3, 3), "stride": (1, 1), "padding": (1, 1)}),
+    ((1, 2, 5, 6, 4), {"kernel": (2, 3, 2), "stride": (1, 2, 2)}),
+    ((2, 3, 5, 5), {"kernel": (5, 5)}),
+    ((2, 3, 5, 5), {"kernel": (1, 1)}),
+]
 MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -166,7 +179,7 @@ def test_batch_norm(shape: tuple[int, ...], dtype: str) -> None:
         numbers(shape[1], dtype=dtype, seed=1),
         numbers(shape[1], dtype=dtype, seed=2),
     )
-    normal = lambda t, u=None, v=None: F.batch_norm(t, None, None, u, v, training=True)  # noqa: E731
+    normal = lambda t, u=None, v=None: F.batch_norm(t, None, None, u, v, training=True)
     compare(lambda t, u, v: op("batch_norm")(t, u, v)[0], normal, [x, w, b])
     compare(lambda t: op("batch_norm")(t)[0], normal, [x])
     _, mean, rstd = op("batch_norm")(ml.asarray(x))
@@ -176,9 +189,12 @@ def test_batch_norm(shape: tuple[int, ...], dtype: str) -> None:
 
 
 ATTENTION: list[tuple[Any, Any, Any]] = [
-    ((5, 4), (5, 4), (5, 4)), ((2, 5, 4), (2, 7, 4), (2, 7, 3)), ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 8)),
-    ((2, 3, 5, 4), (1, 3, 6, 4), (1, 1, 6, 8)), ((1, 1, 4), (1, 1, 4), (1, 1, 4)),
-]  # fmt: skip
+    ((5, 4), (5, 4), (5, 4)),
+    ((2, 5, 4), (2, 7, 4), (2, 7, 3)),
+    ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 8)),
+    ((2, 3, 5, 4), (1, 3, 6, 4), (1, 1, 6, 8)),
+    ((1, 1, 4), (1, 1, 4), (1, 1, 4)),
+]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -189,7 +205,7 @@ def test_attention(case: int, dtype: str) -> None:
     attend, theirs = op("scaled_dot_product_attention"), F.scaled_dot_product_attention
     spread = lambda *t: [
         torch.broadcast_to(x, (*np.broadcast_shapes(*[s[:-2] for s in shapes]), *x.shape[-2:])) for x in t
-    ]  # noqa: E731
+    ]
     compare(lambda *t: attend(*t), lambda *t: theirs(*spread(*t)), arrays)
     compare(lambda *t: attend(*t, scale=0.3), lambda *t: theirs(*spread(*t), scale=0.3), arrays)
     n, m = shapes[0][-2], shapes[1][-2]
@@ -250,19 +266,63 @@ def second(f: Any, arrays: list[np.ndarray], grad: Any, make: Any) -> list[np.nd
 
 
 SECOND: list[tuple[str, Any, Any, list[Any]]] = [
-    ("convolution", lambda x, w, b: ml.registry.get("convolution")(x, w, b, stride=2, padding=1), lambda x, w, b: F.conv2d(x, w, b, 2, 1), [(2, 2, 5, 5), (3, 2, 3, 3), (3,)]),
-    ("grouped", lambda x, w: ml.registry.get("convolution")(x, w, groups=2), lambda x, w: F.conv1d(x, w, groups=2), [(2, 4, 6), (4, 2, 3)]),
-    ("max_pool", lambda x: ml.registry.get("max_pool")(x, kernel=(2, 2)), lambda x: F.max_pool2d(x, 2), [(1, 2, 4, 4)]),
-    ("avg_pool", lambda x: ml.registry.get("avg_pool")(x, kernel=(2, 2)), lambda x: F.avg_pool2d(x, 2), [(1, 2, 4, 4)]),
-    ("layer_norm", lambda x, w, b: ml.registry.get("layer_norm")(x, w, b)[0], lambda x, w, b: F.layer_norm(x, (5,), w, b), [(3, 5), (5,), (5,)]),
-    ("batch_norm", lambda x, w, b: ml.registry.get("batch_norm")(x, w, b)[0], lambda x, w, b: F.batch_norm(x, None, None, w, b, True), [(4, 3, 2), (3,), (3,)]),
-    ("attention", lambda q, k, v: ml.registry.get("scaled_dot_product_attention")(q, k, v, is_causal=True), lambda q, k, v: torch.softmax((q @ k.mT / 2).masked_fill(torch.ones(4, 4).triu(1) > 0, -torch.inf), -1) @ v, [(2, 4, 4), (2, 4, 4), (2, 4, 3)]),
+    (
+        "convolution",
+        lambda x, w, b: ml.registry.get("convolution")(x, w, b, stride=2, padding=1),
+        lambda x, w, b: F.conv2d(x, w, b, 2, 1),
+        [(2, 2, 5, 5), (3, 2, 3, 3), (3,)],
+    ),
+    (
+        "grouped",
+        lambda x, w: ml.registry.get("convolution")(x, w, groups=2),
+        lambda x, w: F.conv1d(x, w, groups=2),
+        [(2, 4, 6), (4, 2, 3)],
+    ),
+    (
+        "max_pool",
+        lambda x: ml.registry.get("max_pool")(x, kernel=(2, 2)),
+        lambda x: F.max_pool2d(x, 2),
+        [(1, 2, 4, 4)],
+    ),
+    (
+        "avg_pool",
+        lambda x: ml.registry.get("avg_pool")(x, kernel=(2, 2)),
+        lambda x: F.avg_pool2d(x, 2),
+        [(1, 2, 4, 4)],
+    ),
+    (
+        "layer_norm",
+        lambda x, w, b: ml.registry.get("layer_norm")(x, w, b)[0],
+        lambda x, w, b: F.layer_norm(x, (5,), w, b),
+        [(3, 5), (5,), (5,)],
+    ),
+    (
+        "batch_norm",
+        lambda x, w, b: ml.registry.get("batch_norm")(x, w, b)[0],
+        lambda x, w, b: F.batch_norm(x, None, None, w, b, True),
+        [(4, 3, 2), (3,), (3,)],
+    ),
+    (
+        "attention",
+        lambda q, k, v: ml.registry.get("scaled_dot_product_attention")(q, k, v, is_causal=True),
+        lambda q, k, v: (
+            torch.softmax((q @ k.mT / 2).masked_fill(torch.ones(4, 4).triu(1) > 0, -torch.inf), -1) @ v
+        ),
+        [(2, 4, 4), (2, 4, 4), (2, 4, 3)],
+    ),
     ("linear", lambda x, w, b: ml.registry.get("linear")(x, w, b), F.linear, [(3, 4), (2, 4), (2,)]),
     ("softmax", lambda x: ml.softmax(x, axis=-1), lambda x: torch.softmax(x, -1), [(3, 4)]),
     ("log_softmax", lambda x: ml.log_softmax(x, axis=0), lambda x: torch.log_softmax(x, 0), [(3, 4)]),
-    ("cross_entropy", lambda x: ml.registry.get("softmax_cross_entropy")(x, ml.asarray([1, 0, 3]))[0], lambda x: F.cross_entropy(x, torch.tensor([1, 0, 3]), reduction="none"), [(3, 4)]),
-    ("gelu", ml.gelu, F.gelu, [(3, 4)]), ("silu", ml.silu, F.silu, [(3, 4)]), ("var", lambda x: ml.var(x, axis=1), lambda x: torch.var(x, 1, correction=0), [(3, 4)]),
-]  # fmt: skip
+    (
+        "cross_entropy",
+        lambda x: ml.registry.get("softmax_cross_entropy")(x, ml.asarray([1, 0, 3]))[0],
+        lambda x: F.cross_entropy(x, torch.tensor([1, 0, 3]), reduction="none"),
+        [(3, 4)],
+    ),
+    ("gelu", ml.gelu, F.gelu, [(3, 4)]),
+    ("silu", ml.silu, F.silu, [(3, 4)]),
+    ("var", lambda x: ml.var(x, axis=1), lambda x: torch.var(x, 1, correction=0), [(3, 4)]),
+]
 
 
 @pytest.mark.parametrize(
@@ -277,9 +337,11 @@ def test_second_order(ours: Any, theirs: Any, shapes: list[Any]) -> None:
         lambda a: ml.asarray(a, requires_grad=True),
     )
     expected = second(
-        theirs, arrays, lambda y, leaves, more: torch.autograd.grad(y, leaves, create_graph=more),
+        theirs,
+        arrays,
+        lambda y, leaves, more: torch.autograd.grad(y, leaves, create_graph=more),
         lambda a: torch.tensor(a, requires_grad=True),
-    )  # fmt: skip
+    )
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * max(1.0, float(np.abs(b).max())))
 
@@ -289,9 +351,17 @@ def test_second_order(ours: Any, theirs: Any, shapes: list[Any]) -> None:
 SCALAR: list[tuple[str, Any, Any]] = [
     ("polynomial", lambda v: (v**3 - 2 * v).sum(), lambda v: (v**3 - 2 * v).sum()),
     ("logsumexp", lambda v: ml.logsumexp(v * v), lambda v: torch.logsumexp(v * v, 0)),
-    ("quotient", lambda v: (ml.sin(v) / (1 + v * v)).sum() * v[0], lambda v: (torch.sin(v) / (1 + v * v)).sum() * v[0]),
-    ("network", lambda v: ml.tanh(v.reshape(2, 3) @ v.reshape(3, 2)).sum(), lambda v: torch.tanh(v.reshape(2, 3) @ v.reshape(3, 2)).sum()),
-]  # fmt: skip
+    (
+        "quotient",
+        lambda v: (ml.sin(v) / (1 + v * v)).sum() * v[0],
+        lambda v: (torch.sin(v) / (1 + v * v)).sum() * v[0],
+    ),
+    (
+        "network",
+        lambda v: ml.tanh(v.reshape(2, 3) @ v.reshape(3, 2)).sum(),
+        lambda v: torch.tanh(v.reshape(2, 3) @ v.reshape(3, 2)).sum(),
+    ),
+]
 
 
 @pytest.mark.filterwarnings(
@@ -305,9 +375,18 @@ def test_func_of_torch(ours: Any, theirs: Any) -> None:
         (ml.grad(ours)(x), torch.func.grad(theirs)(t)),
         (ml.func.hessian(ours)(x), torch.func.hessian(theirs)(t)),
         (ml.func.jacobian(ml.grad(ours))(x), torch.func.jacrev(torch.func.grad(theirs))(t)),
-        (ml.func.jvp(ours, (x,), (ml.asarray(direction),))[1], torch.func.jvp(theirs, (t,), (torch.tensor(direction),))[1]),
-        (ml.func.vjp(ml.grad(ours), x)[1](ml.asarray(direction))[0], torch.func.vjp(torch.func.grad(theirs), t)[1](torch.tensor(direction))[0]),
-        (ml.grad(lambda v: (ml.grad(ours)(v) ** 2).sum())(x), torch.func.grad(lambda v: (torch.func.grad(theirs)(v) ** 2).sum())(t)),
-    ]  # fmt: skip
+        (
+            ml.func.jvp(ours, (x,), (ml.asarray(direction),))[1],
+            torch.func.jvp(theirs, (t,), (torch.tensor(direction),))[1],
+        ),
+        (
+            ml.func.vjp(ml.grad(ours), x)[1](ml.asarray(direction))[0],
+            torch.func.vjp(torch.func.grad(theirs), t)[1](torch.tensor(direction))[0],
+        ),
+        (
+            ml.grad(lambda v: (ml.grad(ours)(v) ** 2).sum())(x),
+            torch.func.grad(lambda v: (torch.func.grad(theirs)(v) ** 2).sum())(t),
+        ),
+    ]
     for found, expected in pairs:
         np.testing.assert_allclose(np.asarray(found), expected.detach().numpy(), rtol=1e-10, atol=1e-12)

@@ -1,5 +1,7 @@
 """Forward and gradient of the operations against PyTorch, over dtypes, broadcasting and devices."""
 
+# ruff: noqa: B023  (each lambda is called before its loop goes on)
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -72,19 +74,43 @@ def sample(shape: Any, low: float, high: float, dtype: str = "float64", seed: in
 
 F = torch.nn.functional
 UNARY: dict[str, tuple[Any, float, float]] = {
-    "abs": (torch.abs, -5, 5), "acos": (torch.acos, -0.9, 0.9), "acosh": (torch.acosh, 1.1, 9),
-    "asin": (torch.asin, -0.9, 0.9), "asinh": (torch.asinh, -9, 9), "atan": (torch.atan, -9, 9),
-    "atanh": (torch.atanh, -0.9, 0.9), "ceil": (torch.ceil, -5, 5), "cos": (torch.cos, -9, 9),
-    "cosh": (torch.cosh, -4, 4), "erf": (torch.erf, -3, 3), "exp": (torch.exp, -5, 5),
-    "expm1": (torch.expm1, -3, 3), "floor": (torch.floor, -5, 5), "gelu": (F.gelu, -5, 5), "log": (torch.log, 0.1, 9),
-    "log10": (torch.log10, 0.1, 9), "log1p": (torch.log1p, -0.8, 9), "log2": (torch.log2, 0.1, 9),
-    "negative": (torch.neg, -5, 5), "positive": (lambda t: +t, -5, 5), "reciprocal": (torch.reciprocal, 0.5, 5),
-    "relu": (torch.relu, -5, 5), "round": (torch.round, -5, 5), "rsqrt": (torch.rsqrt, 0.2, 9),
-    "sigmoid": (torch.sigmoid, -9, 9), "sign": (lambda t: torch.sign(t), -5, 5), "silu": (F.silu, -9, 9),
-    "sin": (torch.sin, -9, 9), "sinh": (torch.sinh, -4, 4), "softplus": (F.softplus, -9, 9),
-    "sqrt": (torch.sqrt, 0.1, 9), "square": (torch.square, -5, 5), "tan": (torch.tan, -1.3, 1.3),
-    "tanh": (torch.tanh, -4, 4), "trunc": (torch.trunc, -5, 5),
-}  # fmt: skip
+    "abs": (torch.abs, -5, 5),
+    "acos": (torch.acos, -0.9, 0.9),
+    "acosh": (torch.acosh, 1.1, 9),
+    "asin": (torch.asin, -0.9, 0.9),
+    "asinh": (torch.asinh, -9, 9),
+    "atan": (torch.atan, -9, 9),
+    "atanh": (torch.atanh, -0.9, 0.9),
+    "ceil": (torch.ceil, -5, 5),
+    "cos": (torch.cos, -9, 9),
+    "cosh": (torch.cosh, -4, 4),
+    "erf": (torch.erf, -3, 3),
+    "exp": (torch.exp, -5, 5),
+    "expm1": (torch.expm1, -3, 3),
+    "floor": (torch.floor, -5, 5),
+    "gelu": (F.gelu, -5, 5),
+    "log": (torch.log, 0.1, 9),
+    "log10": (torch.log10, 0.1, 9),
+    "log1p": (torch.log1p, -0.8, 9),
+    "log2": (torch.log2, 0.1, 9),
+    "negative": (torch.neg, -5, 5),
+    "positive": (lambda t: +t, -5, 5),
+    "reciprocal": (torch.reciprocal, 0.5, 5),
+    "relu": (torch.relu, -5, 5),
+    "round": (torch.round, -5, 5),
+    "rsqrt": (torch.rsqrt, 0.2, 9),
+    "sigmoid": (torch.sigmoid, -9, 9),
+    "sign": (lambda t: torch.sign(t), -5, 5),
+    "silu": (F.silu, -9, 9),
+    "sin": (torch.sin, -9, 9),
+    "sinh": (torch.sinh, -4, 4),
+    "softplus": (F.softplus, -9, 9),
+    "sqrt": (torch.sqrt, 0.1, 9),
+    "square": (torch.square, -5, 5),
+    "tan": (torch.tan, -1.3, 1.3),
+    "tanh": (torch.tanh, -4, 4),
+    "trunc": (torch.trunc, -5, 5),
+}
 SHAPES: list[Any] = [(), (7,), (3, 4), (2, 0, 3)]
 
 
@@ -119,11 +145,19 @@ def test_gelu_tanh_and_special_values() -> None:
 
 
 BINARY: dict[str, tuple[Any, float, float]] = {
-    "add": (torch.add, -5, 5), "subtract": (torch.sub, -5, 5), "multiply": (torch.mul, -5, 5), "divide": (torch.div, 0.5, 5),
-    "pow": (torch.pow, 0.3, 3), "maximum": (torch.maximum, -5, 5), "minimum": (torch.minimum, -5, 5),
-    "atan2": (torch.atan2, 0.2, 5), "hypot": (torch.hypot, 0.2, 5), "logaddexp": (torch.logaddexp, -9, 9),
-    "copysign": (torch.copysign, -5, 5), "remainder": (torch.remainder, 0.5, 5),
-}  # fmt: skip
+    "add": (torch.add, -5, 5),
+    "subtract": (torch.sub, -5, 5),
+    "multiply": (torch.mul, -5, 5),
+    "divide": (torch.div, 0.5, 5),
+    "pow": (torch.pow, 0.3, 3),
+    "maximum": (torch.maximum, -5, 5),
+    "minimum": (torch.minimum, -5, 5),
+    "atan2": (torch.atan2, 0.2, 5),
+    "hypot": (torch.hypot, 0.2, 5),
+    "logaddexp": (torch.logaddexp, -9, 9),
+    "copysign": (torch.copysign, -5, 5),
+    "remainder": (torch.remainder, 0.5, 5),
+}
 PAIRS: list[Any] = [
     ((3, 4), (3, 4)),
     ((3, 4), (4,)),
@@ -161,9 +195,16 @@ def test_ties_of_maximum_share_the_gradient() -> None:
 
 
 COMPARISONS = {
-    "equal": torch.eq, "not_equal": torch.ne, "less": torch.lt, "less_equal": torch.le, "greater": torch.gt,
-    "greater_equal": torch.ge, "logical_and": torch.logical_and, "logical_or": torch.logical_or, "logical_xor": torch.logical_xor,
-}  # fmt: skip
+    "equal": torch.eq,
+    "not_equal": torch.ne,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_xor": torch.logical_xor,
+}
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
@@ -174,10 +215,16 @@ def test_comparisons(name: str) -> None:
 
 
 INTEGERS = {
-    "bitwise_and": torch.bitwise_and, "bitwise_or": torch.bitwise_or, "bitwise_xor": torch.bitwise_xor,
-    "floor_divide": torch.floor_divide, "remainder": torch.remainder, "maximum": torch.maximum, "add": torch.add,
-    "multiply": torch.mul, "subtract": torch.sub,
-}  # fmt: skip
+    "bitwise_and": torch.bitwise_and,
+    "bitwise_or": torch.bitwise_or,
+    "bitwise_xor": torch.bitwise_xor,
+    "floor_divide": torch.floor_divide,
+    "remainder": torch.remainder,
+    "maximum": torch.maximum,
+    "add": torch.add,
+    "multiply": torch.mul,
+    "subtract": torch.sub,
+}
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint8"])
@@ -192,8 +239,31 @@ def test_integers(name: str, dtype: str) -> None:
 
 # -- complex: the gradient is the conjugate of the derivative, as in PyTorch ------------------------------------
 
-HOLOMORPHIC = ["exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan", "sqrt", "square", "reciprocal",
-               "asinh", "acosh", "atanh", "log10", "log2", "log1p", "expm1", "negative", "positive"]  # fmt: skip
+HOLOMORPHIC = [
+    "exp",
+    "log",
+    "sin",
+    "cos",
+    "tan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asin",
+    "acos",
+    "atan",
+    "sqrt",
+    "square",
+    "reciprocal",
+    "asinh",
+    "acosh",
+    "atanh",
+    "log10",
+    "log2",
+    "log1p",
+    "expm1",
+    "negative",
+    "positive",
+]
 
 
 @pytest.mark.parametrize("dtype", ["complex128", "complex64"])
@@ -235,11 +305,15 @@ def test_complex_functions() -> None:
 # -- reductions, shapes, indices ---------------------------------------------------------------------------------
 
 REDUCTIONS: dict[str, tuple[Any, Any]] = {
-    "sum": (ml.sum, torch.sum), "mean": (ml.mean, torch.mean), "max": (ml.max, torch.amax), "min": (ml.min, torch.amin),
-    "logsumexp": (ml.logsumexp, torch.logsumexp), "var": (ml.var, lambda t, d, keepdim: torch.var(t, d, correction=0, keepdim=keepdim)),
+    "sum": (ml.sum, torch.sum),
+    "mean": (ml.mean, torch.mean),
+    "max": (ml.max, torch.amax),
+    "min": (ml.min, torch.amin),
+    "logsumexp": (ml.logsumexp, torch.logsumexp),
+    "var": (ml.var, lambda t, d, keepdim: torch.var(t, d, correction=0, keepdim=keepdim)),
     "std": (ml.std, lambda t, d, keepdim: torch.std(t, d, correction=0, keepdim=keepdim)),
     "prod": (ml.prod, lambda t, d, keepdim: torch.prod(t, d, keepdim=keepdim)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -262,21 +336,33 @@ AXIS: list[tuple[str, Any, Any]] = [
     ("cumulative_sum", lambda t, a: ml.cumulative_sum(t, axis=a), lambda t, a: torch.cumsum(t, a)),
     ("cumulative_prod", lambda t, a: ml.cumulative_prod(t, axis=a), lambda t, a: torch.cumprod(t, a)),
     ("sort", lambda t, a: ml.sort(t, axis=a), lambda t, a: torch.sort(t, a)[0]),
-    ("sort down", lambda t, a: ml.sort(t, axis=a, descending=True), lambda t, a: torch.sort(t, a, descending=True)[0]),
+    (
+        "sort down",
+        lambda t, a: ml.sort(t, axis=a, descending=True),
+        lambda t, a: torch.sort(t, a, descending=True)[0],
+    ),
     ("topk", lambda t, a: ml.topk(t, 2, axis=a)[0], lambda t, a: torch.topk(t, 2, a)[0]),
     ("flip", lambda t, a: ml.flip(t, axis=a), lambda t, a: torch.flip(t, (a,))),
     ("roll", lambda t, a: ml.roll(t, 2, axis=a), lambda t, a: torch.roll(t, 2, a)),
     ("norm", lambda t, a: ml.norm(t, axis=a), lambda t, a: torch.linalg.vector_norm(t, dim=a)),
     ("norm 1", lambda t, a: ml.norm(t, 1, axis=a), lambda t, a: torch.linalg.vector_norm(t, 1, dim=a)),
     ("norm 3", lambda t, a: ml.norm(t, 3, axis=a), lambda t, a: torch.linalg.vector_norm(t, 3, dim=a)),
-    ("norm inf", lambda t, a: ml.norm(t, np.inf, axis=a), lambda t, a: torch.linalg.vector_norm(t, np.inf, dim=a)),
+    (
+        "norm inf",
+        lambda t, a: ml.norm(t, np.inf, axis=a),
+        lambda t, a: torch.linalg.vector_norm(t, np.inf, dim=a),
+    ),
     ("stack", lambda t, a: ml.stack([t, t * 2], axis=a), lambda t, a: torch.stack([t, t * 2], a)),
     ("concat", lambda t, a: ml.concat([t, t * 2, t], axis=a), lambda t, a: torch.cat([t, t * 2, t], a)),
     ("repeat", lambda t, a: ml.repeat(t, 3, axis=a), lambda t, a: torch.repeat_interleave(t, 3, a)),
     ("split", lambda t, a: ml.split(t, 2, axis=a)[1], lambda t, a: torch.split(t, 2, a)[1]),
     ("unstack", lambda t, a: ml.unstack(t, axis=a)[1], lambda t, a: torch.unbind(t, a)[1]),
-    ("take", lambda t, a: ml.take(t, ml.asarray([2, 0, 2]), axis=a), lambda t, a: torch.index_select(t, a, torch.tensor([2, 0, 2]))),
-]  # fmt: skip
+    (
+        "take",
+        lambda t, a: ml.take(t, ml.asarray([2, 0, 2]), axis=a),
+        lambda t, a: torch.index_select(t, a, torch.tensor([2, 0, 2])),
+    ),
+]
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
@@ -290,13 +376,23 @@ def test_along_an_axis(ours: Any, theirs: Any, axis: int) -> None:
 GENERAL: list[tuple[str, Any, Any, list[Any]]] = [
     ("permute", lambda t: t.permute_dims(2, 0, 1), lambda t: t.permute(2, 0, 1), [(2, 3, 4)]),
     ("swapaxes", lambda t: ml.swapaxes(t, 0, 2), lambda t: t.swapaxes(0, 2), [(2, 3, 4)]),
-    ("moveaxis", lambda t: ml.moveaxis(t, (0, 1), (-1, 0)), lambda t: t.movedim((0, 1), (-1, 0)), [(2, 3, 4)]),
+    (
+        "moveaxis",
+        lambda t: ml.moveaxis(t, (0, 1), (-1, 0)),
+        lambda t: t.movedim((0, 1), (-1, 0)),
+        [(2, 3, 4)],
+    ),
     ("reshape", lambda t: t.reshape(4, -1), lambda t: t.reshape(4, -1), [(2, 3, 4)]),
     ("flatten", lambda t: ml.flatten(t, 1), lambda t: t.flatten(1), [(2, 3, 4)]),
     ("squeeze", lambda t: ml.squeeze(t, 1), lambda t: t.squeeze(1), [(2, 1, 4)]),
     ("expand", lambda t: ml.broadcast_to(t, (5, 2, 3)), lambda t: t.expand(5, 2, 3), [(2, 1)]),
     ("tile", lambda t: ml.tile(t, (2, 3)), lambda t: t.tile((2, 3)), [(2, 3)]),
-    ("pad", lambda t: ml.pad(t, ((1, 0), (2, 3)), value=1.5), lambda t: F.pad(t, (2, 3, 1, 0), value=1.5), [(2, 3)]),
+    (
+        "pad",
+        lambda t: ml.pad(t, ((1, 0), (2, 3)), value=1.5),
+        lambda t: F.pad(t, (2, 3, 1, 0), value=1.5),
+        [(2, 3)],
+    ),
     ("tril", lambda t: ml.tril(t, k=-1), lambda t: t.tril(-1), [(2, 4, 4)]),
     ("triu", lambda t: ml.triu(t, k=1), lambda t: t.triu(1), [(4, 3)]),
     ("diagonal", lambda t: ml.einsum("ii->i", t), lambda t: torch.einsum("ii->i", t), [(4, 4)]),
@@ -308,15 +404,42 @@ GENERAL: list[tuple[str, Any, Any, list[Any]]] = [
     ("dot", lambda a, b: a @ b, lambda a, b: a @ b, [(3,), (3,)]),
     ("outer", ml.outer, torch.outer, [(3,), (4,)]),
     ("vecdot", ml.vecdot, torch.linalg.vecdot, [(2, 3), (2, 3)]),
-    ("tensordot", lambda a, b: ml.tensordot(a, b, axes=([0, 2], [1, 0])), lambda a, b: torch.tensordot(a, b, ([0, 2], [1, 0])), [(2, 3, 4), (4, 2, 5)]),
-    ("einsum", lambda a, b, c: ml.einsum("bij,jk,bk->ib", a, b, c), lambda a, b, c: torch.einsum("bij,jk,bk->ib", a, b, c), [(2, 3, 4), (4, 5), (2, 5)]),
-    ("where", lambda a, b: ml.where(a > b, a, b * 2), lambda a, b: torch.where(a > b, a, b * 2), [(3, 1), (4,)]),
+    (
+        "tensordot",
+        lambda a, b: ml.tensordot(a, b, axes=([0, 2], [1, 0])),
+        lambda a, b: torch.tensordot(a, b, ([0, 2], [1, 0])),
+        [(2, 3, 4), (4, 2, 5)],
+    ),
+    (
+        "einsum",
+        lambda a, b, c: ml.einsum("bij,jk,bk->ib", a, b, c),
+        lambda a, b, c: torch.einsum("bij,jk,bk->ib", a, b, c),
+        [(2, 3, 4), (4, 5), (2, 5)],
+    ),
+    (
+        "where",
+        lambda a, b: ml.where(a > b, a, b * 2),
+        lambda a, b: torch.where(a > b, a, b * 2),
+        [(3, 1), (4,)],
+    ),
     ("slice", lambda t: t[1:, ::2, None, 0], lambda t: t[1:, ::2, None, 0], [(3, 5, 2)]),
     ("fancy", lambda t: t[[0, 2, 0], :, [1, 1, 0]], lambda t: t[[0, 2, 0], :, [1, 1, 0]], [(3, 5, 2)]),
     ("mask", lambda t: t[t > 0.7], lambda t: t[t > 0.7], [(3, 5)]),
-    ("gather", lambda t: ml.take_along_axis(t, ml.asarray([[0, 2], [1, 1]]), axis=1), lambda t: torch.gather(t, 1, torch.tensor([[0, 2], [1, 1]])), [(2, 3)]),
-    ("clip", lambda t: ml.minimum(ml.maximum(t, 0.6), 0.9), lambda t: torch.minimum(torch.maximum(t, torch.tensor(0.6, dtype=t.dtype)), torch.tensor(0.9, dtype=t.dtype)), [(3, 4)]),
-]  # fmt: skip
+    (
+        "gather",
+        lambda t: ml.take_along_axis(t, ml.asarray([[0, 2], [1, 1]]), axis=1),
+        lambda t: torch.gather(t, 1, torch.tensor([[0, 2], [1, 1]])),
+        [(2, 3)],
+    ),
+    (
+        "clip",
+        lambda t: ml.minimum(ml.maximum(t, 0.6), 0.9),
+        lambda t: torch.minimum(
+            torch.maximum(t, torch.tensor(0.6, dtype=t.dtype)), torch.tensor(0.9, dtype=t.dtype)
+        ),
+        [(3, 4)],
+    ),
+]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -89,12 +89,27 @@ def test_meshgrid(indexing: Any) -> None:
 
 
 NESTED: list[tuple[Any, str]] = [
-    (1, "int64"), (True, "bool"), (1.5, "float32"), (1j, "complex64"), ([], "float32"), ([[], []], "float32"),
-    ([1, 2], "int64"), ([True, False], "bool"), ([1, 2.5], "float32"), ([1, True], "int64"), ([1.0, 1j], "complex64"),
-    (((1, 2), [3, 4]), "int64"), (range(3), "int64"), ([np.float64(1.5), np.float64(2)], "float64"),
-    ([np.int8(1)], "int8"), ([np.ones(2, np.float16)] * 3, "float16"), (np.float32(3), "float32"),
-    (ml_dtypes.bfloat16(2), "bfloat16"), (np.array(3, np.uint16), "uint16"), (memoryview(b"ab"), "uint8"),
-]  # fmt: skip
+    (1, "int64"),
+    (True, "bool"),
+    (1.5, "float32"),
+    (1j, "complex64"),
+    ([], "float32"),
+    ([[], []], "float32"),
+    ([1, 2], "int64"),
+    ([True, False], "bool"),
+    ([1, 2.5], "float32"),
+    ([1, True], "int64"),
+    ([1.0, 1j], "complex64"),
+    (((1, 2), [3, 4]), "int64"),
+    (range(3), "int64"),
+    ([np.float64(1.5), np.float64(2)], "float64"),
+    ([np.int8(1)], "int8"),
+    ([np.ones(2, np.float16)] * 3, "float16"),
+    (np.float32(3), "float32"),
+    (ml_dtypes.bfloat16(2), "bfloat16"),
+    (np.array(3, np.uint16), "uint16"),
+    (memoryview(b"ab"), "uint8"),
+]
 
 
 @pytest.mark.parametrize(("data", "dtype"), NESTED, ids=lambda v: repr(v)[:24])
@@ -126,10 +141,17 @@ def arrays() -> dict[str, np.ndarray]:
     frozen = base.copy()
     frozen.flags.writeable = False
     return {
-        "big-endian": base.astype(">f4"), "read-only": frozen, "transposed": base.T, "negative step": base[::-1, ::-2],
-        "every other": base[::2, 1::3], "broadcast": np.broadcast_to(base[0], (3, 6)), "fortran": np.asfortranarray(base),
-        "big-endian int": base.astype(">i8"), "empty": base[:0], "0-d": np.array(2.5, ">f8"),
-    }  # fmt: skip
+        "big-endian": base.astype(">f4"),
+        "read-only": frozen,
+        "transposed": base.T,
+        "negative step": base[::-1, ::-2],
+        "every other": base[::2, 1::3],
+        "broadcast": np.broadcast_to(base[0], (3, 6)),
+        "fortran": np.asfortranarray(base),
+        "big-endian int": base.astype(">i8"),
+        "empty": base[:0],
+        "0-d": np.array(2.5, ">f8"),
+    }
 
 
 @pytest.mark.parametrize("name", arrays())

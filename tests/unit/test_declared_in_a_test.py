@@ -20,13 +20,36 @@ from mlcore.ops.spec import binary, composite, function, out, primitive, reducti
 def _ops() -> Any:
     before = set(registry._ops), set(registry._functions)
     made = [
-        unary("zz_softsign", "`x / (1 + |x|)`.", reference=lambda x: x / (1 + np.abs(x)), c="x / (T(1) + fabs(x))",
-              accepts=floating, domain=(-10, 10), ulp=2, vjp=lambda g, x: g / (1 + abs(x)) ** 2),
-        binary("zz_blend", "`(x1 + x2) / 2`.", reference=lambda a, b: (a + b) / 2, c="(x1 + x2) / 2", accepts=floating,
-               vjp=(lambda g: g * 0.5, lambda g: g * 0.5)),
-        reduction("zz_energy", "Sum of squares.", c="a + x * x", c_init="0", accepts=numeric, method=True,
-                  reference=lambda x, axis, keepdims: np.asarray(np.sum(x * x, axis=axis, keepdims=keepdims, dtype=x.dtype))),
-    ]  # fmt: skip
+        unary(
+            "zz_softsign",
+            "`x / (1 + |x|)`.",
+            reference=lambda x: x / (1 + np.abs(x)),
+            c="x / (T(1) + fabs(x))",
+            accepts=floating,
+            domain=(-10, 10),
+            ulp=2,
+            vjp=lambda g, x: g / (1 + abs(x)) ** 2,
+        ),
+        binary(
+            "zz_blend",
+            "`(x1 + x2) / 2`.",
+            reference=lambda a, b: (a + b) / 2,
+            c="(x1 + x2) / 2",
+            accepts=floating,
+            vjp=(lambda g: g * 0.5, lambda g: g * 0.5),
+        ),
+        reduction(
+            "zz_energy",
+            "Sum of squares.",
+            c="a + x * x",
+            c_init="0",
+            accepts=numeric,
+            method=True,
+            reference=lambda x, axis, keepdims: np.asarray(
+                np.sum(x * x, axis=axis, keepdims=keepdims, dtype=x.dtype)
+            ),
+        ),
+    ]
 
     def scale_rule(x: Any, /, by: float = 2.0) -> Any:
         """`x * by`, as a composite without a gradient of its own."""

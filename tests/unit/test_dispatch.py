@@ -96,18 +96,37 @@ def test_composites_are_closed_over_the_primitives(rng: np.random.Generator) -> 
     device = few(PRIMITIVES)
     a = rng.standard_normal((4, 6))
     functions = [
-        lambda x: ml.softmax(x, axis=-1), lambda x: ml.log_softmax(x, axis=0), ml.gelu,
-        lambda x: ml.gelu(x, "tanh"), ml.silu, ml.sigmoid, ml.relu, ml.softplus, lambda x: ml.var(x, axis=0),
-        lambda x: ml.mean(x, axis=1), lambda x: ml.logsumexp(x, axis=1), lambda x: ml.erf(x), ml.tanh,
-        lambda x: ml.rsqrt(ml.abs(x) + 0.1), lambda x: ml.reciprocal(x + 9), lambda x: x[[0, 2, 0]],
-        lambda x: ml.registry.get("layer_norm")(x)[0], lambda x: ml.registry.get("batch_norm")(x)[0],
-        lambda x: ml.registry.get("convolution")(x.reshape(1, 2, 12), ml.ones((3, 2, 3), dtype="float64", device=x.device)),
-        lambda x: ml.registry.get("max_pool")(x.reshape(1, 2, 12), kernel=(3,), stride=(2,), padding=((1, 1),)),
-        lambda x: ml.registry.get("avg_pool")(x.reshape(1, 2, 12), kernel=(3,), stride=(2,), padding=((1, 1),)),
+        lambda x: ml.softmax(x, axis=-1),
+        lambda x: ml.log_softmax(x, axis=0),
+        ml.gelu,
+        lambda x: ml.gelu(x, "tanh"),
+        ml.silu,
+        ml.sigmoid,
+        ml.relu,
+        ml.softplus,
+        lambda x: ml.var(x, axis=0),
+        lambda x: ml.mean(x, axis=1),
+        lambda x: ml.logsumexp(x, axis=1),
+        lambda x: ml.erf(x),
+        ml.tanh,
+        lambda x: ml.rsqrt(ml.abs(x) + 0.1),
+        lambda x: ml.reciprocal(x + 9),
+        lambda x: x[[0, 2, 0]],
+        lambda x: ml.registry.get("layer_norm")(x)[0],
+        lambda x: ml.registry.get("batch_norm")(x)[0],
+        lambda x: ml.registry.get("convolution")(
+            x.reshape(1, 2, 12), ml.ones((3, 2, 3), dtype="float64", device=x.device)
+        ),
+        lambda x: ml.registry.get("max_pool")(
+            x.reshape(1, 2, 12), kernel=(3,), stride=(2,), padding=((1, 1),)
+        ),
+        lambda x: ml.registry.get("avg_pool")(
+            x.reshape(1, 2, 12), kernel=(3,), stride=(2,), padding=((1, 1),)
+        ),
         lambda x: ml.registry.get("scaled_dot_product_attention")(x, x, x, is_causal=True),
         lambda x: ml.registry.get("softmax_cross_entropy")(x, ml.asarray([0, 5, 2, 2], device=x.device))[0],
         lambda x: ml.registry.get("linear")(x, x),
-    ]  # fmt: skip
+    ]
     weight = None
     for f in functions:
         results = []
@@ -153,7 +172,7 @@ def test_fallback_warns_once_with_the_users_line() -> None:
     device = few(PRIMITIVES - {"sin", "cos"})
     x = ml.ones((2,), device=device, requires_grad=True)
     with fallback.policy("warn"):
-        with pytest.warns(FallbackWarning) as caught:
+        with pytest.warns(FallbackWarning) as caught:  # noqa: PT031
             y = ml.sin(x)
             line = sys._getframe().f_lineno - 1  # of the sin above
         assert len(caught) == 1
@@ -308,9 +327,11 @@ def test_creation_on_a_device() -> None:
 def test_random_numbers_are_those_of_every_device() -> None:
     device = few(PRIMITIVES)
     for draw in (
-        lambda d, g: ml.random.uniform((7,), device=d, generator=g), lambda d, g: ml.random.permutation(9, device=d, generator=g),
-        lambda d, g: ml.random.integers(0, 9, (5,), device=d, generator=g), lambda d, g: ml.random.normal((5,), device=d, generator=g),
-    ):  # fmt: skip
+        lambda d, g: ml.random.uniform((7,), device=d, generator=g),
+        lambda d, g: ml.random.permutation(9, device=d, generator=g),
+        lambda d, g: ml.random.integers(0, 9, (5,), device=d, generator=g),
+        lambda d, g: ml.random.normal((5,), device=d, generator=g),
+    ):
         here, there = (draw(d, ml.random.Generator(3)) for d in ("reference", device))
         np.testing.assert_array_equal(held(here), held(there))
 

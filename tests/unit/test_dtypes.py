@@ -19,8 +19,24 @@ from mlcore.errors import DTypeError
 
 CODES = dict(
     zip(
-        "b i1 i2 i4 i8 u1 u2 u4 u8 f2 bf f4 f8 c8 cx".split(),
-        "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128".split(),
+        ["b", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "bf", "f4", "f8", "c8", "cx"],
+        [
+            "bool",
+            "int8",
+            "int16",
+            "int32",
+            "int64",
+            "uint8",
+            "uint16",
+            "uint32",
+            "uint64",
+            "float16",
+            "bfloat16",
+            "float32",
+            "float64",
+            "complex64",
+            "complex128",
+        ],
         strict=True,
     )
 )
@@ -85,15 +101,33 @@ def test_promotion_agrees_with_numpy_where_the_standard_decides() -> None:
 
 
 SCALARS: list[tuple[str, Any, str]] = [
-    ("bool", True, "bool"), ("bool", 3, "int64"), ("bool", 2.5, "float32"), ("bool", 1j, "complex64"),
-    ("int8", True, "int8"), ("int8", 3, "int8"), ("int8", 2.5, "float32"), ("int8", 1j, "complex64"),
-    ("uint8", 3, "uint8"), ("uint64", 3, "uint64"), ("uint64", 2.5, "float32"), ("int64", 2.5, "float32"),
-    ("float16", 3, "float16"), ("float16", 2.5, "float16"), ("float16", True, "float16"),
-    ("float16", 1j, "complex64"), ("bfloat16", 2.5, "bfloat16"), ("bfloat16", 3, "bfloat16"),
-    ("float32", 2.5, "float32"), ("float64", 2.5, "float64"), ("float64", 3, "float64"),
-    ("float32", 1j, "complex64"), ("float64", 1j, "complex128"), ("complex64", 2.5, "complex64"),
-    ("complex64", 1j, "complex64"), ("complex128", 3, "complex128"),
-]  # fmt: skip
+    ("bool", True, "bool"),
+    ("bool", 3, "int64"),
+    ("bool", 2.5, "float32"),
+    ("bool", 1j, "complex64"),
+    ("int8", True, "int8"),
+    ("int8", 3, "int8"),
+    ("int8", 2.5, "float32"),
+    ("int8", 1j, "complex64"),
+    ("uint8", 3, "uint8"),
+    ("uint64", 3, "uint64"),
+    ("uint64", 2.5, "float32"),
+    ("int64", 2.5, "float32"),
+    ("float16", 3, "float16"),
+    ("float16", 2.5, "float16"),
+    ("float16", True, "float16"),
+    ("float16", 1j, "complex64"),
+    ("bfloat16", 2.5, "bfloat16"),
+    ("bfloat16", 3, "bfloat16"),
+    ("float32", 2.5, "float32"),
+    ("float64", 2.5, "float64"),
+    ("float64", 3, "float64"),
+    ("float32", 1j, "complex64"),
+    ("float64", 1j, "complex128"),
+    ("complex64", 2.5, "complex64"),
+    ("complex64", 1j, "complex64"),
+    ("complex128", 3, "complex128"),
+]
 
 
 @pytest.mark.parametrize(("name", "scalar", "expected"), SCALARS)

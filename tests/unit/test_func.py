@@ -129,15 +129,21 @@ def test_hessian() -> None:
     x = vector(0.5, -1.0, 2.0)
     host = np.asarray(x)
     close(func.hessian(quadratic)(x), A)
-    close(func.hessian(lambda v: ml.exp(v).sum() * v[0])(x),
-          np.diag(np.exp(host) * host[0]) + np.outer([1, 0, 0], np.exp(host)) + np.outer(np.exp(host), [1, 0, 0]))  # fmt: skip
+    close(
+        func.hessian(lambda v: ml.exp(v).sum() * v[0])(x),
+        np.diag(np.exp(host) * host[0])
+        + np.outer([1, 0, 0], np.exp(host))
+        + np.outer(np.exp(host), [1, 0, 0]),
+    )
     rosen = lambda v: ((1 - v[:-1]) ** 2 + 100 * (v[1:] - v[:-1] ** 2) ** 2).sum()  # noqa: E731
     a, b, _ = host
-    expected = np.array([
-        [2 - 400 * (b - 3 * a * a), -400 * a, 0],
-        [-400 * a, 200 + 2 - 400 * (host[2] - 3 * b * b), -400 * b],
-        [0, -400 * b, 200],
-    ])  # fmt: skip
+    expected = np.array(
+        [
+            [2 - 400 * (b - 3 * a * a), -400 * a, 0],
+            [-400 * a, 200 + 2 - 400 * (host[2] - 3 * b * b), -400 * b],
+            [0, -400 * b, 200],
+        ]
+    )
     close(func.hessian(rosen)(x), expected)
 
 

@@ -89,7 +89,7 @@ def translated(index: Any, wrap: bool) -> Any:
 counts = {"read": 0, "assigned": 0, "refused": 0}
 
 
-@settings(max_examples=1200)
+@settings(max_examples=800)
 @given(cases(), st.booleans())
 def test_reading(case: tuple[tuple[int, ...], Any], wrap: bool) -> None:
     shape, index = case
@@ -154,22 +154,44 @@ def test_assigning(case: tuple[tuple[int, ...], Any], wrap: bool, kind: str) -> 
 def test_the_random_cases_covered_much() -> None:
     print(counts)
     if counts["read"]:  # run with the others
-        assert counts["read"] > 800
-        assert counts["assigned"] > 400
+        assert counts["read"] > 500
+        assert counts["assigned"] > 250
         assert counts["refused"] > 40
 
 
 EXPLICIT: list[tuple[tuple[int, ...], Any]] = [
-    ((), ()), ((), ...), ((), None), ((), (None, ..., None)), ((), True), ((), False), ((), np.array(True)),
-    ((3,), True), ((3,), False), ((2, 3), (True, 0)), ((2, 3), (..., False)), ((2, 3), (True, [0, 1])),
+    ((), ()),
+    ((), ...),
+    ((), None),
+    ((), (None, ..., None)),
+    ((), True),
+    ((), False),
+    ((), np.array(True)),
+    ((3,), True),
+    ((3,), False),
+    ((2, 3), (True, 0)),
+    ((2, 3), (..., False)),
+    ((2, 3), (True, [0, 1])),
     ((2, 3, 4), (0, slice(None), [1, 2])),  # an integer counts as an index array: its axes come first
-    ((2, 3, 4), (slice(None), 0, [1, 2])), ((2, 3, 4), ([0, 1], slice(None), 0)), ((2, 3, 4), ([0, 1], None, [1, 2])),
-    ((2, 3, 4), (slice(None), [0, 1], [1, 2])), ((2, 3, 4), ([[0], [1]], [[1, 2]])), ((2, 3, 4), (0, [1, 2])),
-    ((2, 3, 4), ([0, 1], ..., [1, 2])), ((2, 3, 4), (1, ..., [0])), ((0, 3), (slice(None), [0, 2])), ((0,), []),
-    ((3,), np.zeros(0, np.int64)), ((2, 3), np.ones((2, 3), bool)), ((2, 3), (slice(None), np.array([True, False, True]))),
-    ((4,), slice(None, None, -1)), ((4,), slice(10, -10, -3)), ((2, 3), (np.int8(1), np.uint8(2))),
-    ((3, 4), (np.array([0, 2], np.uint8), slice(1, 3))), ((5,), np.array([-1, -5])),
-]  # fmt: skip
+    ((2, 3, 4), (slice(None), 0, [1, 2])),
+    ((2, 3, 4), ([0, 1], slice(None), 0)),
+    ((2, 3, 4), ([0, 1], None, [1, 2])),
+    ((2, 3, 4), (slice(None), [0, 1], [1, 2])),
+    ((2, 3, 4), ([[0], [1]], [[1, 2]])),
+    ((2, 3, 4), (0, [1, 2])),
+    ((2, 3, 4), ([0, 1], ..., [1, 2])),
+    ((2, 3, 4), (1, ..., [0])),
+    ((0, 3), (slice(None), [0, 2])),
+    ((0,), []),
+    ((3,), np.zeros(0, np.int64)),
+    ((2, 3), np.ones((2, 3), bool)),
+    ((2, 3), (slice(None), np.array([True, False, True]))),
+    ((4,), slice(None, None, -1)),
+    ((4,), slice(10, -10, -3)),
+    ((2, 3), (np.int8(1), np.uint8(2))),
+    ((3, 4), (np.array([0, 2], np.uint8), slice(1, 3))),
+    ((5,), np.array([-1, -5])),
+]
 
 
 @pytest.mark.parametrize(("shape", "index"), EXPLICIT, ids=repr)
@@ -210,9 +232,15 @@ def test_every_kind_of_dtype(dtype: str, rng: np.random.Generator) -> None:
 
 
 INDEXED = [
-    (slice(None), [0, 2]), (1, ...), ([0, 1, 0], [1, 1, 1]), (np.array([[True, False, True], [False, True, False]]),),
-    (slice(None, None, -1),), (None, 0, [2, 2]), (..., slice(1, None)), (np.array([False, True]), 1),
-]  # fmt: skip
+    (slice(None), [0, 2]),
+    (1, ...),
+    ([0, 1, 0], [1, 1, 1]),
+    (np.array([[True, False, True], [False, True, False]]),),
+    (slice(None, None, -1),),
+    (None, 0, [2, 2]),
+    (..., slice(1, None)),
+    (np.array([False, True]), 1),
+]
 
 
 @pytest.mark.parametrize("index", INDEXED, ids=repr)

@@ -44,8 +44,21 @@ def test_einsum(text: str) -> None:
 
 
 @settings(max_examples=200)
-@given(st.sampled_from(["...a,...a->...", "...ab,...bc->...ac", "a...,a...->...a", "...,...", "...a,b->...b", "a...b->...", "...a"]),
-       st.lists(st.sampled_from([0, 1, 2, 3]), max_size=2), st.booleans())  # fmt: skip
+@given(
+    st.sampled_from(
+        [
+            "...a,...a->...",
+            "...ab,...bc->...ac",
+            "a...,a...->...a",
+            "...,...",
+            "...a,b->...b",
+            "a...b->...",
+            "...a",
+        ]
+    ),
+    st.lists(st.sampled_from([0, 1, 2, 3]), max_size=2),
+    st.booleans(),
+)
 def test_einsum_with_dots(text: str, lead: list[int], thin: bool) -> None:
     arrays = []
     for i, term in enumerate(text.partition("->")[0].split(",")):
