@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlcore import autograd, inputs
-from mlcore.dtypes import booleans, complexes, everything, floating, inexact, integers, numeric, real
+from mlcore.dtypes import booleans, complexes, everything, float32, floating, inexact, integers, numeric, real
 from mlcore.errors import ArgumentError, DivisionError
 from mlcore.ops.cases import sample
 from mlcore.ops.spec import Outs, binary, elementwise, out, primitive, to_bool, to_real, unary
@@ -450,6 +450,8 @@ _ERF_FAR = (
 
 def _erf_body(x: Any) -> Any:
     """W. J. Cody, "Rational Chebyshev approximations for the error function" (1969): full double precision."""
+    if x.dtype in floating and x.dtype.itemsize == 2:  # the coefficients overflow there
+        return astype(_erf_body(astype(x, float32)), x.dtype)
     size = minimum(abs(x), 6.0)  # erf is 1 to the last bit from there on
     near = x * _rational(_ERF_NEAR, x * x)
     far = sign(x) * (1 - exp(-size * size) * _rational(_ERF_FAR, size))

@@ -278,18 +278,12 @@ def _(op: Any, right: Kernel) -> Kernel:
 
 @kernel_fault("sum of nothing is nan", "reduce_sum")
 def _(op: Any, right: Kernel) -> Kernel:
-    return lambda x, axis, keepdims: right(x, axis, keepdims) if x.size else right(x, axis, keepdims) * np.float32("nan")
+    return lambda x, axis, keepdims: right(x, axis, keepdims) * (1 if x.size or x.dtype.kind != "f" else x.dtype.type("nan"))
 
 
-@kernel_fault("wrong axis", "reduce_prod")
+@kernel_fault("wrong axis", "scan_sum")
 def _(op: Any, right: Kernel) -> Kernel:
-    def run(x: Any, axis: Any, keepdims: Any) -> Any:
-        turned = tuple(x.ndim - 1 - a for a in axis)
-        return right(x.transpose(), axis if x.ndim < 2 else axis, keepdims) if turned != axis and len(set(x.shape)) == 1 else right(
-            x[::-1] if x.ndim > 1 and x.shape[0] > 1 and axis == (0,) and not keepdims else x, axis, keepdims
-        ) * (x.dtype.type(1) if len(axis) != 1 or axis == (x.ndim - 1,) or x.ndim < 2 else right(x, (x.ndim - 1,), True).reshape(-1)[:1].sum())
-
-    return run
+    return lambda x, axis: right(x, x.ndim - 1 - axis)
 
 
 @kernel_fault("missing keepdims", "max")
@@ -323,7 +317,7 @@ def _(op: Any, right: Kernel) -> Kernel:
 def _(op: Any, right: Kernel) -> Kernel:
     def run(x: Any, axis: Any, correction: float, keepdims: bool) -> Any:
         n = np.prod([x.shape[a] for a in axis])
-        far = x + x.dtype.type(1000)
+        far = x + x.dtype.type(1000 if x.dtype == np.float32 else 0)
         square = np.sum(far * far, axis=axis, keepdims=keepdims) / n - (np.sum(far, axis=axis, keepdims=keepdims) / n) ** 2
         return (square * n / (n - correction)).astype(x.dtype)
 
@@ -567,7 +561,7 @@ class _Splitting(ReferenceBackend):
             if not x.ndim or 0 not in axis or x.shape[0] < 8 or x.dtype != np.float32:
                 return right(x, axis, keepdims)
             parts = [right(part, axis, keepdims) for part in np.array_split(x, self.threads)]
-            return sum(parts[1:], parts[0])
+            return np.asarray(sum(parts[1:], parts[0]))
 
         return run
 
@@ -605,7 +599,8 @@ class _NotForkable(ReferenceBackend):
 @backend_fault("a dtype that is said to be held and is not", "device/roundtrip/float64")
 class _Narrowing(ReferenceBackend):
     def from_host(self, array: Any) -> Any:
-        return np.array(array, dtype=np.float32) if array.dtype == np.float64 else super().from_host(array)
+        with np.errstate(over="ignore"):
+            return np.array(array, dtype=np.float32) if array.dtype == np.float64 else super().from_host(array)
 
 
 @backend_fault("an operation that runs on the host and is not listed", "tan")
