@@ -1,9 +1,9 @@
 """Runs every suite of tests on the installed packages, and prints the counts of all.
 
 ``run_tests.py [--pure FOLDER] [--strict FOLDER] [SUITE...]``: the folders hold the uncompiled core and a backend
-that only tests need; without them, their suites are left out. A suite is a run of pytest or of the conformance kit. One that dies (a crash of the process, a collection error)
-counts as a failure. The exit status says whether all passed; the last line has the form
-``N passed, N failed, N skipped``.
+that only tests need; without them, their suites are left out. A suite is a run of pytest or of the conformance
+kit. One that dies (a crash of the process, a collection error) counts as a failure. The exit status says whether
+all passed; the last line has the form ``N passed, N failed, N skipped``.
 """
 
 from __future__ import annotations
