@@ -127,6 +127,8 @@ cdef object conv_output(ConvShape* s):
 
 cdef bint conv_usable(ConvShape* s, int code) noexcept:
     cdef int d
+    if code == BF16 and (s.c // s.groups % 16 or s.o // s.groups % 16):
+        return False  # its kernels multiply neighbouring channels by zero padding, which spreads inf and nan
     if not use_dnn or (code != F32 and code != BF16) or s.n == 0 or s.c == 0 or s.o == 0 or s.spatial > 3:
         return False
     for d in range(s.spatial):

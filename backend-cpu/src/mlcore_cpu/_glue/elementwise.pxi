@@ -19,7 +19,7 @@ cdef class Unary(Kernel):
     cdef int out[N_DTYPES]   # the result's dtype code for each input's
     cdef int work_out[N_DTYPES]
 
-    def __init__(self, str name, table_name, fallback, dict variants=None):
+    def __init__(self, str name, table_name, fallback, dict variants=None, bint halves=True):
         cdef int i
         cdef const UnaryEntry* e
         cdef bytes wanted = table_name.encode()
@@ -32,7 +32,7 @@ cdef class Unary(Kernel):
             if strcmp(e.name, wanted) == 0:
                 self.loop[e.in_], self.work[e.in_], self.out[e.in_], self.work_out[e.in_] = e.loop, e.in_, e.out, e.out
         for i in (F16, BF16):
-            if self.loop[F32] != NULL:
+            if halves and self.loop[F32] != NULL:
                 self.loop[i], self.work[i], self.work_out[i] = self.loop[F32], F32, self.out[F32]
                 self.out[i] = self.out[F32] if self.out[F32] == BOOL else i
 
@@ -82,7 +82,7 @@ cdef class Binary(Kernel):
     cdef int out[N_DTYPES]
     cdef int work_out[N_DTYPES]
 
-    def __init__(self, str name, table_name, fallback, dict variants=None):
+    def __init__(self, str name, table_name, fallback, dict variants=None, bint halves=True):
         cdef int i
         cdef const BinaryEntry* e
         cdef bytes wanted = table_name.encode()
@@ -95,7 +95,7 @@ cdef class Binary(Kernel):
             if strcmp(e.name, wanted) == 0:
                 self.loop[e.in_], self.work[e.in_], self.out[e.in_], self.work_out[e.in_] = e.loop, e.in_, e.out, e.out
         for i in (F16, BF16):
-            if self.loop[F32] != NULL:
+            if halves and self.loop[F32] != NULL:
                 self.loop[i], self.work[i], self.work_out[i] = self.loop[F32], F32, self.out[F32]
                 self.out[i] = self.out[F32] if self.out[F32] == BOOL else i
 

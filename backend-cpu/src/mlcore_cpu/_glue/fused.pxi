@@ -602,5 +602,5 @@ def slice_update(x, v, key):
     cdef int code = code_of(a)
     cdef cnp.ndarray out = new_like_order(code, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), a)
     copy_into(a, code, out, code)
-    copy_into(array_of(v), code, np.asarray(out[key]), code)
+    copy_into(array_of(v), code, out[(*key, ...)], code)  # the ellipsis makes a view of 0-d arrays too
     return out
