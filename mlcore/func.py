@@ -148,7 +148,9 @@ def jvp(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[
     [[9.0], [6.0]]
     """
     if len(primals) != len(tangents):
-        raise ArgumentError(f"jvp: {len(primals)} primals but {len(tangents)} tangents", fix="give one tangent for each")
+        raise ArgumentError(
+            f"jvp: {len(primals)} primals but {len(tangents)} tangents", fix="give one tangent for each"
+        )
     with dispatch.recording(True):
         call, chosen = _variables(primals, tuple(range(len(primals))))
         value = _tensor("jvp", function(*call))

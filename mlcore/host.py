@@ -17,7 +17,9 @@ HostArray = np.ndarray[Any, Any]
 def scalar_array(value: complex, dtype: DType) -> HostArray:
     """A 0-d array of a Python number; it must fit an integer dtype, and is cut down to whole numbers there."""
     if isinstance(value, complex) and dtype.kind not in "cb":
-        raise DTypeError(f"the complex number {value} is no {dtype}", fix="use value.real, or a complex dtype")
+        raise DTypeError(
+            f"the complex number {value} is no {dtype}", fix="use value.real, or a complex dtype"
+        )
     if dtype.kind in "iu":
         info = dtypes.iinfo(dtype)
         if not info.min <= cast(float, value) <= info.max:
@@ -30,7 +32,9 @@ def scalar_array(value: complex, dtype: DType) -> HostArray:
         with np.errstate(all="ignore"):
             return np.asarray(value, dtype=dtype.numpy)
     except OverflowError:
-        raise ValueRangeError(f"the number {_brief(value)} does not fit {dtype}", fix="use a smaller number") from None
+        raise ValueRangeError(
+            f"the number {_brief(value)} does not fit {dtype}", fix="use a smaller number"
+        ) from None
 
 
 def _brief(value: complex) -> str:

@@ -154,7 +154,9 @@ def _accepted(op: OpFacts, dtype: DType) -> DType:
         return dtypes.default_float()
     known = ", ".join(d.name for d in dtypes.all_dtypes if d in op.accepts)
     raise DTypeError(
-        f"{getattr(op, 'standard', op.name)}: {dtype} is not accepted", accepts=known, fix="astype the input to one of these"
+        f"{getattr(op, 'standard', op.name)}: {dtype} is not accepted",
+        accepts=known,
+        fix="astype the input to one of these",
     )
 
 

@@ -80,10 +80,19 @@ def _print(report: Report, seconds: float) -> None:
     if report.speed:
         rows = [("operation", "kernel µs", "composite µs", "ratio")]
         for one in sorted(report.speed, key=lambda one: -one["ratio"]):
-            rows.append((one["op"], f"{one['kernel'] * 1e6:.1f}", f"{one['composite'] * 1e6:.1f}", f"{one['ratio']:.2f}"))
+            rows.append(
+                (
+                    one["op"],
+                    f"{one['kernel'] * 1e6:.1f}",
+                    f"{one['composite'] * 1e6:.1f}",
+                    f"{one['ratio']:.2f}",
+                )
+            )
         print(aligned(rows))
         slow = sum(one["ratio"] > 1 for one in report.speed)
-        print(f"fast paths slower than their composite: {slow} of {len(report.speed)} (measured now, never a failure)\n")
+        print(
+            f"fast paths slower than their composite: {slow} of {len(report.speed)} (measured now, never a failure)\n"
+        )
     for text in (report.skips_text(), report.failures_text()):
         if text:
             print(f"{text}\n")

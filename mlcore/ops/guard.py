@@ -37,7 +37,9 @@ def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
         except MemoryError as error:
             if isinstance(error, MlcoreError):
                 raise
-            raise OutOfMemoryError(f"{call.__name__}: {error or 'out of memory'}", fix="use a smaller size") from None
+            raise OutOfMemoryError(
+                f"{call.__name__}: {error or 'out of memory'}", fix="use a smaller size"
+            ) from None
 
     return inner
 

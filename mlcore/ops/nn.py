@@ -43,7 +43,12 @@ def softmax_grad(g: Any, y: Any, /, *, axis: int = -1) -> Any:
 
 
 @composite(
-    _axis_grad_rule, accepts=floating, ulp=16, public=False, samples=_last_and_first, domain=((-2, 2), (-6, 0))
+    _axis_grad_rule,
+    accepts=floating,
+    ulp=16,
+    public=False,
+    samples=_last_and_first,
+    domain=((-2, 2), (-6, 0)),
 )
 def log_softmax_grad(g: Any, y: Any, /, *, axis: int = -1) -> Any:
     """Gradient of log_softmax from its output."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import autograd, dispatch, dtypes, shapes
+from mlcore import checkpointing, dispatch, dtypes, shapes
 from mlcore.dtypes import as_dtype, floating
 from mlcore.errors import ArgumentError, DTypeError, ShapeError
 from mlcore.ops.elementwise import astype, bitwise_right_shift, cos, log, remainder, sqrt, where
@@ -110,8 +110,15 @@ class Generator:
 
     def set_state(self, state: tuple[int, int]) -> None:
         """Continue where a generator with this state stood."""
-        if not isinstance(state, (tuple, list)) or len(state) != 2 or not isinstance(state[1], int) or state[1] < 0:
-            raise ArgumentError(f"state {state!r}", cause="a state is the (seed, counter) of get_state()", fix="pass one")
+        if (
+            not isinstance(state, (tuple, list))
+            or len(state) != 2
+            or not isinstance(state[1], int)
+            or state[1] < 0
+        ):
+            raise ArgumentError(
+                f"state {state!r}", cause="a state is the (seed, counter) of get_state()", fix="pass one"
+            )
         self.manual_seed(state[0])
         self.counter = state[1]
 
@@ -232,8 +239,14 @@ def integers(low: int, high: int | None = None, shape: Any = (), *, dtype: Any =
     """
     if high is None:
         low, high = 0, low
-    if not isinstance(low, (int, np.integer)) or not isinstance(high, (int, np.integer)) or not 0 < high - low <= 2**32:
-        raise ArgumentError(f"integers: from {low} to {high}", fix="use integers low < high, at most 2**32 apart")
+    if (
+        not isinstance(low, (int, np.integer))
+        or not isinstance(high, (int, np.integer))
+        or not 0 < high - low <= 2**32
+    ):
+        raise ArgumentError(
+            f"integers: from {low} to {high}", fix="use integers low < high, at most 2**32 apart"
+        )
     wide = astype(_bits(shape, generator, device), dtypes.int64)
     return astype(remainder(wide, high - low) + low, dtype or dtypes.int64)
 
@@ -325,4 +338,4 @@ def dropout(x: Any, p: float = 0.5, *, generator: Generator | None = None) -> An
     return dropout_mask(x, p=p, key=source.key, offset=source.take(x.size))
 
 
-autograd._random_state.append((get_state, replay))
+checkpointing._random_state.append((get_state, replay))
