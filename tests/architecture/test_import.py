@@ -56,9 +56,12 @@ def test_import_starts_no_thread_and_writes_no_file(tmp_path: Path) -> None:
 
 def test_import_takes_at_most_twice_as_long_as_numpy(tmp_path: Path) -> None:
     """Both parts are timed in the same process, so what else the machine does slows both; the median of runs."""
+    # Byte code is kept, as it is wherever packages are installed; the first run writes it.
+    cached = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path / "cache")}
+    python(RATIO, tmp_path, **cached)
     medians = []
     for _ in range(3):
-        medians.append(statistics.median(float(python(RATIO, tmp_path)) for _ in range(9)))
+        medians.append(statistics.median(float(python(RATIO, tmp_path, **cached)) for _ in range(9)))
         if medians[-1] <= 2:
             break
     assert min(medians) <= 2, f"importing mlcore takes {min(medians):.2f} times as long as importing NumPy"
