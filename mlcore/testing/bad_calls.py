@@ -12,7 +12,6 @@ from mlcore import autograd, dtypes
 from mlcore.backends import detect
 from mlcore.backends.protocol import Device
 from mlcore.errors import MlcoreError
-from mlcore.inputs import from_data
 from mlcore.testing.inputs import Case, accepted, call, cases
 from mlcore.testing.op_checks import plain_dtype
 from mlcore.testing.units import Tally
@@ -66,12 +65,8 @@ def check_errors(op: Any, device: Device) -> Callable[[Tally], None]:
         if "axis" in op.params:
             high = max(a.ndim for a in good.arrays if a is not None) + 4
             for axis in (high, -high - 1):
-                refused(
-                    tally,
-                    "axis out of range",
-                    lambda d, axis=axis: call(op, good.on(d), {**params, "axis": axis}, d),
-                    str(axis),
-                )
+                bent = {**params, "axis": axis}
+                refused(tally, "axis out of range", _caller(op, good, bent), str(axis))
             refused(tally, "axis of text", lambda d: call(op, good.on(d), {**params, "axis": "x"}, d), "'x'")
         if not good.arrays:
             return
@@ -81,29 +76,22 @@ def check_errors(op: Any, device: Device) -> Callable[[Tally], None]:
 
 
 def _bad_inputs(op: Any, good: Case, params: dict[str, Any], refused: Any, tally: Tally) -> None:
-    rest = lambda d: good.on(d)[1:]  # noqa: E731
-    refused(
-        tally, "an object instead of a tensor", lambda d: call(op, [object(), *rest(d)], params, d), "object"
-    )
-    refused(tally, "None instead of a tensor", lambda d: call(op, [None, *rest(d)], params, d), "None")
-    if not op.casts_integers:
-        for dtype in dtypes.all_dtypes:
-            promotes = op.promoted is None or 0 in op.promoted
-            if dtype not in op.accepts and promotes and good.arrays[0] is not None and dtype.kind not in "fc":
-                odd = np.zeros(good.arrays[0].shape, dtype=dtype.numpy)
-                every = [odd if a is not None else None for a in good.arrays]
-                refused(tally, f"dtype {dtype}", lambda d, every=every: call(op, [None if a is None else from_data(a, None, d) for a in every], params, d),
-                        op.name, dtype.name, must=op.promoted is None)  # fmt: skip
+    refused(tally, "an object instead of a tensor", _first(op, good, params, object()), "object")
+    refused(tally, "None instead of a tensor", _first(op, good, params, None), "None")
+    first = good.arrays[0]
+    assert first is not None
+    promotes = op.promoted is None or 0 in op.promoted
+    for dtype in dtypes.all_dtypes if promotes and not op.casts_integers else ():
+        if dtype not in op.accepts and dtype.kind not in "fc":
+            zeros = np.zeros(first.shape, dtype=dtype.numpy)
+            every = [zeros if a is not None else None for a in good.arrays]
+            changed = replace(good, arrays=tuple(every), layout="contiguous")
+            make = _caller(op, changed, params)
+            refused(tally, f"dtype {dtype}", make, op.name, dtype.name, must=op.promoted is None)
     if op.elementwise and op.n_inputs == 2:
-        shape = lambda d, s: from_data(np.ones(s, dtype=good.arrays[0].dtype), None, d)  # type: ignore[union-attr] # noqa: E731
-        refused(
-            tally,
-            "shapes that do not broadcast",
-            lambda d: call(op, [shape(d, (2, 3)), shape(d, (4,))], params, d),
-            "(2, 3)",
-            "(4,)",
-            op.name,
-        )
+        bad = (np.ones((2, 3), dtype=first.dtype), np.ones((4,), dtype=first.dtype))
+        make = _caller(op, replace(good, arrays=bad, layout="contiguous"), params)
+        refused(tally, "shapes that do not broadcast", make, "(2, 3)", "(4,)", op.name)
     for i, array in enumerate(good.arrays):  # another rank or size: right or refused, but the same everywhere
         if array is None:
             continue
@@ -113,12 +101,17 @@ def _bad_inputs(op: Any, good: Case, params: dict[str, Any], refused: Any, tally
             changed = replace(good, arrays=tuple(bent if k == i else a for k, a in enumerate(good.arrays)))
             # What only the core calls may trust it, beyond what its rule looks at.
             if bent.size and (op.public or _rule_refuses(changed)):
-                refused(
-                    tally,
-                    f"input {i} with {text}",
-                    lambda d, changed=changed: call(op, changed.on(d), params, d),
-                    must=False,
-                )
+                refused(tally, f"input {i} with {text}", _caller(op, changed, params), must=False)
+
+
+def _caller(op: Any, case: Case, params: dict[str, Any]) -> Callable[[Device], Any]:
+    """A call of a case on a device that is named later."""
+    return lambda device: call(op, case.on(device), params, device)
+
+
+def _first(op: Any, case: Case, params: dict[str, Any], odd: Any) -> Callable[[Device], Any]:
+    """The same with something else as the first input."""
+    return lambda device: call(op, [odd, *case.on(device)[1:]], params, device)
 
 
 def _rule_refuses(case: Case) -> bool:

@@ -22,7 +22,7 @@ _TOLERANCES = {
 
 def host(value: Any) -> Host:
     """A NumPy array of a tensor or of anything array-like."""
-    return value.numpy() if isinstance(value, TensorBase) else np.asarray(value)  # type: ignore[attr-defined, no-any-return]
+    return value.numpy() if isinstance(value, TensorBase) else np.asarray(value)  # type: ignore[attr-defined]
 
 
 def wide(array: Host) -> Host:

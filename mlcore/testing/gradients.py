@@ -70,9 +70,9 @@ def _leaves(inputs: Sequence[Any], places: Sequence[int], values: Sequence[Host]
 
 def _random(rng: np.random.Generator, like: Host) -> Host:
     value = rng.standard_normal(like.shape)
-    if like.dtype.kind == "c":
-        value = value + 1j * rng.standard_normal(like.shape)
-    return np.asarray(value, dtype=like.dtype)
+    if like.dtype.kind != "c":
+        return np.asarray(value, dtype=like.dtype)
+    return np.asarray(value + 1j * rng.standard_normal(like.shape), dtype=like.dtype)
 
 
 def _dot(a: Host, b: Host) -> float:
@@ -80,8 +80,17 @@ def _dot(a: Host, b: Host) -> float:
     return float(np.sum(np.conj(a) * b).real)
 
 
-def _check(fn: Function, inputs: Sequence[Any], places: Sequence[int], rng: np.random.Generator, eps: float, rtol: float,
-           atol: float, directions: int, what: str) -> None:  # fmt: skip
+def _check(
+    fn: Function,
+    inputs: Sequence[Any],
+    places: Sequence[int],
+    rng: np.random.Generator,
+    eps: float,
+    rtol: float,
+    atol: float,
+    directions: int,
+    what: str,
+) -> None:
     values = [np.array(host(inputs[i].detach())) for i in places]
     leaves = _leaves(inputs, places, values)
     outs = _outputs(fn(*leaves))
@@ -106,20 +115,22 @@ def _check(fn: Function, inputs: Sequence[Any], places: Sequence[int], rng: np.r
             up[k], down[k] = values[k] + eps * step, values[k] - eps * step
             numeric = (projected(up) - projected(down)) / (2 * eps)
             gradient = grads[k]
-            if gradient is not None and gradient.shape != values[k].shape:
-                raise AssertionError(
-                    f"{what}: gradient of input {i} has shape {gradient.shape}, the input {values[k].shape}"
-                )
-            if gradient is not None and gradient.dtype is not leaves[i].dtype:
-                raise AssertionError(
-                    f"{what}: gradient of input {i} is {gradient.dtype}, the input {leaves[i].dtype}"
-                )
+            _fits(gradient, leaves[i], f"{what}: gradient of input {i}")
             analytic = 0.0 if gradient is None else _dot(host(gradient), step)
             size = 1.0 if gradient is None else max(1.0, float(np.sqrt(np.sum(np.abs(host(gradient)) ** 2))))
             if not abs(numeric - analytic) <= atol * size + rtol * abs(numeric):
-                raise AssertionError(
-                    f"{what}: gradient of input {i} along direction {turn}: {analytic:.8g}, by differences {numeric:.8g}"
-                )
+                place = f"{what}: gradient of input {i} along direction {turn}"
+                raise AssertionError(f"{place}: {analytic:.8g}, by differences {numeric:.8g}")
+
+
+def _fits(gradient: Any, leaf: Any, what: str) -> None:
+    """A gradient has its input's shape and dtype."""
+    if gradient is None:
+        return
+    if gradient.shape != leaf.shape:
+        raise AssertionError(f"{what} has shape {gradient.shape}, the input {leaf.shape}")
+    if gradient.dtype is not leaf.dtype:
+        raise AssertionError(f"{what} is {gradient.dtype}, the input {leaf.dtype}")
 
 
 def _slope(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from mlcore import autograd, dispatch, dtypes
@@ -29,8 +28,8 @@ ONE: tuple[Shapes, ...] = (
     ((),), ((1,),), ((3,),), ((0,),), ((17,),), ((2, 3, 4),), ((4, 0, 2),), ((5, 1, 7, 2),), ((LARGE,),), ((65, 33),),
 )  # fmt: skip
 TWO: tuple[Shapes, ...] = (
-    ((), ()), ((3,), (3,)), ((3,), ()), ((), (5,)), ((4, 1), (1, 5)), ((2, 3, 4), (4,)), ((3, 1), (2, 3, 4)), ((0, 3), (1, 3)),
-    ((LARGE,), (LARGE,)), ((LARGE,), ()), ((9, 65), (65,)), ((9, 1), (9, 65)),
+    ((), ()), ((3,), (3,)), ((3,), ()), ((), (5,)), ((4, 1), (1, 5)), ((2, 3, 4), (4,)), ((3, 1), (2, 3, 4)),
+    ((0, 3), (1, 3)), ((LARGE,), (LARGE,)), ((LARGE,), ()), ((9, 65), (65,)), ((9, 1), (9, 65)),
 )  # fmt: skip
 QUICK = 4  # how many of them a quick run takes
 
@@ -49,7 +48,7 @@ class Case:
 
     def on(self, device: Device, *, precise: bool = False, requires_grad: bool = False) -> list[Any]:
         """The inputs as tensors of `device` in this case's layout; `precise` in 64-bit precision."""
-        made = []
+        made: list[Any] = []
         for array in self.arrays:
             if array is None:
                 made.append(None)
@@ -334,8 +333,22 @@ def specials(dtype: DType) -> Host:
         parts = [0.0, 1.0, -1.0, 0.5, -2.0, 1e-3]
         return np.asarray([complex(a, b) for a in parts for b in parts], dtype=dtype.numpy)
     found = dtypes.finfo(dtype)
-    tiny = float(ml_dtypes.finfo(found.dtype.numpy).smallest_subnormal)
-    some = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, tiny, 3 * tiny, found.smallest_normal, found.smallest_normal / 2, found.eps, found.max,
-            found.max / 2, 1 + found.eps, 10.0, 88.0, 100.0, float("inf")]  # fmt: skip
-    signed = [*some, *(-v for v in some), float("nan")]
-    return np.asarray(signed, dtype=dtype.numpy)
+    tiny = float(np.nextafter(dtype.numpy.type(0), dtype.numpy.type(1)))
+    normal = found.smallest_normal
+    sizes = [
+        0.0,
+        1.0,
+        0.5,
+        1.5,
+        2.5,
+        3.0,
+        tiny,
+        3 * tiny,
+        normal / 2,
+        normal,
+        found.eps,
+        found.max,
+        found.max / 2,
+    ]
+    sizes += [1 + found.eps, 10.0, 88.0, 100.0, float("inf")]
+    return np.asarray([*sizes, *(-v for v in sizes), float("nan")], dtype=dtype.numpy)

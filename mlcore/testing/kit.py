@@ -79,7 +79,7 @@ class Kit:
             return Unit(f"{kind}/{name}/{dtype}", self._guarded(op, check), 1, name)
 
         usable = op_checks.usable(op, d) if op.n_inputs else []
-        main = op_checks.main_dtypes(op, d) if op.n_inputs else [None]
+        main: list[Any] = op_checks.main_dtypes(op, d) if op.n_inputs else [None]
         if not op.n_inputs:
             yield unit("values", op_checks.check_values(op, None, d, quick))
         for dtype in usable:

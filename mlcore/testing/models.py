@@ -16,11 +16,12 @@ from mlcore.backends import detect
 from mlcore.backends.protocol import Device
 from mlcore.inputs import from_data
 from mlcore.ops import random, registry
-from mlcore.ops.conv import avg_pool, convolution, max_pool
+from mlcore.ops.conv import convolution
 from mlcore.ops.index import gather
 from mlcore.ops.loss import softmax_cross_entropy
 from mlcore.ops.nn import linear, scaled_dot_product_attention
 from mlcore.ops.norm import batch_norm, layer_norm
+from mlcore.ops.pool import avg_pool, max_pool
 from mlcore.ops.update import adam_step, sgd_momentum_step
 from mlcore.testing.units import Tally
 

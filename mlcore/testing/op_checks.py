@@ -58,7 +58,7 @@ def watched(device: Device) -> Iterator[list[str]]:
         return from_host(array)
 
     try:
-        backend.to_host, backend.from_host = down, up  # type: ignore[method-assign]
+        backend.to_host, backend.from_host = down, up
     except AttributeError:  # a backend with __slots__: nothing to watch
         yield seen
         return

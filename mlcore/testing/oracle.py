@@ -55,7 +55,8 @@ class Expected:
         """What is wrong with output `index`, or nothing.
 
         `consistent` is for special values: it leaves out the elements where the reference in the case's own dtype
-        is not near the oracle, since a formula overflows or underflows on its way there, and it allows four times as much.
+        is not near the oracle, since a formula overflows or underflows on its way there, and it allows four times
+        as much.
         """
         want, bound = self.values[index], self.bounds[index]
         if consistent and got.shape == want.shape:

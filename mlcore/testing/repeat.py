@@ -32,7 +32,7 @@ def check_repeat(op: Any, dtype: DType | None, device: Device) -> Callable[[Tall
             )
         change = getattr(device.backend, "set_num_threads", None)
         if change is not None:
-            before = device.backend.get_num_threads()  # type: ignore[attr-defined]
+            before = device.backend.get_num_threads()
             try:
                 for count in (1, 2, 3, 4):
                     with tally.case(f"{case} with {count} threads"):

@@ -82,11 +82,18 @@ class Report:
         kinds: dict[str, list[Result]] = {}
         for one in self.results:
             kinds.setdefault(one.id.partition("/")[0], []).append(one)
-        rows = [("check", "units", "cases", "compared", "passed", "failed", "skipped", "xfailed", "seconds")]
+        heads = ("check", "units", "cases", "compared", "passed", "failed", "skipped", "xfailed", "seconds")
+        rows: list[tuple[str, ...]] = [heads]
         for kind, found in kinds.items():
             by = Counter(one.outcome for one in found)
-            rows.append((kind, *map(str, (len(found), sum(o.cases for o in found), sum(o.compared for o in found), by["passed"],
-                         by["failed"] + by["xpassed"], by["skipped"], by["xfailed"])), f"{sum(o.seconds for o in found):.1f}"))  # fmt: skip
+            numbers = [
+                len(found),
+                sum(one.cases for one in found),
+                sum(one.compared for one in found),
+                by["passed"],
+            ]
+            numbers += [by["failed"] + by["xpassed"], by["skipped"], by["xfailed"]]
+            rows.append((kind, *map(str, numbers), f"{sum(one.seconds for one in found):.1f}"))
         counts = ", ".join(f"{n} {name}" for name, n in self.counts().items() if n)
         level = self.achieved()
         words = "" if not self.whole else f"; level {'none' if level is None else f'L{level}'}"
@@ -108,7 +115,7 @@ class Report:
 
     def table_text(self) -> str:
         """Operations by how the device runs them: dtypes native, generated, composite, host, expected to fail."""
-        rows = [("operation", *PATHS)]
+        rows: list[tuple[str, ...]] = [("operation", *PATHS)]
         rows += [
             (name, *(str(found[p]) if found[p] else "." for p in PATHS)) for name, found in self.paths.items()
         ]
