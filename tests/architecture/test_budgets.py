@@ -17,10 +17,6 @@ LONGER: dict[str, tuple[int, str]] = {
         500,
         "the path of a call, read from top to bottom; cut in two, both halves would be open",
     ),
-    "mlcore/ops/elementwise.py": (600, "a list of declarations, each read alone"),
-    "mlcore/ops/index.py": (550, "declarations and their rules, each read alone"),
-    "mlcore/ops/shape.py": (550, "declarations and their rules, each read alone"),
-    "mlcore/ops/conv.py": (500, "declarations and their rules, each read alone"),
     "mlcore/backends/array_library.py": (550, "one method an operation: a table of another library's names"),
 }
 
