@@ -64,38 +64,6 @@ def copysign(x1: TensorLike, x2: TensorLike, /) -> Tensor:
     """Magnitude of `x1` with the sign of `x2`."""
 def nextafter(x1: TensorLike, x2: TensorLike, /) -> Tensor:
     """The next representable value after `x1` in the direction of `x2`."""
-def equal(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Whether `x1 == x2`."""
-def not_equal(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Whether `x1 != x2`."""
-def less(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Whether `x1 < x2`."""
-def less_equal(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Whether `x1 <= x2`."""
-def greater(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Whether `x1 > x2`."""
-def greater_equal(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Whether `x1 >= x2`."""
-def logical_and(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Whether both are true (not zero)."""
-def logical_or(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Whether either is true (not zero)."""
-def logical_xor(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Whether exactly one is true (not zero)."""
-def logical_not(x: TensorLike, /) -> Tensor:
-    """Whether `x` is false (zero)."""
-def bitwise_and(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Bitwise and."""
-def bitwise_or(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Bitwise or."""
-def bitwise_xor(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Bitwise exclusive or."""
-def bitwise_left_shift(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Bits of `x1` shifted left by `x2`; by the width or more, or by less than 0, gives 0."""
-def bitwise_right_shift(x1: TensorLike, x2: TensorLike, /) -> Tensor:
-    """Bits of `x1` shifted right by `x2`, keeping the sign; less than 0 counts as the width or more."""
-def bitwise_invert(x: TensorLike, /) -> Tensor:
-    """All bits flipped; logical not for _bool."""
 def positive(x: TensorLike, /) -> Tensor:
     """`x` itself."""
 def negative(x: TensorLike, /) -> Tensor:
@@ -118,12 +86,6 @@ def trunc(x: TensorLike, /) -> Tensor:
     """Rounded towards zero."""
 def round(x: TensorLike, /) -> Tensor:
     """Rounded to the nearest integer, halves to even."""
-def isfinite(x: TensorLike, /) -> Tensor:
-    """Neither infinite nor nan."""
-def isinf(x: TensorLike, /) -> Tensor:
-    """Infinite."""
-def isnan(x: TensorLike, /) -> Tensor:
-    """Not a number."""
 def real(x: TensorLike, /) -> Tensor:
     """Real part of a complex tensor."""
 def imag(x: TensorLike, /) -> Tensor:
@@ -176,6 +138,44 @@ def tanh_grad(x1: TensorLike, x2: TensorLike, /) -> Tensor:
     """Gradient of tanh from the incoming gradient `x1` and the output `x2`: `x1 * (1 - x2 * x2)`."""
 def where(condition: TensorLike, x1: TensorLike, x2: TensorLike, /) -> Tensor:
     """`x1` where `condition` (_bool) is true, `x2` elsewhere; the three broadcast."""
+def equal(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Whether `x1 == x2`."""
+def not_equal(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Whether `x1 != x2`."""
+def less(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Whether `x1 < x2`."""
+def less_equal(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Whether `x1 <= x2`."""
+def greater(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Whether `x1 > x2`."""
+def greater_equal(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Whether `x1 >= x2`."""
+def logical_and(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Whether both are true (not zero)."""
+def logical_or(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Whether either is true (not zero)."""
+def logical_xor(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Whether exactly one is true (not zero)."""
+def logical_not(x: TensorLike, /) -> Tensor:
+    """Whether `x` is false (zero)."""
+def bitwise_and(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Bitwise and."""
+def bitwise_or(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Bitwise or."""
+def bitwise_xor(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Bitwise exclusive or."""
+def bitwise_left_shift(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Bits of `x1` shifted left by `x2`; by the width or more, or by less than 0, gives 0."""
+def bitwise_right_shift(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Bits of `x1` shifted right by `x2`, keeping the sign; less than 0 counts as the width or more."""
+def bitwise_invert(x: TensorLike, /) -> Tensor:
+    """All bits flipped; logical not for _bool."""
+def isfinite(x: TensorLike, /) -> Tensor:
+    """Neither infinite nor nan."""
+def isinf(x: TensorLike, /) -> Tensor:
+    """Infinite."""
+def isnan(x: TensorLike, /) -> Tensor:
+    """Not a number."""
 def relu(x: TensorLike, /) -> Tensor:
     """`max(x, 0)`; nan stays nan."""
 def relu_grad(x1: TensorLike, x2: TensorLike, /) -> Tensor:
@@ -226,30 +226,30 @@ def squeeze(x: Tensor, /, axis: Axis = None) -> Tensor:
     """`x` without the dimensions `axis`, which must have size 1 (None: all of size 1)."""
 def flip(x: Tensor, /, *, axis: Axis = None) -> Tensor:
     """`x` in reverse order along `axis` (None: all)."""
-def roll(x: Tensor, /, shift: Any, *, axis: Axis = None) -> Tensor:
-    """Elements moved by `shift` places along `axis`, those pushed out coming in at the other end."""
 def stack(arrays: Sequence[Tensor], /, *, axis: Axis = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
-def unstack(x: Tensor, /, *, axis: Axis = 0) -> tuple[Tensor, ...]:
-    """The slices of `x` along `axis`, without that dimension, as a tuple."""
-def split(x: Tensor, /, sizes: Shape, *, axis: Axis = 0) -> tuple[Tensor, ...]:
-    """`x` cut along `axis` into pieces of `sizes` (an int: equal pieces of that size, the last may be smaller)."""
-def moveaxis(x: Tensor, source: Any, destination: Any, /) -> Tensor:
-    """`x` with the dimensions `source` moved to `destination`, the others keeping their order."""
 def swapaxes(x: Tensor, axis1: int, axis2: int, /) -> Tensor:
     """`x` with two dimensions exchanged."""
 def matrix_transpose(x: Tensor, /) -> Tensor:
     """The last two dimensions exchanged."""
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions `start_dim` to `end_dim` merged into one."""
+def pad(x: Tensor, pad_width: Any, /, *, value: float = 0) -> Tensor:
+    """`x` with `value` around it: `pad_width` is an int, or one (before, after) pair per dimension."""
+def roll(x: Tensor, /, shift: Any, *, axis: Axis = None) -> Tensor:
+    """Elements moved by `shift` places along `axis`, those pushed out coming in at the other end."""
+def unstack(x: Tensor, /, *, axis: Axis = 0) -> tuple[Tensor, ...]:
+    """The slices of `x` along `axis`, without that dimension, as a tuple."""
+def split(x: Tensor, /, sizes: Shape, *, axis: Axis = 0) -> tuple[Tensor, ...]:
+    """`x` cut along `axis` into pieces of `sizes` (an int: equal pieces of that size, the last may be smaller)."""
+def moveaxis(x: Tensor, source: Any, destination: Any, /) -> Tensor:
+    """`x` with the dimensions `source` moved to `destination`, the others keeping their order."""
 def broadcast_arrays(*arrays: Sequence[Tensor]) -> list[Tensor]:
     """Tensors broadcast to their common shape."""
 def tile(x: Tensor, repetitions: Any, /) -> Tensor:
     """`x` repeated `repetitions` times along each dimension."""
 def repeat(x: Tensor, repeats: int, /, *, axis: Axis = None) -> Tensor:
     """Each element repeated `repeats` times along `axis` (None: of the flattened tensor)."""
-def pad(x: Tensor, pad_width: Any, /, *, value: float = 0) -> Tensor:
-    """`x` with `value` around it: `pad_width` is an int, or one (before, after) pair per dimension."""
 def sum(x: Tensor, /, axis: Axis = None, *, dtype: DTypeLike = None, keepdims: _bool = False) -> Tensor:
     """Sum over `axis` (an int, a tuple, or None for all); of nothing it is 0. Small integers are summed in 64 bits."""
 def prod(x: Tensor, /, axis: Axis = None, *, dtype: DTypeLike = None, keepdims: _bool = False) -> Tensor:

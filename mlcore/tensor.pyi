@@ -134,6 +134,79 @@ class Tensor(TensorBase):
         """Magnitude of `x1` with the sign of `x2`."""
     def nextafter(self, x2: TensorLike, /) -> Tensor:
         """The next representable value after `x1` in the direction of `x2`."""
+    def positive(self) -> Tensor:
+        """`x` itself."""
+    def __pos__(self) -> Tensor: ...
+    def negative(self) -> Tensor:
+        """`-x`."""
+    def __neg__(self) -> Tensor: ...
+    def abs(self) -> Tensor:
+        """Magnitude of `x`."""
+    def __abs__(self) -> Tensor: ...
+    def sign(self) -> Tensor:
+        """-1, 0 or 1; `x / |x|` for complex; nan for nan."""
+    def signbit(self) -> Tensor:
+        """Whether the sign bit is set, also of -0.0."""
+    def reciprocal(self) -> Tensor:
+        """`1 / x`."""
+    def square(self) -> Tensor:
+        """`x * x`."""
+    def floor(self) -> Tensor:
+        """Rounded down."""
+    def ceil(self) -> Tensor:
+        """Rounded up."""
+    def trunc(self) -> Tensor:
+        """Rounded towards zero."""
+    def round(self) -> Tensor:
+        """Rounded to the nearest integer, halves to even."""
+    def real(self) -> Tensor:
+        """Real part of a complex tensor."""
+    def imag(self) -> Tensor:
+        """Imaginary part of a complex tensor."""
+    def conj(self) -> Tensor:
+        """Complex conjugate; `x` itself where real."""
+    def exp(self) -> Tensor:
+        """`e**x`."""
+    def expm1(self) -> Tensor:
+        """`e**x - 1`, exact near 0."""
+    def log(self) -> Tensor:
+        """Natural logarithm."""
+    def log1p(self) -> Tensor:
+        """`log(1 + x)`, exact near 0."""
+    def log2(self) -> Tensor:
+        """Logarithm to base 2."""
+    def log10(self) -> Tensor:
+        """Logarithm to base 10."""
+    def sqrt(self) -> Tensor:
+        """Square root."""
+    def rsqrt(self) -> Tensor:
+        """`1 / sqrt(x)`."""
+    def sin(self) -> Tensor:
+        """Sine of radians."""
+    def cos(self) -> Tensor:
+        """Cosine of radians."""
+    def tan(self) -> Tensor:
+        """Tangent of radians."""
+    def asin(self) -> Tensor:
+        """Inverse sine, in radians."""
+    def acos(self) -> Tensor:
+        """Inverse cosine, in radians."""
+    def atan(self) -> Tensor:
+        """Inverse tangent, in radians."""
+    def sinh(self) -> Tensor:
+        """Hyperbolic sine."""
+    def cosh(self) -> Tensor:
+        """Hyperbolic cosine."""
+    def tanh(self) -> Tensor:
+        """Hyperbolic tangent."""
+    def asinh(self) -> Tensor:
+        """Inverse hyperbolic sine."""
+    def acosh(self) -> Tensor:
+        """Inverse hyperbolic cosine."""
+    def atanh(self) -> Tensor:
+        """Inverse hyperbolic tangent."""
+    def erf(self) -> Tensor:
+        """Error function, `2/sqrt(pi)` times the integral of `exp(-t*t)` from 0 to `x`."""
     def equal(self, x2: TensorLike, /) -> Tensor:
         """Whether `x1 == x2`."""
     def __eq__(self, other: TensorLike) -> Tensor: ...  # type: ignore[override]
@@ -183,85 +256,12 @@ class Tensor(TensorBase):
     def bitwise_invert(self) -> Tensor:
         """All bits flipped; logical not for bool."""
     def __invert__(self) -> Tensor: ...
-    def positive(self) -> Tensor:
-        """`x` itself."""
-    def __pos__(self) -> Tensor: ...
-    def negative(self) -> Tensor:
-        """`-x`."""
-    def __neg__(self) -> Tensor: ...
-    def abs(self) -> Tensor:
-        """Magnitude of `x`."""
-    def __abs__(self) -> Tensor: ...
-    def sign(self) -> Tensor:
-        """-1, 0 or 1; `x / |x|` for complex; nan for nan."""
-    def signbit(self) -> Tensor:
-        """Whether the sign bit is set, also of -0.0."""
-    def reciprocal(self) -> Tensor:
-        """`1 / x`."""
-    def square(self) -> Tensor:
-        """`x * x`."""
-    def floor(self) -> Tensor:
-        """Rounded down."""
-    def ceil(self) -> Tensor:
-        """Rounded up."""
-    def trunc(self) -> Tensor:
-        """Rounded towards zero."""
-    def round(self) -> Tensor:
-        """Rounded to the nearest integer, halves to even."""
     def isfinite(self) -> Tensor:
         """Neither infinite nor nan."""
     def isinf(self) -> Tensor:
         """Infinite."""
     def isnan(self) -> Tensor:
         """Not a number."""
-    def real(self) -> Tensor:
-        """Real part of a complex tensor."""
-    def imag(self) -> Tensor:
-        """Imaginary part of a complex tensor."""
-    def conj(self) -> Tensor:
-        """Complex conjugate; `x` itself where real."""
-    def exp(self) -> Tensor:
-        """`e**x`."""
-    def expm1(self) -> Tensor:
-        """`e**x - 1`, exact near 0."""
-    def log(self) -> Tensor:
-        """Natural logarithm."""
-    def log1p(self) -> Tensor:
-        """`log(1 + x)`, exact near 0."""
-    def log2(self) -> Tensor:
-        """Logarithm to base 2."""
-    def log10(self) -> Tensor:
-        """Logarithm to base 10."""
-    def sqrt(self) -> Tensor:
-        """Square root."""
-    def rsqrt(self) -> Tensor:
-        """`1 / sqrt(x)`."""
-    def sin(self) -> Tensor:
-        """Sine of radians."""
-    def cos(self) -> Tensor:
-        """Cosine of radians."""
-    def tan(self) -> Tensor:
-        """Tangent of radians."""
-    def asin(self) -> Tensor:
-        """Inverse sine, in radians."""
-    def acos(self) -> Tensor:
-        """Inverse cosine, in radians."""
-    def atan(self) -> Tensor:
-        """Inverse tangent, in radians."""
-    def sinh(self) -> Tensor:
-        """Hyperbolic sine."""
-    def cosh(self) -> Tensor:
-        """Hyperbolic cosine."""
-    def tanh(self) -> Tensor:
-        """Hyperbolic tangent."""
-    def asinh(self) -> Tensor:
-        """Inverse hyperbolic sine."""
-    def acosh(self) -> Tensor:
-        """Inverse hyperbolic cosine."""
-    def atanh(self) -> Tensor:
-        """Inverse hyperbolic tangent."""
-    def erf(self) -> Tensor:
-        """Error function, `2/sqrt(pi)` times the integral of `exp(-t*t)` from 0 to `x`."""
     def relu(self) -> Tensor:
         """`max(x, 0)`; nan stays nan."""
     def sigmoid(self) -> Tensor:
@@ -298,6 +298,12 @@ class Tensor(TensorBase):
         """`x` without the dimensions `axis`, which must have size 1 (None: all of size 1)."""
     def flip(self, *, axis: Axis = None) -> Tensor:
         """`x` in reverse order along `axis` (None: all)."""
+    def swapaxes(self, axis1: int, axis2: int, /) -> Tensor:
+        """`x` with two dimensions exchanged."""
+    def matrix_transpose(self) -> Tensor:
+        """The last two dimensions exchanged."""
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """Dimensions `start_dim` to `end_dim` merged into one."""
     def roll(self, shift: Any, *, axis: Axis = None) -> Tensor:
         """Elements moved by `shift` places along `axis`, those pushed out coming in at the other end."""
     def unstack(self, *, axis: Axis = 0) -> tuple[Tensor, ...]:
@@ -306,12 +312,6 @@ class Tensor(TensorBase):
         """`x` cut along `axis` into pieces of `sizes` (an int: equal pieces of that size, the last may be smaller)."""
     def moveaxis(self, source: Any, destination: Any, /) -> Tensor:
         """`x` with the dimensions `source` moved to `destination`, the others keeping their order."""
-    def swapaxes(self, axis1: int, axis2: int, /) -> Tensor:
-        """`x` with two dimensions exchanged."""
-    def matrix_transpose(self) -> Tensor:
-        """The last two dimensions exchanged."""
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        """Dimensions `start_dim` to `end_dim` merged into one."""
     def tile(self, repetitions: Any, /) -> Tensor:
         """`x` repeated `repetitions` times along each dimension."""
     def repeat(self, repeats: int, /, *, axis: Axis = None) -> Tensor:

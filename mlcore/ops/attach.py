@@ -21,8 +21,8 @@ from mlcore.dtypes import DType, all_dtypes, as_dtype
 from mlcore.errors import did_you_mean
 from mlcore.ops import registry
 from mlcore.ops.elementwise import astype
-from mlcore.ops.index import getitem, setitem
 from mlcore.ops.shape import matrix_transpose, permute_dims, reshape
+from mlcore.ops.subscript import getitem, setitem
 from mlcore.plugin import discovery
 from mlcore.tensor import Tensor, TensorBase
 

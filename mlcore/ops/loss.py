@@ -9,8 +9,9 @@ from mlcore.dtypes import floating
 from mlcore.errors import DTypeError, ShapeError
 from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import iota_on
-from mlcore.ops.elementwise import astype, equal, exp
+from mlcore.ops.elementwise import astype, exp
 from mlcore.ops.index import take_along_axis
+from mlcore.ops.logic import equal
 from mlcore.ops.reduce import logsumexp
 from mlcore.ops.shape import reshape
 from mlcore.ops.spec import Outs, composite, out, outs

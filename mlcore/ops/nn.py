@@ -9,8 +9,9 @@ from mlcore.dtypes import floating
 from mlcore.errors import ShapeError
 from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import iota_on
-from mlcore.ops.elementwise import equal, exp, isfinite, log, logical_and, where
+from mlcore.ops.elementwise import exp, log, where
 from mlcore.ops.linalg import contract, matmul
+from mlcore.ops.logic import equal, isfinite, logical_and
 from mlcore.ops.reduce import add_up
 from mlcore.ops.reduce import max as max_
 from mlcore.ops.reduce import sum as sum_

@@ -18,8 +18,9 @@ import numpy as np
 from mlcore import checkpointing, dispatch, dtypes, shapes
 from mlcore.dtypes import as_dtype, floating
 from mlcore.errors import ArgumentError, DTypeError, ShapeError
-from mlcore.ops.elementwise import astype, bitwise_right_shift, cos, log, remainder, sqrt, where
+from mlcore.ops.elementwise import astype, cos, log, remainder, sqrt, where
 from mlcore.ops.guard import guarded
+from mlcore.ops.logic import bitwise_right_shift
 from mlcore.ops.reduce import cumulative_sum
 from mlcore.ops.shape import same
 from mlcore.ops.sorting import argsort, searchsorted

@@ -9,8 +9,9 @@ import numpy as np
 from mlcore import autograd, dtypes
 from mlcore.dtypes import as_dtype, booleans, everything, floating, numeric, real
 from mlcore.errors import ArgumentError, ArgumentTypeError
+from mlcore.ops.elementwise import _conj, astype, exp, log, sqrt, where
 from mlcore.ops.elementwise import abs as abs_
-from mlcore.ops.elementwise import _conj, astype, equal, exp, isfinite, log, sqrt, where
+from mlcore.ops.logic import equal, isfinite
 from mlcore.ops.shape import broadcast_to, flip, reshape
 from mlcore.ops.spec import Outs, composite, function, out, primitive, reduction, to_bool, ufunc_reduce
 from mlcore.shapes import normalize_axes, normalize_axis, reduced

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlcore import autograd, shapes
 from mlcore.dispatch import from_data
-from mlcore.errors import ArgumentError, ArgumentTypeError, ShapeError
+from mlcore.errors import ArgumentError, ShapeError
 from mlcore.ops.cases import sample
 from mlcore.ops.spec import Outs, function, out, primitive
 from mlcore.shapes import Key, key_slices, normalize_axes, normalize_axis
@@ -245,36 +245,6 @@ def flip(x: Any, /, *, axis: Any = None) -> Any:
     )
 
 
-@function(method=True)
-def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Any:
-    """Elements moved by `shift` places along `axis`, those pushed out coming in at the other end.
-
-    >>> import mlcore as ml
-    >>> ml.roll(ml.arange(4), 1).tolist()
-    [3, 0, 1, 2]
-    """
-    if axis is None:
-        return reshape(roll(reshape(x, (-1,)), shift, axis=0), x.shape)
-    shifts = (shift,) if isinstance(shift, int) else tuple(shift)
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
-    if len(shifts) == 1:
-        shifts = shifts * len(axes)
-    if len(shifts) != len(axes):
-        raise ArgumentError(
-            f"roll: {len(shifts)} shifts for {len(axes)} axes", fix="give one shift, or one for each axis"
-        )
-    for count, one in zip(shifts, axes, strict=True):
-        index = normalize_axis("roll", one, x.ndim)
-        size = x.shape[index]
-        if size and count % size:
-            start = (slice(None),) * index
-            x = concat(
-                [x[(*start, slice(size - count % size, None))], x[(*start, slice(0, size - count % size))]],
-                axis=index,
-            )
-    return same(x)
-
-
 @function()
 def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Any:
     """Tensors of one shape joined along a new axis.
@@ -294,67 +264,6 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Any:
         [expand_dims(one, axis=axis) for one in tensors],
         axis=normalize_axis("stack", axis, tensors[0].ndim + 1),
     )
-
-
-@function(method=True)
-def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
-    """The slices of `x` along `axis`, without that dimension, as a tuple.
-
-    >>> import mlcore as ml
-    >>> [t.tolist() for t in ml.unstack(ml.asarray([[1, 2], [3, 4]]))]
-    [[1, 2], [3, 4]]
-    """
-    index = normalize_axis("unstack", axis, x.ndim)
-    return tuple(x[(slice(None),) * index + (i,)] for i in range(x.shape[index]))
-
-
-@function(method=True)
-def split(x: Any, /, sizes: Any, *, axis: int = 0) -> tuple[Any, ...]:
-    """`x` cut along `axis` into pieces of `sizes` (an int: equal pieces of that size, the last may be smaller).
-
-    >>> import mlcore as ml
-    >>> [t.shape for t in ml.split(ml.zeros((5, 2)), 2)]
-    [(2, 2), (2, 2), (1, 2)]
-    """
-    index = normalize_axis("split", axis, x.ndim)
-    size = x.shape[index]
-    if isinstance(sizes, int):
-        if sizes < 1:
-            raise ArgumentError(f"split: pieces of size {sizes}", fix="use a size of at least 1")
-        sizes = [min(sizes, size - start) for start in range(0, size, sizes)] or [0]
-    if sum(sizes) != size or min(sizes, default=0) < 0:
-        raise ShapeError(
-            f"split: sizes {list(sizes)} add up to {sum(sizes)}, dim {index} of {x.shape} is {size}"
-        )
-    pieces, start = [], 0
-    for one in sizes:
-        pieces.append(x[(slice(None),) * index + (slice(start, start + one),)])
-        start += one
-    return tuple(pieces)
-
-
-@function(method=True)
-def moveaxis(x: Any, source: Any, destination: Any, /) -> Any:
-    """`x` with the dimensions `source` moved to `destination`, the others keeping their order.
-
-    >>> import mlcore as ml
-    >>> ml.moveaxis(ml.zeros((2, 3, 4)), 0, -1).shape
-    (3, 4, 2)
-    """
-    sources = [
-        normalize_axis("moveaxis", a, x.ndim)
-        for a in (source if isinstance(source, (tuple, list)) else (source,))
-    ]
-    places = [
-        normalize_axis("moveaxis", a, x.ndim)
-        for a in (destination if isinstance(destination, (tuple, list)) else (destination,))
-    ]
-    if len(sources) != len(places):
-        raise ArgumentError(f"moveaxis: {len(sources)} sources but {len(places)} destinations")
-    order = [i for i in range(x.ndim) if i not in sources]
-    for place, axis in sorted(zip(places, sources, strict=True)):
-        order.insert(place, axis)
-    return permute_dims(x, tuple(order))
 
 
 @function(method=True)
@@ -400,58 +309,6 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
             f"flatten: start_dim {start_dim} comes after end_dim {end_dim} of shape {x.shape}"
         )
     return reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
-
-
-@function()
-def broadcast_arrays(*arrays: Any) -> list[Any]:
-    """Tensors broadcast to their common shape.
-
-    >>> import mlcore as ml
-    >>> [t.shape for t in ml.broadcast_arrays(ml.zeros((2, 1)), ml.zeros((3,)))]
-    [(2, 3), (2, 3)]
-    """
-    if not arrays:
-        return []
-    shape = shapes.broadcast("broadcast_arrays", *(one.shape for one in arrays))
-    return [broadcast_to(one, shape) for one in arrays]
-
-
-@function(method=True)
-def tile(x: Any, repetitions: Any, /) -> Any:
-    """`x` repeated `repetitions` times along each dimension.
-
-    >>> import mlcore as ml
-    >>> ml.tile(ml.asarray([1, 2]), (2, 2)).tolist()
-    [[1, 2, 1, 2], [1, 2, 1, 2]]
-    """
-    counts = shapes.as_shape(repetitions, "tile")
-    rank = max(len(counts), x.ndim)
-    counts = (1,) * (rank - len(counts)) + counts
-    dims = (1,) * (rank - x.ndim) + x.shape
-    spread = tuple(d for pair in zip(counts, dims, strict=True) for d in pair)
-    shapes.check_size(tuple(c * d for c, d in zip(counts, dims, strict=True)), "tile")
-    wide = broadcast_to(reshape(x, tuple(d for one in dims for d in (1, one))), spread)
-    return reshape(wide, tuple(c * d for c, d in zip(counts, dims, strict=True)))
-
-
-@function(method=True)
-def repeat(x: Any, repeats: int, /, *, axis: int | None = None) -> Any:
-    """Each element repeated `repeats` times along `axis` (None: of the flattened tensor).
-
-    >>> import mlcore as ml
-    >>> ml.repeat(ml.asarray([1, 2]), 2).tolist()
-    [1, 1, 2, 2]
-    """
-    if not isinstance(repeats, int):
-        raise ArgumentTypeError(f"repeat: repeats must be an int, got {type(repeats).__name__}")
-    if axis is None:
-        return repeat(reshape(x, (-1,)), repeats, axis=0)
-    index = normalize_axis("repeat", axis, x.ndim)
-    shape = shapes.check_size((*x.shape[:index], x.shape[index] * repeats, *x.shape[index + 1 :]), "repeat")
-    wide = broadcast_to(
-        expand_dims(x, axis=index + 1), (*x.shape[: index + 1], repeats, *x.shape[index + 1 :])
-    )
-    return reshape(wide, shape)
 
 
 @function()

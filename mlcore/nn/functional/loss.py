@@ -18,7 +18,8 @@ from mlcore.ops.index import gather, take_along_axis
 from mlcore.ops.loss import softmax_cross_entropy
 from mlcore.ops.reduce import mean
 from mlcore.ops.reduce import sum as sum_
-from mlcore.ops.shape import expand_dims, moveaxis, reshape, squeeze
+from mlcore.ops.shape import expand_dims, reshape, squeeze
+from mlcore.ops.arrange import moveaxis
 from mlcore.tensor import TensorBase
 
 
