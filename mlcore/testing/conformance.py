@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-__all__ = ["test_conformance"]
+from mlcore.testing import pytest_plugin
+from mlcore.testing.pytest_plugin import mlcore_run
+
+__all__ = ["mlcore_run", "pytest_generate_tests", "test_conformance"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each unit, also where the plugin is not registered (mlcore run from its source tree)."""
+    if not metafunc.config.pluginmanager.is_registered(pytest_plugin):
+        pytest_plugin.pytest_generate_tests(metafunc)
 
 
 def test_conformance(mlcore_unit: Any, mlcore_run: Any) -> None:

@@ -16,17 +16,22 @@ from mlcore.backends import detect
 from mlcore.backends.protocol import Device
 from mlcore.inputs import from_data
 from mlcore.ops import random, registry
-from mlcore.ops.conv import convolution
-from mlcore.ops.index import gather
-from mlcore.ops.loss import softmax_cross_entropy
-from mlcore.ops.nn import linear, scaled_dot_product_attention
-from mlcore.ops.norm import batch_norm, layer_norm
-from mlcore.ops.pool import avg_pool, max_pool
-from mlcore.ops.update import adam_step, sgd_momentum_step
 from mlcore.testing.units import Tally
 
 STEPS = 10
 Params = dict[str, Any]
+
+adam_step = registry.get("adam_step")
+avg_pool = registry.get("avg_pool")
+batch_norm = registry.get("batch_norm")
+convolution = registry.get("convolution")
+gather = registry.get("gather")
+layer_norm = registry.get("layer_norm")
+linear = registry.get("linear")
+max_pool = registry.get("max_pool")
+scaled_dot_product_attention = registry.get("scaled_dot_product_attention")
+sgd_momentum_step = registry.get("sgd_momentum_step")
+softmax_cross_entropy = registry.get("softmax_cross_entropy")
 
 
 class Net:

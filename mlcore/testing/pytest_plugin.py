@@ -52,15 +52,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _kit(config: pytest.Config, module: Any) -> Kit | None:
     """The kit of a test file, made once a run; options go before what the file says."""
-    backend = config.getoption("--mlcore-backend") or getattr(module, "mlcore_backend", None)
+    backend = config.getoption("--mlcore-backend", None) or getattr(module, "mlcore_backend", None)
     if not backend:
         return None
     from mlcore.testing.kit import Kit
 
-    level = config.getoption("--mlcore-level")
+    level = config.getoption("--mlcore-level", None)
     level = getattr(module, "mlcore_level", 1) if level is None else level
-    quick = not (config.getoption("--mlcore-full") or getattr(module, "mlcore_full", False))
-    expect = config.getoption("--mlcore-expect") or getattr(module, "mlcore_expect", None)
+    quick = not (config.getoption("--mlcore-full", False) or getattr(module, "mlcore_full", False))
+    expect = config.getoption("--mlcore-expect", None) or getattr(module, "mlcore_expect", None)
     kits: dict[Any, Kit] = config.stash.setdefault(_KITS, {})
     key = (str(backend), level, quick, str(expect))
     if key not in kits:

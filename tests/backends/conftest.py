@@ -22,11 +22,23 @@ def strict_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the installed distribution."""
     pytest.importorskip("array_api_strict")
     target = tmp_path_factory.mktemp("strict")
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "--quiet",
+    ]
     command += ["--disable-pip-version-check", "--target", str(target), str(PROJECT)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
-    for leftover in (PROJECT / "build", PROJECT / "mlcore_strict.egg-info"):  # setuptools builds beside the source
+    for leftover in (
+        PROJECT / "build",
+        PROJECT / "mlcore_strict.egg-info",
+    ):  # setuptools builds beside the source
         if leftover.exists():
             import shutil
 
@@ -43,7 +55,11 @@ def strict(strict_site: Path, tmp_path: Path) -> Run:
         return subprocess.run(
             [sys.executable, "-W", "error", *arguments],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(strict_site), source]), "MLCORE_FALLBACK": "error"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(strict_site), source]),
+                "MLCORE_FALLBACK": "error",
+            },
             capture_output=True,
             text=True,
             check=False,

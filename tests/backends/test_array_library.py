@@ -87,4 +87,7 @@ def test_an_older_library_is_understood() -> None:
 
     device = Device("toy")
     device.backend = ArrayLibraryBackend(Old(), device=device)
-    conformance(device, expression="values/acos/ or values/concat/ or values/permute or values/pow/ or values/scan_sum or astype")
+    conformance(
+        device,
+        expression="values/acos/ or values/concat/ or values/permute or values/pow/ or values/scan_sum or astype",
+    )

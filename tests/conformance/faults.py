@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from mlcore.backends import detect
 from mlcore.backends.device import Device
 from mlcore.backends.protocol import MemoryStats
 from mlcore.backends.reference import ReferenceBackend
+from mlcore.dtypes import from_numpy
 from mlcore.ops import registry
 from mlcore.tensor import wrap
-from mlcore.dtypes import from_numpy
 
 Kernel = Callable[..., Any]
 
@@ -28,7 +28,7 @@ Kernel = Callable[..., Any]
 class Mutant(ReferenceBackend):
     """The reference backend with some kernels replaced: `kernels[name](op, original)` gives the broken one."""
 
-    kernels: dict[str, Callable[[Any, Any], Kernel]] = {}
+    kernels: ClassVar[dict[str, Callable[[Any, Any], Kernel]]] = {}
 
     def kernel(self, op: Any) -> Any:
         original = super().kernel(op)
@@ -51,9 +51,7 @@ def composed(op: Any) -> Kernel:
     def run(*args: Any) -> Any:
         where = detect.resolve("reference")
         count = len(args) - len(op.params)
-        tensors = [
-            None if a is None else wrap(a, where, from_numpy(a.dtype), a.shape) for a in args[:count]
-        ]
+        tensors = [None if a is None else wrap(a, where, from_numpy(a.dtype), a.shape) for a in args[:count]]
         made = op.body(*tensors, **dict(zip(op.params, args[count:], strict=True)))
         return tuple(one.numpy() for one in made) if isinstance(made, tuple) else made.numpy()
 
@@ -126,7 +124,12 @@ def as_if_contiguous(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     base = x.base
     while isinstance(base, np.ndarray) and isinstance(base.base, np.ndarray):
         base = base.base
-    if x.flags.c_contiguous or not isinstance(base, np.ndarray) or base.size < x.size or base.dtype != x.dtype:
+    if (
+        x.flags.c_contiguous
+        or not isinstance(base, np.ndarray)
+        or base.size < x.size
+        or base.dtype != x.dtype
+    ):
         return x
     return base.reshape(-1, order="A")[: x.size].reshape(x.shape)
 
@@ -223,7 +226,9 @@ def _(op: Any, right: Kernel) -> Kernel:
 
 @kernel_fault("bytes saturate instead of wrapping", "square")
 def _(op: Any, right: Kernel) -> Kernel:
-    return lambda x: np.minimum(x.astype(np.int64) ** 2, 255).astype(np.uint8) if x.dtype == np.uint8 else right(x)
+    return lambda x: (
+        np.minimum(x.astype(np.int64) ** 2, 255).astype(np.uint8) if x.dtype == np.uint8 else right(x)
+    )
 
 
 @kernel_fault("a shift by the width shifts by nothing", "bitwise_left_shift")
@@ -248,7 +253,9 @@ def _(op: Any, right: Kernel) -> Kernel:
 
     def run(x: Any) -> Any:
         made = np.asarray(right(x))
-        return np.nextafter(made, made.dtype.type(np.inf)) if made.dtype.kind == "f" and next(turn) % 2 else made
+        return (
+            np.nextafter(made, made.dtype.type(np.inf)) if made.dtype.kind == "f" and next(turn) % 2 else made
+        )
 
     return run
 
@@ -278,7 +285,9 @@ def _(op: Any, right: Kernel) -> Kernel:
 
 @kernel_fault("sum of nothing is nan", "reduce_sum")
 def _(op: Any, right: Kernel) -> Kernel:
-    return lambda x, axis, keepdims: right(x, axis, keepdims) * (1 if x.size or x.dtype.kind != "f" else x.dtype.type("nan"))
+    return lambda x, axis, keepdims: (
+        right(x, axis, keepdims) * (1 if x.size or x.dtype.kind != "f" else x.dtype.type("nan"))
+    )
 
 
 @kernel_fault("wrong axis", "scan_sum")
@@ -318,7 +327,10 @@ def _(op: Any, right: Kernel) -> Kernel:
     def run(x: Any, axis: Any, correction: float, keepdims: bool) -> Any:
         n = np.prod([x.shape[a] for a in axis])
         far = x + x.dtype.type(1000 if x.dtype == np.float32 else 0)
-        square = np.sum(far * far, axis=axis, keepdims=keepdims) / n - (np.sum(far, axis=axis, keepdims=keepdims) / n) ** 2
+        square = (
+            np.sum(far * far, axis=axis, keepdims=keepdims) / n
+            - (np.sum(far, axis=axis, keepdims=keepdims) / n) ** 2
+        )
         return (square * n / (n - correction)).astype(x.dtype)
 
     return run
@@ -349,7 +361,9 @@ def _(op: Any, right: Kernel) -> Kernel:
 
 @kernel_fault("searching on the wrong side", "searchsorted")
 def _(op: Any, right: Kernel) -> Kernel:
-    return lambda x1, x2, side: right(x1, np.nextafter(x2, np.inf) if x2.dtype.kind == "f" else x2, "left" if side == "right" else side)
+    return lambda x1, x2, side: right(
+        x1, np.nextafter(x2, np.inf) if x2.dtype.kind == "f" else x2, "left" if side == "right" else side
+    )
 
 
 @kernel_fault("a negative step read forwards", "slice")
@@ -451,7 +465,7 @@ def _(op: Any, right: Kernel) -> Kernel:
 @kernel_fault("layer_norm with the unbiased variance", "layer_norm")
 def _(op: Any, right: Kernel) -> Kernel:
     def run(x: Any, weight: Any, bias: Any, n_axes: int, eps: float) -> Any:
-        y, mean, rstd = composed(op)(x, weight, bias, n_axes, eps)
+        _, mean, _ = composed(op)(x, weight, bias, n_axes, eps)
         axes = tuple(range(x.ndim - n_axes, x.ndim))
         scale = 1 / np.sqrt(np.var(x, axis=axes, keepdims=True, ddof=1) + eps)
         made = (x - mean) * scale
@@ -464,7 +478,7 @@ def _(op: Any, right: Kernel) -> Kernel:
 @kernel_fault("batch_norm over the wrong axes", "batch_norm")
 def _(op: Any, right: Kernel) -> Kernel:
     def run(x: Any, weight: Any, bias: Any, eps: float) -> Any:
-        y, mean, rstd = composed(op)(x, weight, bias, eps)
+        _, mean, rstd = composed(op)(x, weight, bias, eps)
         centre = x.mean(axis=0, keepdims=True)
         made = (x - centre) / np.sqrt(x.var(axis=0, keepdims=True) + eps)
         return made.astype(x.dtype), mean, rstd
@@ -488,15 +502,9 @@ def _(op: Any, right: Kernel) -> Kernel:
 @kernel_fault("weight decay coupled to the gradient", "adam_step")
 def _(op: Any, right: Kernel) -> Kernel:
     def run(*args: Any) -> Any:
-        arrays, (lr, b1, b2, eps, decay, decoupled, step) = args[:-7], args[-7:]
-        return composed_list(op)(*arrays, lr, b1, b2, eps, decay, False, step)
+        return composed(op)(*args[:-2], False, args[-1])
 
     return run
-
-
-def composed_list(op: Any) -> Kernel:
-    """`composed` for an operation that takes any number of arrays."""
-    return composed(op)
 
 
 # -- the backend itself --------------------------------------------------------------------------------------------
@@ -600,7 +608,9 @@ class _NotForkable(ReferenceBackend):
 class _Narrowing(ReferenceBackend):
     def from_host(self, array: Any) -> Any:
         with np.errstate(over="ignore"):
-            return np.array(array, dtype=np.float32) if array.dtype == np.float64 else super().from_host(array)
+            return (
+                np.array(array, dtype=np.float32) if array.dtype == np.float64 else super().from_host(array)
+            )
 
 
 @backend_fault("an operation that runs on the host and is not listed", "tan")

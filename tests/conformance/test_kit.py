@@ -172,7 +172,9 @@ def test_the_digest_is_of_what_a_rerun_reproduces() -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    made = run_python("-m", "mlcore", "conformance", "reference", "--quick", "-k", "tanh", "-n", "2", "--report", str(path))
+    made = run_python(
+        "-m", "mlcore", "conformance", "reference", "--quick", "-k", "tanh", "-n", "2", "--report", str(path)
+    )
     assert made.returncode == 0, made.stdout + made.stderr
     assert re.search(r"[\d,]+ cases executed, [\d,]+ elements compared", made.stdout)
     assert "operation" in made.stdout
@@ -182,7 +184,9 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_the_command_measures_fast_paths() -> None:
-    made = run_python("-m", "mlcore", "conformance", "reference", "--level", "2", "--quick", "-k", "values/tanh/float32")
+    made = run_python(
+        "-m", "mlcore", "conformance", "reference", "--level", "2", "--quick", "-k", "values/tanh/float32"
+    )
     assert made.returncode == 0, made.stdout + made.stderr
     assert "fast paths slower than their composite" in made.stdout
 

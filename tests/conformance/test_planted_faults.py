@@ -5,6 +5,7 @@ from __future__ import annotations
 import faults
 import pytest
 from faults import FAULTS, RUNNING, Fault
+
 from mlcore.backends.reference import ReferenceBackend
 from mlcore.testing.kit import Kit
 from mlcore.testing.units import Result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from mlcore.testing.device_checks import KNOWN_BITS, KNOWN_LATER
 
 MASK = 0xFFFFFFFF
@@ -32,9 +33,7 @@ def threefry2x32(key: tuple[int, int], counter: tuple[int, int], rounds: int = 2
         ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
     ],
 )
-def test_published_vectors(
-    key: tuple[int, int], counter: tuple[int, int], answer: tuple[int, int]
-) -> None:
+def test_published_vectors(key: tuple[int, int], counter: tuple[int, int], answer: tuple[int, int]) -> None:
     """The known-answer file of the authors' library (Random123, kat_vectors, threefry2x32 20)."""
     assert threefry2x32(key, counter) == answer
 

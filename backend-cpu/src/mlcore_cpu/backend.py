@@ -39,6 +39,14 @@ class CpuBackend(ReferenceBackend):
         limit = stats["limit"] or physical_memory()
         return MemoryStats(stats["in_use"], stats["peak"], stats["reserved"], limit)
 
+    def set_num_threads(self, count: int) -> None:
+        """How many threads kernels use; the results do not depend on it."""
+        kernels.set_num_threads(count)
+
+    def get_num_threads(self) -> int:
+        """Threads that kernels use, the calling one included."""
+        return int(kernels.get_num_threads())
+
     def kernel(self, op: Any) -> Callable[..., Any] | None:
         """Ours for the dtypes it covers; else NumPy's reference, or None for a composition."""
         reference = super().kernel(op)

@@ -13,6 +13,7 @@ class Strict(BackendPlugin):
 
     def open(self, device, options):
         import array_api_strict
+
         from mlcore.backends.array_library import ArrayLibraryBackend
 
         return ArrayLibraryBackend(array_api_strict, device=device)
