@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from mlcore import dispatch
-from mlcore.dispatch import Op, apply, is_recording, recording, refuse_second_backward
+from mlcore.dispatch import Op, apply, is_recording, recording
 from mlcore.errors import ArgumentTypeError, AutogradError, ShapeError
+from mlcore.lines import describe_line
 from mlcore.op import DTYPE, EXTRA, GRADIENT, INPUT, OUTPUT, PARAM, SHAPE
 from mlcore.shapes import Shape
 from mlcore.tensor import Node, TensorBase, new_node, wrap
@@ -228,7 +229,7 @@ def _step(node: Node, gradient: Any, pending: dict[Any, Any], wanted: set[int] |
     if not some:
         return
     if node.freed:
-        raise refuse_second_backward(node)
+        raise _refuse_second_backward(node)
     if node.checkpoint is not None:
         node.checkpoint.restore(node)
     if op.vjps is not None:
@@ -247,6 +248,15 @@ def _step(node: Node, gradient: Any, pending: dict[Any, Any], wanted: set[int] |
     for i in range(count):
         if needs[i] and results[i] is not None:
             _hand_over(node, i, results[i], pending)
+
+
+def _refuse_second_backward(node: Node) -> AutogradError:
+    """The error for a node whose saved values are gone."""
+    return AutogradError(
+        f"backward through {node.op.name!r} a second time: the values it saved were freed by the first",
+        made_at=describe_line(node.where),
+        fix="pass retain_graph=True to the first backward, or compute the value again",
+    )
 
 
 def _hand_over(node: Node, i: int, gradient: Any, pending: dict[Any, Any]) -> None:

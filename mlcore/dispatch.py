@@ -5,8 +5,6 @@ It knows no particular operation, dtype rule or backend. Types for the compiled 
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 from mlcore import shapes
@@ -14,7 +12,7 @@ from mlcore.backends import detect
 from mlcore.backends.device import Device
 from mlcore.backends.protocol import Array, Kernel
 from mlcore.dtype import DType
-from mlcore.errors import ArgumentTypeError, AutogradError, DTypeError, OutOfMemoryError
+from mlcore.errors import ArgumentTypeError, DTypeError, OutOfMemoryError
 from mlcore.inputs import (
     cast,
     check_holds,
@@ -24,18 +22,36 @@ from mlcore.inputs import (
     out_of_memory,
     prepare,
 )
+from mlcore.lines import describe_line, user_line
 from mlcore.modes import MODES, intercept, is_recording, recording, saving
 from mlcore.op import EXTRA_BIT, INPUT_BITS, OUTPUT_BIT, OpFacts
 from mlcore.shapes import Shape
 from mlcore.table import Entry, coverage, entry, path
-from mlcore.tensor import Node, TensorBase, new_node, wrap, wrap_recorded
+from mlcore.tensor import TensorBase, new_node, wrap, wrap_recorded
 
 __all__ = [
-    "BinaryOp", "Entry", "Op", "UnaryOp", "apply", "binary", "cast", "check_holds", "constant", "coverage", "describe_line",
-    "entry", "from_data", "intercept", "is_recording", "path", "record", "recording", "saving", "unary", "user_line",
-]  # fmt: skip
-
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    "BinaryOp",
+    "Entry",
+    "Op",
+    "UnaryOp",
+    "apply",
+    "binary",
+    "cast",
+    "check_holds",
+    "constant",
+    "coverage",
+    "describe_line",
+    "entry",
+    "from_data",
+    "intercept",
+    "is_recording",
+    "path",
+    "record",
+    "recording",
+    "saving",
+    "unary",
+    "user_line",
+]
 
 
 class Op(OpFacts):
@@ -301,47 +317,6 @@ def _host_kernel(op: Op, device: Device, dtype: DType) -> Kernel:
     return fallback.kernel(op, device, dtype, user_line)
 
 
-# -- methods ---------------------------------------------------------------------------------------------
-
-
-def unary_method(op: Op) -> Any:
-    """A Tensor method, or operator, of an operation of one input."""
-
-    def method(self: Any) -> Any:
-        return unary(op, self)
-
-    return method
-
-
-def binary_method(op: Op) -> Any:
-    """A Tensor method of an operation of two inputs."""
-
-    def method(self: Any, other: Any) -> Any:
-        return binary(op, self, other)
-
-    return method
-
-
-def binary_operator(op: Op) -> Any:
-    """An operator of two operands; what mlcore does not know gets its turn through NotImplemented."""
-
-    def method(self: Any, other: Any) -> Any:
-        if isinstance(other, (TensorBase, float, int, complex)) or hasattr(other, "__array__"):
-            return binary(op, self, other)
-        return NotImplemented
-
-    return method
-
-
-def general_method(op: Any) -> Any:
-    """A Tensor method of anything else: self is the first argument."""
-
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return op(self, *args, **kwargs)
-
-    return method
-
-
 # -- record ----------------------------------------------------------------------------------------------
 
 _serial = 0
@@ -411,54 +386,3 @@ def record(
 
 
 _NOTHING = ((), (None,), (None, None), (None, None, None))
-_internal: dict[str, bool] = {}
-
-
-def _no_near_line(known: dict[str, bool]) -> Any:
-    return None
-
-
-if __file__.endswith(
-    ".py"
-):  # uncompiled; dispatch.pxd has the C function, for the frame that called into mlcore
-    globals()["near_line"] = _no_near_line
-
-
-def user_line() -> tuple[Any, int] | None:
-    """(code, instruction) of the nearest frame outside this package; `describe_line` turns it into text.
-
-    Only two references are taken here: reading the line table would cost more than the operation.
-    """
-    near: tuple[Any, int] | None = near_line(_internal)  # type: ignore[name-defined]  # see dispatch.pxd
-    if near is not None:
-        return near
-    frame: Any = sys._getframe()
-    while frame is not None:
-        name = frame.f_code.co_filename
-        inside = _internal.get(name)
-        if inside is None:
-            inside = _internal[name] = os.path.abspath(name).startswith(_PACKAGE)
-        if not inside:
-            return (frame.f_code, frame.f_lasti)
-        frame = frame.f_back
-    return None
-
-
-def describe_line(where: tuple[Any, int] | None) -> str:
-    """'file.py:12, in forward' of what `user_line` returned."""
-    if where is None:
-        return "an unknown line"
-    code, offset = where
-    positions = list(code.co_positions())
-    index = offset // 2
-    line = positions[index][0] if 0 <= index < len(positions) else None
-    return f"{code.co_filename}:{line or code.co_firstlineno}, in {code.co_name}"
-
-
-def refuse_second_backward(node: Node) -> AutogradError:
-    """The error for a node whose saved values are gone."""
-    return AutogradError(
-        f"backward through {node.op.name!r} a second time: the values it saved were freed by the first",
-        made_at=describe_line(node.where),
-        fix="pass retain_graph=True to the first backward, or compute the value again",
-    )

@@ -1,4 +1,4 @@
-"""DType: one element type. The dtypes themselves and their promotion are in dtypes.py; types for Cython in dtype.pxd."""
+"""DType: one element type. The dtypes and their promotion are in dtypes.py, types for Cython in dtype.pxd."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from mlcore.dtype import DType as DType
+from mlcore.dtype import DType as DType  # noqa: PLC0414  (the public place of it)
 from mlcore.errors import DTypeError, did_you_mean
 
 KINDS: Final = "biufc"

@@ -45,7 +45,7 @@ def _brief(value: complex) -> str:
 def host_array(data: Any, dtype: Any = None) -> HostArray:
     """A NumPy array of one of our dtypes in native byte order from anything array-like."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else None
-    if isinstance(data, np.ndarray) or isinstance(data, np.generic) or hasattr(data, "__array_interface__"):
+    if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array_interface__"):
         host = np.asarray(data)
     elif isinstance(data, (bool, int, float, complex)):
         return scalar_array(data, wanted or dtypes.scalar_dtype(data))

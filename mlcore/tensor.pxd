@@ -1,6 +1,8 @@
+cimport cython
 from mlcore.backends.device cimport Device
 from mlcore.dtype cimport DType
 
+@cython.freelist(256)
 cdef class Node:
     cdef public object op
     cdef public Device device

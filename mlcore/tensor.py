@@ -326,7 +326,7 @@ def assign(tensor, array, device, dtype, shape, node, requires_grad):
 
 def wrap(array, device, dtype, shape):
     """A new tensor off the tape around a backend's array."""
-    tensor = new_instance(Tensor)
+    tensor = new_instance(Tensor)  # noqa: F821  (see tensor.pxd)
     tensor.array = array
     tensor.device = device
     tensor.dtype = dtype
@@ -338,7 +338,7 @@ def wrap(array, device, dtype, shape):
 
 def wrap_recorded(array, device, dtype, shape, node):
     """A new tensor that `node` made."""
-    tensor = new_instance(Tensor)
+    tensor = new_instance(Tensor)  # noqa: F821  (see tensor.pxd)
     tensor.array = array
     tensor.device = device
     tensor.dtype = dtype

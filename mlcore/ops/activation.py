@@ -79,9 +79,15 @@ def _kind(approximate: str) -> str:
 
 
 @composite(
-    _gelu_rule, accepts=floating, ulp=16, domain=(-6, 6), method=True, elementwise=True,
-    samples=lambda: [{}, dict(approximate="tanh")], vjp=lambda g, x, approximate: gelu_grad(g, x, approximate=approximate),
-)  # fmt: skip
+    _gelu_rule,
+    accepts=floating,
+    ulp=16,
+    domain=(-6, 6),
+    method=True,
+    elementwise=True,
+    samples=lambda: [{}, dict(approximate="tanh")],
+    vjp=lambda g, x, approximate: gelu_grad(g, x, approximate=approximate),
+)
 def gelu(x: Any, /, approximate: str = "none") -> Any:
     """Gaussian error linear unit, `x * Phi(x)` (Hendrycks and Gimpel 2016); 'tanh' is its usual approximation.
 

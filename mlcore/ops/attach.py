@@ -8,17 +8,10 @@ import numpy as np
 
 from mlcore import autograd
 from mlcore.backends import detect
-from mlcore.dispatch import (
-    BinaryOp,
-    Op,
-    UnaryOp,
-    binary_method,
-    binary_operator,
-    general_method,
-    unary_method,
-)
+from mlcore.dispatch import BinaryOp, Op, UnaryOp
 from mlcore.dtypes import DType, all_dtypes, as_dtype
 from mlcore.errors import did_you_mean
+from mlcore.methods import binary_method, binary_operator, general_method, unary_method
 from mlcore.ops import registry
 from mlcore.ops.elementwise import astype
 from mlcore.ops.shape import matrix_transpose, permute_dims, reshape
@@ -111,8 +104,10 @@ def _in_place(name: str) -> Any:
             from mlcore.errors import DTypeError, ShapeError
 
             kind = DTypeError if result.dtype is not self.dtype else ShapeError
-            raise kind(f"in-place {name}: the result is {result.shape} {result.dtype}, the tensor {self.shape} {self.dtype}",
-                       fix="write x = x + y for a result of another shape or dtype")  # fmt: skip
+            raise kind(
+                f"in-place {name}: the result is {result.shape} {result.dtype}, the tensor {self.shape} {self.dtype}",
+                fix="write x = x + y for a result of another shape or dtype",
+            )
         return self.rebind(result)
 
     method.__name__ = f"__i{name}__"
@@ -132,7 +127,7 @@ def _iterate(self: Any) -> Any:
 
 
 def _to(self: Any, *targets: Any, device: Any = None, dtype: Any = None, copy: bool = False) -> Any:
-    """The tensor on another device and/or in another dtype, given in any order or by name; itself if nothing changes."""
+    """The tensor on another device or in another dtype, given in any order or by name; itself if nothing changes."""
     for one in targets:
         if isinstance(one, TensorBase):
             device, dtype = one.device, one.dtype

@@ -122,14 +122,21 @@ def _conv_rule(
 ) -> Outs:
     rank = weight.ndim - 2
     if not 1 <= rank <= 3 or x.ndim != weight.ndim:
-        raise ShapeError(f"convolution: input {x.shape} with weight {weight.shape}",
-                         cause="the input is (N, C, *sizes), the weight (O, C / groups, *kernel), of 1 to 3 dimensions")  # fmt: skip
+        raise ShapeError(
+            f"convolution: input {x.shape} with weight {weight.shape}",
+            cause="the input is (N, C, *sizes), the weight (O, C / groups, *kernel), of 1 to 3 dimensions",
+        )
     if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups:
-        raise ArgumentError(f"convolution: groups={groups} does not divide {x.shape[1]} input and {weight.shape[0]} output channels",
-                            fix="choose groups that divide both")  # fmt: skip
+        raise ArgumentError(
+            f"convolution: groups={groups} does not divide {x.shape[1]} input and {weight.shape[0]} output channels",
+            fix="choose groups that divide both",
+        )
     if x.shape[1] != weight.shape[1] * groups:
-        raise ShapeError(f"convolution: input has {x.shape[1]} channels, the weight {weight.shape} expects {weight.shape[1] * groups}"
-                         + (f" in {groups} groups" if groups > 1 else ""), fix="match the channel counts")  # fmt: skip
+        raise ShapeError(
+            f"convolution: input has {x.shape[1]} channels, the weight {weight.shape} expects"
+            f" {weight.shape[1] * groups}" + (f" in {groups} groups" if groups > 1 else ""),
+            fix="match the channel counts",
+        )
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ShapeError(f"convolution: bias of shape {bias.shape} for {weight.shape[0]} output channels")
     stride, dilation = (

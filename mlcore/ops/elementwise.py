@@ -46,7 +46,7 @@ def _same(x: Any) -> Any:
             for name in ("int8", "int32", "int64", "uint8", "uint64")
         ),
         sample(dtype="int32", special=False),
-    ],  # fmt: skip
+    ],
 )
 def astype(x: Any, /, dtype: Any, *, copy: bool = True) -> Outs:
     """The values of `x` as another dtype.
@@ -84,8 +84,10 @@ def _cast_back(g: Any, dtype: Any) -> Any:
 def _no_zero(x: Any, y: Any) -> None:
     """Integer division by zero has no value: refuse it before the kernel."""
     if y.dtype in integers and (y == 0).any().item():
-        raise DivisionError(f"integer division by zero: the divisor of shape {y.shape}, {y.dtype}, contains 0",
-                            fix="astype a floating dtype to get inf or nan, or mask the zeros with where()")  # fmt: skip
+        raise DivisionError(
+            f"integer division by zero: the divisor of shape {y.shape}, {y.dtype}, contains 0",
+            fix="astype a floating dtype to get inf or nan, or mask the zeros with where()",
+        )
 
 
 def _no_negative_power(x: Any, y: Any) -> None:
@@ -237,13 +239,21 @@ round = unary(
     accepts=real, vjp=lambda g: g * 0,
 )  # fmt: skip
 real_ = unary(
-    "real", "Real part of a complex tensor.", reference=lambda x: np.array(np.real(x)), accepts=complexes, result=to_real,
+    "real",
+    "Real part of a complex tensor.",
+    reference=lambda x: np.array(np.real(x)),
+    accepts=complexes,
+    result=to_real,
     vjp=lambda g: g * complex(1),
-)  # fmt: skip
+)
 imag = unary(
-    "imag", "Imaginary part of a complex tensor.", reference=lambda x: np.array(np.imag(x)), accepts=complexes, result=to_real,
+    "imag",
+    "Imaginary part of a complex tensor.",
+    reference=lambda x: np.array(np.imag(x)),
+    accepts=complexes,
+    result=to_real,
     vjp=lambda g: g * complex(0, 1),
-)  # fmt: skip
+)
 conj = unary(
     "conj",
     "Complex conjugate; `x` itself where real.",

@@ -39,7 +39,7 @@ from mlcore.tensor import TensorBase
         sample([(4, 5), ()], integers={"indices": 4}, axis=0),
         sample([(4, 5), (0,)], integers={"indices": 5}, axis=1),
         sample([(129, 5), (257,)], integers={"indices": 129}, axis=0),
-    ],  # fmt: skip
+    ],
     vjp=(lambda g, x_shape, indices, axis: _gather_grad(g, x_shape, indices, axis), None),
 )
 def gather(x: Any, indices: Any, /, *, axis: int) -> Outs:

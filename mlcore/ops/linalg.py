@@ -56,7 +56,7 @@ def contract(x1: Any, x2: Any, /) -> Outs:
 
 
 def _right_grad(g: Any, x1: Any, shape: tuple[int, ...]) -> Any:
-    """The gradient of the right operand; one matrix shared by a batch gets it in a single product, with no batch of results."""
+    """The gradient of the right operand; a matrix that a batch shares gets it in one product."""
     if len(shape) == 2 and x1.ndim > 2:
         rows = reshape(x1, (-1, x1.shape[-1]))
         return contract(_t(rows), reshape(g, (-1, g.shape[-1])))

@@ -71,15 +71,23 @@ bitwise_xor = binary(
     operators=("__xor__", "__rxor__"),
 )  # fmt: skip
 bitwise_left_shift = binary(
-    "bitwise_left_shift", "Bits of `x1` shifted left by `x2`; by the width or more, or by less than 0, gives 0.", reference=np.left_shift,
-    c={"iu": "left_shift(x1, x2)"}, accepts=integers, domain=((-100, 100), (0, 70)),
+    "bitwise_left_shift",
+    "Bits of `x1` shifted left by `x2`; by the width or more, or by less than 0, gives 0.",
+    reference=np.left_shift,
+    c={"iu": "left_shift(x1, x2)"},
+    accepts=integers,
+    domain=((-100, 100), (0, 70)),
     operators=("__lshift__", "__rlshift__"),
-)  # fmt: skip
+)
 bitwise_right_shift = binary(
-    "bitwise_right_shift", "Bits of `x1` shifted right by `x2`, keeping the sign; less than 0 counts as the width or more.", reference=np.right_shift,
-    c={"iu": "right_shift(x1, x2)"}, accepts=integers, domain=((-100, 100), (0, 70)),
+    "bitwise_right_shift",
+    "Bits of `x1` shifted right by `x2`, keeping the sign; less than 0 counts as the width or more.",
+    reference=np.right_shift,
+    c={"iu": "right_shift(x1, x2)"},
+    accepts=integers,
+    domain=((-100, 100), (0, 70)),
     operators=("__rshift__", "__rrshift__"),
-)  # fmt: skip
+)
 bitwise_invert = unary(
     "bitwise_invert", "All bits flipped; logical not for bool.", reference=np.invert,
     c={"b": "!x", "iu": "~x"}, accepts=bits, operators=("__invert__",),

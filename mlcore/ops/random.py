@@ -312,11 +312,16 @@ def _dropout_vjp(g: Any, p: float, key: tuple[int, int], offset: int) -> Any:
 
 
 @composite(
-    _dropout_rule, accepts=floating, public=False, cacheable=False, ulp=2, samples=lambda: [dict(p=0.5, key=(1, 2), offset=0)],
+    _dropout_rule,
+    accepts=floating,
+    public=False,
+    cacheable=False,
+    ulp=2,
+    samples=lambda: [dict(p=0.5, key=(1, 2), offset=0)],
     vjp=_dropout_vjp,
-)  # fmt: skip
+)
 def dropout_mask(x: Any, /, *, p: float, key: tuple[int, int], offset: int) -> Any:
-    """`x / (1 - p)` where the stream's uniform number is at least `p`, else 0; the backward pass draws the mask again."""
+    """`x / (1 - p)` where the stream's uniform number is at least `p`, else 0; backward draws the mask again."""
     bits = dispatch.apply(random_bits, (), {"key": key, "offset": offset, "shape": x.shape}, x.device)
     return where(bitwise_right_shift(bits, 8) >= math.ceil(p * 2**24), x * (1 / (1 - p)), 0)
 

@@ -43,17 +43,38 @@ def _is_half(x: Any) -> bool:
 
 
 add_up = reduction(
-    "reduce_sum", "Sum over axes in the tensor's own dtype; `sum` widens small integers first.", c="a + x", c_init="0",
-    reference=lambda x, axis, keepdims: np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=_sums_in(x))).astype(x.dtype),
-    accepts=numeric, ulp=4, samples=_samples, public=False, standard="sum",
+    "reduce_sum",
+    "Sum over axes in the tensor's own dtype; `sum` widens small integers first.",
+    c="a + x",
+    c_init="0",
+    reference=lambda x, axis, keepdims: np.asarray(
+        np.sum(x, axis=axis, keepdims=keepdims, dtype=_sums_in(x))
+    ).astype(x.dtype),
+    accepts=numeric,
+    ulp=4,
+    samples=_samples,
+    public=False,
+    standard="sum",
     vjp=lambda g, x_shape, axis, keepdims: spread(g, x_shape, axis, keepdims),
-)  # fmt: skip
+)
 multiply_up = reduction(
-    "reduce_prod", "Product over axes in the tensor's own dtype; `prod` widens small integers first.", c="a * x",
-    c_init="1", accepts=numeric, ulp=8, standard="prod", domain=(0.5, 1.5), samples=_samples, public=False,
-    reference=lambda x, axis, keepdims: np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=_sums_in(x))).astype(x.dtype),
-    vjp=lambda g, x, y, axis, keepdims: spread(g, x.shape, axis, keepdims) * _conj(_others(x, y, axis, keepdims)),
-)  # fmt: skip
+    "reduce_prod",
+    "Product over axes in the tensor's own dtype; `prod` widens small integers first.",
+    c="a * x",
+    c_init="1",
+    accepts=numeric,
+    ulp=8,
+    standard="prod",
+    domain=(0.5, 1.5),
+    samples=_samples,
+    public=False,
+    reference=lambda x, axis, keepdims: np.asarray(
+        np.prod(x, axis=axis, keepdims=keepdims, dtype=_sums_in(x))
+    ).astype(x.dtype),
+    vjp=lambda g, x, y, axis, keepdims: (
+        spread(g, x.shape, axis, keepdims) * _conj(_others(x, y, axis, keepdims))
+    ),
+)
 max = reduction(
     "max", "Largest element over `axis`; nan if any is.", c="max(a, x)", c_init="lowest", identity=False,
     reference=ufunc_reduce(np.maximum), accepts=real, samples=_samples, method=True,
@@ -175,12 +196,17 @@ def _var_rule(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims:
 
 
 @composite(
-    _var_rule, accepts=floating, casts_integers=True, ulp=16, method=True,
+    _var_rule,
+    accepts=floating,
+    casts_integers=True,
+    ulp=16,
+    method=True,
     samples=lambda: [*AXES, dict(axis=-1, correction=1)],
     vjp=lambda g, x, axis, correction, keepdims: (
-        spread(_per(2 * g, _freedom(x.shape, axis, correction)), x.shape, axis, keepdims) * (x - mean(x, axis, keepdims=True))
+        spread(_per(2 * g, _freedom(x.shape, axis, correction)), x.shape, axis, keepdims)
+        * (x - mean(x, axis, keepdims=True))
     ),
-)  # fmt: skip
+)
 def var(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Any:
     """Variance over `axis`; `correction` is taken from the count (1: the unbiased estimate).
 
@@ -308,20 +334,29 @@ def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Any
 
 
 @primitive(
-    reference=lambda x, axis: np.cumsum(x, axis=axis, dtype=_sums_in(x)).astype(x.dtype), accepts=numeric, ulp=8, public=False,
-    standard="cumulative_sum", samples=lambda: [dict(axis=0), dict(axis=-1)],
+    reference=lambda x, axis: np.cumsum(x, axis=axis, dtype=_sums_in(x)).astype(x.dtype),
+    accepts=numeric,
+    ulp=8,
+    public=False,
+    standard="cumulative_sum",
+    samples=lambda: [dict(axis=0), dict(axis=-1)],
     vjp=lambda g, axis: flip(scan_sum(flip(g, axis=axis), axis=axis), axis=axis),
-)  # fmt: skip
+)
 def scan_sum(x: Any, /, *, axis: int) -> Outs:
     """Running sum along an axis, in the tensor's own dtype."""
     return out(x.shape, x.dtype, normalize_axis("cumulative_sum", axis, x.ndim))
 
 
 @primitive(
-    reference=lambda x, axis: np.cumprod(x, axis=axis, dtype=_sums_in(x)).astype(x.dtype), accepts=numeric, ulp=8, public=False,
-    standard="cumulative_prod", domain=(0.5, 1.5), samples=lambda: [dict(axis=0), dict(axis=-1)],
+    reference=lambda x, axis: np.cumprod(x, axis=axis, dtype=_sums_in(x)).astype(x.dtype),
+    accepts=numeric,
+    ulp=8,
+    public=False,
+    standard="cumulative_prod",
+    domain=(0.5, 1.5),
+    samples=lambda: [dict(axis=0), dict(axis=-1)],
     vjp=lambda g, x, y, axis: flip(scan_sum(flip(g * _conj(y), axis=axis), axis=axis), axis=axis) / _conj(x),
-)  # fmt: skip
+)
 def scan_prod(x: Any, /, *, axis: int) -> Outs:
     """Running product along an axis, in the tensor's own dtype (its gradient asks for elements other than 0)."""
     return out(x.shape, x.dtype, normalize_axis("cumulative_prod", axis, x.ndim))

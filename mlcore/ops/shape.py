@@ -89,7 +89,7 @@ def broadcast_to(x: Any, /, shape: Any) -> Outs:
         dict(key="backwards"),
         sample([(6, 7)], key=((1, 6, 2), (5, None, -1))),
         sample([(6, 7)], key=((4, 1, -1), (0, 0, 1))),
-    ],  # fmt: skip
+    ],
 )
 def slice_(x: Any, /, key: Any) -> Outs:
     """The elements that `key`, a canonical (start, stop, step) per axis, selects."""
@@ -111,7 +111,7 @@ def slice_(x: Any, /, key: Any) -> Outs:
         sample([(6, 7), (3, 0)], key=((0, 6, 2), (0, 0, 1))),
         sample([(1029,), (515,)], key="backwards"),
         sample([(), ()], key=()),
-    ],  # fmt: skip
+    ],
 )
 def slice_update(x: Any, v: Any, /, key: Any) -> Outs:
     """A copy of `x` with the elements that `key` selects replaced by `v` (of the slice's shape)."""
@@ -164,7 +164,7 @@ def _concat_split(g: Any, arrays_shape: Any, axis: int) -> list[Any]:
         sample([(4,)], axis=0),
         sample([(2, 3, 4), (2, 3, 4)], axis=1),
         sample([(65, 9), (65, 8)], axis=1),
-    ],  # fmt: skip
+    ],
 )
 def concat(arrays: Any, /, *rest: Any, axis: int = 0) -> Outs:
     """Tensors joined along an existing axis.

@@ -79,7 +79,7 @@ def to_real(dtype: DType) -> DType:
 
 
 def elementwise(**facts: Any) -> Callable[[Callable[..., Outs]], Op]:
-    """Like `primitive` for a scalar formula with parameters or more than two inputs: broadcasting is undone in one place."""
+    """Like `primitive` for a scalar formula with parameters or more than two inputs, which broadcast."""
     return primitive(elementwise=True, **facts)
 
 

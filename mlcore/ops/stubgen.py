@@ -41,6 +41,8 @@ DTypeLike: TypeAlias = DType | str | type | np.dtype[Any] | None
 DeviceLike: TypeAlias = Device | str | None
 """
 
+# What no declaration gives. Lines of a stub may be long: nobody reads them in an editor window.
+# ruff: noqa: E501
 TENSOR = """
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeAlias

@@ -42,8 +42,10 @@ class Plan:
             elif isinstance(one, int):
                 size = x.shape[axis]
                 if not -size <= one < size:
-                    raise OutOfRangeError(f"index {one} out of range for dim {axis} of size {size}",
-                                          fix=f"use an index from {-size} to {size - 1}" if size else "the dimension is empty")  # fmt: skip
+                    raise OutOfRangeError(
+                        f"index {one} out of range for dim {axis} of size {size}",
+                        fix=f"use an index from {-size} to {size - 1}" if size else "the dimension is empty",
+                    )
                 one %= size
                 key.append((one, one + 1, 1))
                 layout.append("drop")

@@ -10,8 +10,8 @@ from mlcore.nn.functional._common import one_axis, probability, valid_indices
 from mlcore.ops import nn, random
 from mlcore.ops.creation import iota_on
 from mlcore.ops.elementwise import astype, maximum, where
-from mlcore.ops.logic import equal
 from mlcore.ops.index import gather
+from mlcore.ops.logic import equal
 from mlcore.ops.reduce import norm
 from mlcore.ops.shape import expand_dims
 

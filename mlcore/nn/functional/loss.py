@@ -11,6 +11,7 @@ from mlcore.errors import ArgumentError, DTypeError, ShapeError
 from mlcore.nn.functional._common import check_reduction, reduced, valid_indices
 from mlcore.ops import nn
 from mlcore.ops.activation import softplus
+from mlcore.ops.arrange import moveaxis
 from mlcore.ops.creation import ones_like
 from mlcore.ops.elementwise import abs as abs_
 from mlcore.ops.elementwise import astype, square, where
@@ -19,7 +20,6 @@ from mlcore.ops.loss import softmax_cross_entropy
 from mlcore.ops.reduce import mean
 from mlcore.ops.reduce import sum as sum_
 from mlcore.ops.shape import expand_dims, reshape, squeeze
-from mlcore.ops.arrange import moveaxis
 from mlcore.tensor import TensorBase
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from mlcore import dispatch
 from mlcore.errors import ArgumentError, ShapeError
 from mlcore.ops.conv import tuples
-from mlcore.ops.pool import avg_pool, max_pool
 from mlcore.ops.linalg import matmul
+from mlcore.ops.pool import avg_pool, max_pool
 from mlcore.ops.shape import matrix_transpose, pad
 
 

@@ -1,0 +1,2 @@
+from mlcore.dispatch cimport Op, binary, unary
+from mlcore.tensor cimport TensorBase
