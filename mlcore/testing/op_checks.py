@@ -195,9 +195,15 @@ def check_special(op: Any, dtype: DType, device: Device) -> Callable[[Tally], No
                     if fits(case, device):
                         special_case(tally, case, device)
         if not tally.cases:
-            raise Skip("its samples leave special values out, or it is no formula and the dtype has none")
+            raise Skip("no sample has room for special values")
 
     return run
+
+
+def has_special(op: Any, dtype: DType) -> bool:
+    """Whether special values of `dtype` mean something to the operation: to formulas always, else to floats."""
+    formula = op.elementwise and op.n_inputs < 3
+    return (formula or dtype.kind == "f") and any(sample.special for sample in samples(op))
 
 
 def special_case(tally: Tally, case: Case, device: Device) -> None:
