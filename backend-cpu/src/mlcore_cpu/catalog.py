@@ -32,7 +32,9 @@ class Native:
 
     __slots__ = ("_codes", "call", "dtypes", "name", "origin")
 
-    def __init__(self, name: str, call: Callable[..., Any], codes: tuple[int, ...], origin: str = "native") -> None:
+    def __init__(
+        self, name: str, call: Callable[..., Any], codes: tuple[int, ...], origin: str = "native"
+    ) -> None:
         self.name, self.call, self._codes, self.origin = name, call, codes, origin
         self.dtypes: Any = None
 

@@ -25,7 +25,9 @@ def _taps(kernel: Any, stride: Any, dilation: Any, count: Any) -> Any:
         yield tuple(slice(b, b + (n - 1) * s + 1, s) for b, n, s in zip(starts, count, stride, strict=True))
 
 
-def _columns(x: Array, kernel: Any, stride: Any, padding: Pairs, dilation: Any, count: Any, groups: int) -> Array:
+def _columns(
+    x: Array, kernel: Any, stride: Any, padding: Pairs, dilation: Any, count: Any, groups: int
+) -> Array:
     """(N, groups, C / groups * prod(kernel), windows)."""
     wide = _padded(x, padding)
     n, c = x.shape[:2]
@@ -42,7 +44,9 @@ def _count(sizes: Any, kernel: Any, stride: Any, padding: Pairs, dilation: Any) 
     )
 
 
-def convolution(x: Array, weight: Array, bias: Array | None, stride: Any, padding: Pairs, dilation: Any, groups: int) -> Array:
+def convolution(
+    x: Array, weight: Array, bias: Array | None, stride: Any, padding: Pairs, dilation: Any, groups: int
+) -> Array:
     """Cross-correlation of x (N, C, *S) with weight (O, C / groups, *K), plus bias (O,)."""
     kernel, o = weight.shape[2:], weight.shape[0]
     count = _count(x.shape[2:], kernel, stride, padding, dilation)
@@ -51,20 +55,30 @@ def convolution(x: Array, weight: Array, bias: Array | None, stride: Any, paddin
     return y if bias is None else y + bias.reshape(1, o, *(1,) * len(count))
 
 
-def grad_input(g: Array, weight: Array, input_shape: Any, stride: Any, padding: Pairs, dilation: Any, groups: int) -> Array:
+def grad_input(
+    g: Array, weight: Array, input_shape: Any, stride: Any, padding: Pairs, dilation: Any, groups: int
+) -> Array:
     """Gradient of a convolution with respect to its input."""
     kernel, count, n = weight.shape[2:], g.shape[2:], g.shape[0]
-    rows = g.reshape(n, groups, g.shape[1] // groups, -1) if g.size else np.zeros((n, groups, g.shape[1] // groups, 0), g.dtype)
+    rows = (
+        g.reshape(n, groups, g.shape[1] // groups, -1)
+        if g.size
+        else np.zeros((n, groups, g.shape[1] // groups, 0), g.dtype)
+    )
     parts = np.matmul(weight.reshape(groups, weight.shape[0] // groups, -1).transpose(0, 2, 1), rows)
     parts = parts.reshape(n, input_shape[1], math.prod(kernel), *count)
-    total = np.zeros((*input_shape[:2], *[d + sum(p) for d, p in zip(input_shape[2:], padding, strict=True)]), g.dtype)
+    total = np.zeros(
+        (*input_shape[:2], *[d + sum(p) for d, p in zip(input_shape[2:], padding, strict=True)]), g.dtype
+    )
     for i, key in enumerate(_taps(kernel, stride, dilation, count)):
         total[(slice(None), slice(None), *key)] += parts[:, :, i]
     crop = tuple(slice(p[0], p[0] + d) for d, p in zip(input_shape[2:], padding, strict=True))
     return np.ascontiguousarray(total[(slice(None), slice(None), *crop)])
 
 
-def grad_weight(g: Array, x: Array, weight_shape: Any, stride: Any, padding: Pairs, dilation: Any, groups: int) -> Array:
+def grad_weight(
+    g: Array, x: Array, weight_shape: Any, stride: Any, padding: Pairs, dilation: Any, groups: int
+) -> Array:
     """Gradient of a convolution with respect to its weight."""
     n, kernel, count = g.shape[0], weight_shape[2:], g.shape[2:]
     columns = _columns(x, kernel, stride, padding, dilation, count, groups)

@@ -44,7 +44,11 @@ def _lines_of(op: Any) -> Iterator[str]:
         body = _body(op.c, kind)
         if not dtypes or body is None or (op.name, kind) in WRITTEN_BY_HAND:
             continue
-        results = {op.result[d.index].kind for d in dtypes} if op.family != "reduction" else {_reduced(op, dtypes[0])}
+        results = (
+            {op.result[d.index].kind for d in dtypes}
+            if op.family != "reduction"
+            else {_reduced(op, dtypes[0])}
+        )
         out = "BOOL" if results == {"b"} else "SAME"
         if op.family == "unary":
             loop = "trig" if TRIG.search(body) else "unary"
@@ -83,7 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if fresh else 1
     if not fresh:
         TARGET.write_text(text)
-    print(f"{TARGET.name}: {text.count('MLCORE_') - HEADER.count('MLCORE_')} kernels, {'unchanged' if fresh else 'written'}")
+    print(
+        f"{TARGET.name}: {text.count('MLCORE_') - HEADER.count('MLCORE_')} kernels, {'unchanged' if fresh else 'written'}"
+    )
     return 0
 
 

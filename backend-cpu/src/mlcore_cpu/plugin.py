@@ -21,11 +21,21 @@ ISA = config.declare(
     )
 )  # fmt: skip
 ONEDNN = config.declare(
-    config.Variable("MLCORE_CPU_ONEDNN", True, config.as_bool, "0: matmul and convolution without oneDNN", owner="mlcore-cpu")
+    config.Variable(
+        "MLCORE_CPU_ONEDNN",
+        True,
+        config.as_bool,
+        "0: matmul and convolution without oneDNN",
+        owner="mlcore-cpu",
+    )
 )
 MEMORY_LIMIT = config.declare(
     config.Variable[int | None](
-        "MLCORE_CPU_MEMORY_LIMIT", None, config.as_positive_int, "bytes that results on the CPU may occupy", owner="mlcore-cpu"
+        "MLCORE_CPU_MEMORY_LIMIT",
+        None,
+        config.as_positive_int,
+        "bytes that results on the CPU may occupy",
+        owner="mlcore-cpu",
     )
 )
 
@@ -38,9 +48,12 @@ class CpuPlugin(BackendPlugin):
 
     def probe(self, ctx: ProbeContext) -> Probe:
         """Always ready where the extension was built: facts from the system, no kernel is loaded."""
-        if not any(Path(__file__).parent.glob("_kernels.*.so")) and not any(Path(__file__).parent.glob("_kernels.*.pyd")):
+        if not any(Path(__file__).parent.glob("_kernels.*.so")) and not any(
+            Path(__file__).parent.glob("_kernels.*.pyd")
+        ):
             return Probe.missing_dependency(
-                "the compiled kernels of mlcore-cpu are missing", fix="pip install mlcore-cpu, or in a checkout pip install -e backend-cpu"
+                "the compiled kernels of mlcore-cpu are missing",
+                fix="pip install mlcore-cpu, or in a checkout pip install -e backend-cpu",
             )
         threads = ctx.env.get("MLCORE_NUM_THREADS") or str(probes.processor_count())
         details = {"threads": threads, "isa": ctx.env.get("MLCORE_CPU_ISA") or best_isa()}

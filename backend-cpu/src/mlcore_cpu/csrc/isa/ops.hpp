@@ -136,10 +136,11 @@ template <class T> INL T gelu_grad_none(T g, T x) {
     const T pdf = T(0.39894228040143267794) * exp(T(-0.5) * x * x);
     return g * (cdf + x * pdf);
 }
-template <class T> INL T gelu_grad_tanh(T g, T x) {
-    const T t = tanh(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x));
-    const T slope = T(0.79788456080286535588) * (T(1) + T(0.134145) * x * x);
-    return g * (T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * slope);
+template <class T> INL T gelu_grad_tanh(T g, T x) {  // by the sigmoid of 2u = 1 + tanh(u), which does not cancel
+    const T u = T(1.5957691216057308) * (x + T(0.044715) * x * x * x);
+    const T s = u < T(-37.5) ? T(0) : sigmoid(u);  // where double's tanh is -1
+    const T du = T(1.5957691216057308) * (T(1) + T(0.134145) * x * x);
+    return g * (s + x * s * (T(1) - s) * du);
 }
 
 // Truncating conversion without undefined behaviour: saturates, NaN becomes 0.
