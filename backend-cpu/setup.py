@@ -1,7 +1,8 @@
 """Build of the extension: one glue module, the kernels compiled once per instruction set, oneDNN if present.
 
 Variables: MLCORE_CPU_ONEDNN=0 builds without oneDNN; MLCORE_CPU_BUILD_ISA="v3" builds fewer instruction sets;
-MLCORE_CPU_DEBUG=1 adds assertions and debug information; MLCORE_CPU_JOBS sets the number of compilers.
+MLCORE_CPU_DEBUG=1 adds assertions and debug information; MLCORE_CPU_JOBS sets the number of compilers;
+MLCORE_CPU_VENDORED=1 is for wheels that auditwheel will put oneDNN into: they do not require its distribution.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ def find_onednn() -> tuple[str, str] | None:
     include = locate("onednn-devel-cpu-gomp", "/oneapi/dnnl/dnnl.hpp")
     library = locate("onednn-cpu-gomp", "/libdnnl.so")
     if include is None or library is None:
-        print("mlcore-cpu: oneDNN not found, building with NumPy's matmul and an im2col convolution", file=sys.stderr)
+        print(
+            "mlcore-cpu: oneDNN not found, building with NumPy's matmul and an im2col convolution",
+            file=sys.stderr,
+        )
         return None
     return include, library
 
@@ -74,14 +78,29 @@ class BuildKernels(build_ext):
         if onednn:
             macros.append(("MLCORE_ONEDNN", "1"))
         headers = [p for p in (HERE / CSRC).rglob("*") if p.suffix in (".hpp", ".inc")]
-        of_isa = [p for p in headers if p.parent.name == "isa" or p.name in ("common.hpp", "tables.hpp", "fused.hpp") or p.suffix == ".inc"]
-        changed = {True: max(map(os.path.getmtime, of_isa)), False: max(p.stat().st_mtime for p in headers if p.parent.name != "isa")}
-        jobs = [(src, isa, ISA_FLAGS.get(isa, [])) for isa in ISAS for src in sorted(map(str, Path(CSRC).glob("isa/*.cpp")))]
+        of_isa = [
+            p
+            for p in headers
+            if p.parent.name == "isa"
+            or p.name in ("common.hpp", "tables.hpp", "fused.hpp")
+            or p.suffix == ".inc"
+        ]
+        changed = {
+            True: max(map(os.path.getmtime, of_isa)),
+            False: max(p.stat().st_mtime for p in headers if p.parent.name != "isa"),
+        }
+        jobs = [
+            (src, isa, ISA_FLAGS.get(isa, []))
+            for isa in ISAS
+            for src in sorted(map(str, Path(CSRC).glob("isa/*.cpp")))
+        ]
         jobs += [(src, "", common) for src in sorted(map(str, Path(CSRC).glob("*.cpp")))]
 
         def build(job: tuple[str, str, list[str]]) -> str:
             source, isa, flags = job
-            how = hashlib.sha256(repr((flags, macros, onednn, FLAGS)).encode()).hexdigest()[:8]  # other flags, other objects
+            how = hashlib.sha256(repr((flags, macros, onednn, FLAGS)).encode()).hexdigest()[
+                :8
+            ]  # other flags, other objects
             folder = os.path.join(self.build_temp, f"{isa or 'common'}-{how}")
             target = os.path.join(folder, CSRC, os.path.relpath(source, CSRC)[:-4] + ".o")
             if not self.force and os.path.exists(target):
@@ -97,7 +116,7 @@ class BuildKernels(build_ext):
 
         with ThreadPoolExecutor(int(os.environ.get("MLCORE_CPU_JOBS", os.cpu_count() or 1))) as pool:
             objects = list(pool.map(build, jobs))
-        # Objects of the lowest instruction set come first: the linker keeps the first copy of any shared inline function.
+        # The lowest instruction set comes first: the linker keeps the first copy of a shared inline function.
         ext.extra_objects = sorted(objects, key=lambda path: "common-" not in path)
         ext.extra_compile_args = [f for f in common if f not in ("-Wall", "-Wextra")]
         super().build_extension(ext)
@@ -119,8 +138,13 @@ if onednn:
 if sys.platform == "linux":
     extension.extra_link_args = [*(extension.extra_link_args or []), "-Wl,-z,relro,-z,now", "-pthread"]
 
+REQUIRES = ["mlcore-core", "numpy>=2.0"]
+if os.environ.get("MLCORE_CPU_VENDORED") != "1":
+    REQUIRES.append("onednn-cpu-gomp==2023.2.0; sys_platform == 'linux' and platform_machine == 'x86_64'")
+
 os.chdir(HERE)
 setup(
+    install_requires=REQUIRES,
     ext_modules=cythonize([extension], language_level=3, annotate=False, include_path=["src/mlcore_cpu"]),
     cmdclass={"build_ext": BuildKernels},
 )

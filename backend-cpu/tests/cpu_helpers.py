@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
-import mlcore
 import numpy as np
+
+import mlcore
 from mlcore.backends.detect import resolve
 from mlcore.ops.registry import get
 
@@ -41,7 +42,8 @@ def layouts(x: np.ndarray[Any, Any]) -> Iterator[tuple[str, np.ndarray[Any, Any]
 def kernel(name: str) -> Any:
     """The backend's own kernel of an operation."""
     found = resolve("cpu").backend.kernel(get(name))
-    assert found is not None and type(found).__name__ != "NumpyKernel", f"{name} has no own kernel"
+    assert found is not None, f"{name} has no kernel"
+    assert type(found).__name__ != "NumpyKernel", f"{name} has no own kernel"
     return found
 
 
@@ -77,13 +79,20 @@ def close(got: Any, want: Any, ulp: float, what: str = "") -> None:
         return
     wide = got.astype(np.float64)
     scale = np.abs(want[np.isfinite(want)]).max(initial=1e-30)
-    np.testing.assert_allclose(wide, want, rtol=ulp * EPS[got.dtype.name], atol=ulp * EPS[got.dtype.name] * scale, err_msg=what)
+    np.testing.assert_allclose(
+        wide, want, rtol=ulp * EPS[got.dtype.name], atol=ulp * EPS[got.dtype.name] * scale, err_msg=what
+    )
 
 
 def run_python(code: str, timeout: float = 120, **env: str) -> str:
     """Run a program in a fresh interpreter; its output, or a failure with its errors."""
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **env}, capture_output=True, text=True, timeout=timeout, check=False
+        [sys.executable, "-c", code],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
     assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout

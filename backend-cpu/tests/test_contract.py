@@ -15,20 +15,39 @@ def data(rng: Any, shape: Any, dtype: Any) -> Any:
 
 
 MATMULS = [
-    ((3, 4), (4, 5)), ((1, 1), (1, 1)), ((1, 70), (70, 1)), ((64, 1), (1, 64)), ((200, 300), (300, 130)), ((33, 65), (65, 700)),
-    ((5, 20, 30), (30, 40)), ((5, 20, 30), (5, 30, 40)), ((2, 1, 20, 30), (7, 30, 4)), ((20, 30), (5, 30, 40)), ((40, 3, 8, 8), (40, 3, 8, 8)),
-    ((0, 4), (4, 5)), ((3, 0), (0, 5)), ((2, 3, 4), (2, 4, 0)), ((1030, 40), (40, 20)), ((8, 512), (512, 4096)),
-]  # fmt: skip
+    ((3, 4), (4, 5)),
+    ((1, 1), (1, 1)),
+    ((1, 70), (70, 1)),
+    ((64, 1), (1, 64)),
+    ((200, 300), (300, 130)),
+    ((33, 65), (65, 700)),
+    ((5, 20, 30), (30, 40)),
+    ((5, 20, 30), (5, 30, 40)),
+    ((2, 1, 20, 30), (7, 30, 4)),
+    ((20, 30), (5, 30, 40)),
+    ((40, 3, 8, 8), (40, 3, 8, 8)),
+    ((0, 4), (4, 5)),
+    ((3, 0), (0, 5)),
+    ((2, 3, 4), (2, 4, 0)),
+    ((1030, 40), (40, 20)),
+    ((8, 512), (512, 4096)),
+]
 
 
 @pytest.mark.parametrize(("left", "right"), MATMULS)
-@pytest.mark.parametrize("dtype", [*FLOATS, np.dtype("int32"), np.dtype("uint8"), np.dtype("complex64")], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [*FLOATS, np.dtype("int32"), np.dtype("uint8"), np.dtype("complex64")], ids=str
+)
 def test_matmul(left: Any, right: Any, dtype: Any, rng: Any) -> None:
-    x, y = (data(rng, s, "f").astype(dtype) if dtype.kind != "u" else rng.integers(0, 9, s).astype(dtype) for s in (left, right))
+    x, y = (
+        data(rng, s, "f").astype(dtype) if dtype.kind != "u" else rng.integers(0, 9, s).astype(dtype)
+        for s in (left, right)
+    )
     wide = np.complex128 if dtype.kind == "c" else np.int64 if dtype.kind in "iu" else np.float64
     for (label, v), (other, w) in itertools.product(layouts(x), layouts(y)):
         got, want = kernel("contract")(v, w), np.matmul(v.astype(wide), w.astype(wide))
-        assert got.dtype == dtype and got.shape == want.shape
+        assert got.dtype == dtype
+        assert got.shape == want.shape
         what = f"{label} {other}"
         if dtype.kind in "iu":
             np.testing.assert_array_equal(got, want.astype(dtype), err_msg=what)
@@ -72,7 +91,12 @@ def test_convolution(case: Any, dtype: Any, rng: Any) -> None:
             assert y.dtype == dtype
             close(y, oracle("convolution", [x, w, bias], how), 8, label)
         g = data(rng, y.shape, dtype)
-        close(kernel("convolution_grad_input")(g, w, x_shape, *how), oracle("convolution_grad_input", [g, w], [x_shape, *how]), 8, label)
+        close(
+            kernel("convolution_grad_input")(g, w, x_shape, *how),
+            oracle("convolution_grad_input", [g, w], [x_shape, *how]),
+            8,
+            label,
+        )
         found = kernel("convolution_grad_weight")(g, x, w_shape, *how)
         assert found.dtype == dtype
         close(found, oracle("convolution_grad_weight", [g, x], [w_shape, *how]), 16, label)
@@ -82,14 +106,22 @@ def test_convolution_of_nothing(rng: Any) -> None:
     how = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
     w = data(rng, (4, 3, 3, 3), "f")
     assert kernel("convolution")(np.zeros((0, 3, 5, 5), "f"), w, None, *how).shape == (0, 4, 5, 5)
-    assert (kernel("convolution_grad_weight")(np.zeros((0, 4, 5, 5), "f"), np.zeros((0, 3, 5, 5), "f"), w.shape, *how) == 0).all()
+    assert (
+        kernel("convolution_grad_weight")(
+            np.zeros((0, 4, 5, 5), "f"), np.zeros((0, 3, 5, 5), "f"), w.shape, *how
+        )
+        == 0
+    ).all()
 
 
 def test_results_are_channels_last(rng: Any) -> None:
     if kernel("convolution").origin != "onednn":
         pytest.skip("built without oneDNN")
-    y = kernel("convolution")(data(rng, (2, 3, 9, 8), "f"), data(rng, (5, 3, 3, 3), "f"), None, (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
-    assert y.shape == (2, 5, 9, 8) and y.strides == (9 * 8 * 5 * 4, 4, 8 * 5 * 4, 5 * 4)
+    y = kernel("convolution")(
+        data(rng, (2, 3, 9, 8), "f"), data(rng, (5, 3, 3, 3), "f"), None, (1, 1), ((1, 1), (1, 1)), (1, 1), 1
+    )
+    assert y.shape == (2, 5, 9, 8)
+    assert y.strides == (9 * 8 * 5 * 4, 4, 8 * 5 * 4, 5 * 4)
 
 
 def test_without_onednn() -> None:

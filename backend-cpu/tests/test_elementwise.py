@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import mlcore.dtypes as d
 import numpy as np
 import pytest
 from cpu_helpers import BF16, EPS, FLOATS, kernel, layouts, oracle
-from mlcore.ops.registry import all_ops, get
 
+import mlcore.dtypes as d
+from mlcore.ops.registry import all_ops, get
 from mlcore_cpu.loader import kernels as K
 
 UNARY = [op.name for op in all_ops() if op.family == "unary" and op.c is not None]
@@ -47,7 +47,13 @@ def compare(got: Any, op: Any, arrays: Any, what: str) -> None:
         return
     eps = EPS[dtype.name]
     tolerance = (max(op.ulp, 1) if dtype.name in ("float32", "float64") else 2) * eps
-    np.testing.assert_allclose(got.astype(np.float64), want, rtol=tolerance, atol=tolerance * (1.0 if op.name in CANCELLING else 0.01), err_msg=what)
+    np.testing.assert_allclose(
+        got.astype(np.float64),
+        want,
+        rtol=tolerance,
+        atol=tolerance * (1.0 if op.name in CANCELLING else 0.01),
+        err_msg=what,
+    )
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -67,8 +73,17 @@ def test_unary(name: str, rng: Any) -> None:
 @pytest.mark.parametrize("name", BINARY)
 def test_binary(name: str, rng: Any) -> None:
     op, run = get(name), kernel(name)
-    shapes = [((), ()), ((5,), ()), ((), (5,)), ((3, 4, 7), (3, 4, 7)), ((3, 1, 7), (4, 1)), ((2, 130, 99), (99,)), ((2, 130, 99), (130, 1)),
-              ((2, 1, 1), (1, 40, 500)), ((0, 3), (1, 3))]  # fmt: skip
+    shapes = [
+        ((), ()),
+        ((5,), ()),
+        ((), (5,)),
+        ((3, 4, 7), (3, 4, 7)),
+        ((3, 1, 7), (4, 1)),
+        ((2, 130, 99), (99,)),
+        ((2, 130, 99), (130, 1)),
+        ((2, 1, 1), (1, 40, 500)),
+        ((0, 3), (1, 3)),
+    ]
     for dtype in sorted(op.accepts, key=lambda one: one.index):
         if dtype.kind == "c":
             continue
@@ -87,7 +102,13 @@ def test_gelu(dtype: Any, rng: Any) -> None:
             g = rng.standard_normal(x.shape).astype(dtype)
             for name, arrays in [("gelu", [x]), ("gelu_grad", [g, x])]:
                 got, want = kernel(name)(*arrays, how), oracle(name, arrays, [how])
-                np.testing.assert_allclose(got.astype(np.float64), want, rtol=16 * EPS[dtype.name], atol=100 * EPS[dtype.name] if dtype == np.float64 else 4 * EPS[dtype.name], err_msg=label)
+                np.testing.assert_allclose(
+                    got.astype(np.float64),
+                    want,
+                    rtol=16 * EPS[dtype.name],
+                    atol=100 * EPS[dtype.name] if dtype == np.float64 else 4 * EPS[dtype.name],
+                    err_msg=label,
+                )
 
 
 def test_where(rng: Any) -> None:
@@ -122,7 +143,9 @@ def test_half_conversions_are_exact_for_every_bit_pattern() -> None:
             want = every.astype(np.float32)
         np.testing.assert_array_equal(K.cast(every, 11), want)
         back = K.cast(want, code)
-        np.testing.assert_array_equal(back[~np.isnan(want)].view(np.uint16), every[~np.isnan(want)].view(np.uint16))
+        np.testing.assert_array_equal(
+            back[~np.isnan(want)].view(np.uint16), every[~np.isnan(want)].view(np.uint16)
+        )
         assert np.isnan(back[np.isnan(want)].astype(np.float32)).all()
 
 
@@ -141,10 +164,23 @@ def test_rounding_to_halves(rng: Any) -> None:
 
 
 def test_casts_out_of_range_saturate() -> None:
-    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, -1.5, 255.9, 2.0**31, 2.0**63, -(2.0**63)], np.float32)
+    x = np.array(
+        [np.nan, np.inf, -np.inf, 1e30, -1e30, -1.5, 255.9, 2.0**31, 2.0**63, -(2.0**63)], np.float32
+    )
     assert K.cast(x, 1).tolist() == [0, 127, -128, 127, -128, -1, 127, 127, 127, -128]
     assert K.cast(x, 5).tolist() == [0, 255, 0, 255, 0, 0, 255, 255, 255, 0]
-    assert K.cast(x, 4).tolist() == [0, 2**63 - 1, -(2**63), 2**63 - 1, -(2**63), -1, 255, 2**31, 2**63 - 1, -(2**63)]
+    assert K.cast(x, 4).tolist() == [
+        0,
+        2**63 - 1,
+        -(2**63),
+        2**63 - 1,
+        -(2**63),
+        -1,
+        255,
+        2**31,
+        2**63 - 1,
+        -(2**63),
+    ]
     assert K.cast(x.astype(np.float64), 8).tolist()[:5] == [0, 2**64 - 1, 0, 2**64 - 1, 0]
 
 
@@ -165,7 +201,13 @@ def test_integer_edges_never_crash() -> None:
 def test_memory_order_is_kept(rng: Any) -> None:
     x = np.moveaxis(rng.standard_normal((2, 5, 6, 40)).astype("f"), -1, 1)  # channels-last in memory
     bias = rng.standard_normal((1, 40, 1, 1)).astype("f")
-    for y in (kernel("add")(x, x), kernel("add")(x, bias), kernel("multiply")(bias, x), kernel("relu")(x), kernel("equal")(x, x)):
+    for y in (
+        kernel("add")(x, x),
+        kernel("add")(x, bias),
+        kernel("multiply")(bias, x),
+        kernel("relu")(x),
+        kernel("equal")(x, x),
+    ):
         assert y.strides == tuple(s * y.itemsize // 4 for s in x.strides)
     big = np.moveaxis(rng.standard_normal((4, 50, 60, 40)).astype("f"), -1, 1)
     np.testing.assert_array_equal(kernel("add")(big, bias), big + bias)
@@ -177,9 +219,21 @@ def test_special_values() -> None:
     pairs = [(a, b) for a in x for b in x]
     a, b = (np.array(one, "f") for one in zip(*pairs, strict=True))
     with np.errstate(all="ignore"):
-        for name, reference in [("maximum", np.maximum), ("minimum", np.minimum), ("pow", np.power), ("add", np.add), ("divide", np.divide),
-                                ("hypot", np.hypot), ("atan2", np.arctan2), ("copysign", np.copysign), ("nextafter", np.nextafter),
-                                ("remainder", np.remainder), ("floor_divide", np.floor_divide), ("less", np.less), ("equal", np.equal)]:  # fmt: skip
+        for name, reference in [
+            ("maximum", np.maximum),
+            ("minimum", np.minimum),
+            ("pow", np.power),
+            ("add", np.add),
+            ("divide", np.divide),
+            ("hypot", np.hypot),
+            ("atan2", np.arctan2),
+            ("copysign", np.copysign),
+            ("nextafter", np.nextafter),
+            ("remainder", np.remainder),
+            ("floor_divide", np.floor_divide),
+            ("less", np.less),
+            ("equal", np.equal),
+        ]:
             np.testing.assert_allclose(kernel(name)(a, b), reference(a, b), rtol=1e-6, err_msg=name)
     tiny = kernel("multiply")(np.full(300, 1e-40, "f"), np.full(300, 0.5, "f"))
     assert (tiny > 0).all()  # subnormals are kept
@@ -187,7 +241,8 @@ def test_special_values() -> None:
 
 def test_zero_dimensional_and_numpy_scalars() -> None:
     y = kernel("add")(np.array(2.0, "f"), np.array(3.0, "f"))
-    assert y.shape == () and y == 5
+    assert y.shape == ()
+    assert y == 5
     assert kernel("exp")(np.array(0.0, "f")).shape == ()
     assert kernel("add")(np.float32(2), np.float32(3)) == 5
 

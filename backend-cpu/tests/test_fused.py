@@ -58,7 +58,12 @@ def test_cross_entropy(dtype: Any, rng: Any) -> None:
     for label, v in layouts(x):
         loss, lse = kernel("softmax_cross_entropy")(v, t)
         close((loss, lse), oracle("softmax_cross_entropy", [v, t], []), 8, label)
-        close(kernel("softmax_cross_entropy_grad")(g, v, t, lse), oracle("softmax_cross_entropy_grad", [g, v, t, lse], []), 32, label)
+        close(
+            kernel("softmax_cross_entropy_grad")(g, v, t, lse),
+            oracle("softmax_cross_entropy_grad", [g, v, t, lse], []),
+            32,
+            label,
+        )
 
 
 @pytest.mark.parametrize("dtype", F, ids=str)
@@ -134,14 +139,21 @@ def test_avg_pool(how: Any, include: bool, dtype: Any, rng: Any) -> None:
         y = kernel("avg_pool")(v, *how)
         close(y, oracle("avg_pool", [v], how), 8, label)
         g = data(rng, y.shape, dtype)
-        close(kernel("avg_pool_grad")(g, v.shape, *how), oracle("avg_pool_grad", [g], (v.shape, *how)), 16, label)
+        close(
+            kernel("avg_pool_grad")(g, v.shape, *how),
+            oracle("avg_pool_grad", [g], (v.shape, *how)),
+            16,
+            label,
+        )
 
 
 @pytest.mark.parametrize("offset", [0, 5, 2**32 - 1000, 2**32 + 7, 2**63])
 @pytest.mark.parametrize("shape", [(), (7,), (40, 1000)])
 def test_random_bits(offset: int, shape: Any) -> None:
     for key in [(0, 0), (7, 2**32 - 1)]:
-        np.testing.assert_array_equal(kernel("random_bits")(key, offset, shape), oracle_bits(key, offset, shape))
+        np.testing.assert_array_equal(
+            kernel("random_bits")(key, offset, shape), oracle_bits(key, offset, shape)
+        )
 
 
 def oracle_bits(key: Any, offset: int, shape: Any) -> Any:
@@ -162,7 +174,12 @@ def test_random_bits_known() -> None:
 def test_dropout(dtype: Any, rng: Any) -> None:
     for label, v in layouts(data(rng, (40, 1000), dtype)):
         for p in (0.1, 0.5, 0.999):
-            close(kernel("dropout_mask")(v, p, (3, 4), 2**32 - 9), oracle("dropout_mask", [v], [p, (3, 4), 2**32 - 9]), 2, label)
+            close(
+                kernel("dropout_mask")(v, p, (3, 4), 2**32 - 9),
+                oracle("dropout_mask", [v], [p, (3, 4), 2**32 - 9]),
+                2,
+                label,
+            )
 
 
 @pytest.mark.parametrize("dtype", F[:2], ids=str)
@@ -198,13 +215,20 @@ def test_indexing(axis: int, dtype: Any, rng: Any) -> None:
         values = data(rng, (*x.shape[:axis], 100, *x.shape[axis + 1 :]), "f", 5).astype(dtype)
         want = np.moveaxis(v, axis, 0).copy()
         want[flat] = np.moveaxis(values, axis, 0)
-        np.testing.assert_array_equal(kernel("scatter")(v, flat, values, axis), np.moveaxis(want, 0, axis), err_msg=label)
+        np.testing.assert_array_equal(
+            kernel("scatter")(v, flat, values, axis), np.moveaxis(want, 0, axis), err_msg=label
+        )
         if dtype.kind != "b":
             wide = np.moveaxis(v, axis, 0).astype(np.complex128 if dtype.kind == "c" else np.float64)
             np.add.at(wide, flat, np.moveaxis(values, axis, 0).astype(wide.dtype))
             found = kernel("index_add")(v, flat, values, axis)
             assert found.dtype == dtype
-            np.testing.assert_allclose(found.astype(wide.dtype), np.moveaxis(wide, 0, axis), rtol=2e-2 if dtype in (BF16, np.float16) else 1e-4, atol=1e-3)
+            np.testing.assert_allclose(
+                found.astype(wide.dtype),
+                np.moveaxis(wide, 0, axis),
+                rtol=2e-2 if dtype in (BF16, np.float16) else 1e-4,
+                atol=1e-3,
+            )
 
 
 @pytest.mark.parametrize("dtype", [*F, np.dtype("int64"), np.dtype("bool"), np.dtype("complex128")], ids=str)
@@ -220,8 +244,11 @@ def test_moving(dtype: Any, rng: Any) -> None:
         np.testing.assert_array_equal(kernel("slice_update")(v, value, key), want, err_msg=label)
         np.testing.assert_array_equal(v, before)
         for axis in range(3):
-            np.testing.assert_array_equal(kernel("concat")(v, x, v, axis), np.concatenate([v, x, v], axis), err_msg=label)
+            np.testing.assert_array_equal(
+                kernel("concat")(v, x, v, axis), np.concatenate([v, x, v], axis), err_msg=label
+            )
     import mlcore.dtypes as d
 
     made = kernel("fill")((3, 50, 400), 1, d.from_numpy(dtype))
-    assert made.dtype == dtype and (made == np.ones((), dtype)).all()
+    assert made.dtype == dtype
+    assert (made == np.ones((), dtype)).all()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from mlcore.ops.registry import all_ops
 
+from mlcore.ops.registry import all_ops
 from mlcore_cpu import generate
 from mlcore_cpu.loader import kernels as K
 
@@ -20,7 +20,9 @@ def test_every_scalar_operation_has_a_kernel_for_all_its_real_dtypes() -> None:
     for op in all_ops():
         if op.c is None or op.family not in ("unary", "binary", "reduction"):
             continue
-        made: Any = {"unary": K.Unary, "binary": K.Binary, "reduction": K.Reduction}[op.family](op.name, op.name, None)
+        made: Any = {"unary": K.Unary, "binary": K.Binary, "reduction": K.Reduction}[op.family](
+            op.name, op.name, None
+        )
         codes = set(made.codes())
         missing += [f"{op.name}:{d}" for d in op.accepts if d.kind != "c" and d.index not in codes]
     assert not missing
@@ -31,9 +33,11 @@ def test_a_new_operation_becomes_lines_of_the_table() -> None:
 
     class Softsign:
         name, family, c, accepts = "softsign", "unary", "x / (1 + fabs(x))", dtypes.floating
-        result = list(dtypes.all_dtypes)
+        result = dtypes.all_dtypes
 
-    assert list(generate._lines_of(Softsign)) == ["MLCORE_UNARY(softsign, FLOAT, SAME, unary, x / (1 + fabs(x)))"]
+    assert list(generate._lines_of(Softsign)) == [
+        "MLCORE_UNARY(softsign, FLOAT, SAME, unary, x / (1 + fabs(x)))"
+    ]
     Softsign.c = "sin(x)"
     assert "trig" in next(generate._lines_of(Softsign))
 

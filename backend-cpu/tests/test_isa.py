@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mlcore_cpu
 import pytest
 from cpu_helpers import run_python
+
+import mlcore_cpu
 from mlcore_cpu.plugin import best_isa
 
 ORDER = ["v2", "v3", "v4"]
@@ -32,7 +33,12 @@ def test_values(isa: str) -> None:
     files = [str(HERE / f"test_{name}.py") for name in ("elementwise", "vmath", "reduce", "fused")]
     env = {**os.environ, "MLCORE_CPU_ISA": isa, "MLCORE_CPU_TESTED_ISA": isa}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files], env=env, capture_output=True, text=True, check=False, timeout=280
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
     )
     assert done.returncode == 0, done.stdout[-4000:]
 

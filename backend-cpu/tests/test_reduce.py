@@ -6,12 +6,21 @@ import itertools
 import math
 from typing import Any
 
-import mlcore.dtypes as d
 import numpy as np
 import pytest
 from cpu_helpers import BF16, EPS, FLOATS, kernel, layouts
 
-NUMPY = {"reduce_sum": np.sum, "reduce_prod": np.prod, "max": np.max, "min": np.min, "any": np.any, "all": np.all, "mean": np.mean}
+import mlcore.dtypes as d
+
+NUMPY = {
+    "reduce_sum": np.sum,
+    "reduce_prod": np.prod,
+    "max": np.max,
+    "min": np.min,
+    "any": np.any,
+    "all": np.all,
+    "mean": np.mean,
+}
 SHAPES = [(7,), (3, 4, 5), (2, 40, 33), (1, 5, 1), (130, 3), (3, 130), (2, 3, 4, 5)]
 
 
@@ -22,7 +31,7 @@ def axis_sets(ndim: int) -> Any:
 @pytest.mark.parametrize("name", NUMPY)
 @pytest.mark.parametrize("dtype", [d for d in d.all_dtypes if d.kind != "c"], ids=str)
 def test_reduction(name: str, dtype: Any, rng: Any) -> None:
-    if (dtype.kind == "b") != (name in ("any", "all")) and not (name in ("any", "all")):
+    if (dtype.kind == "b") != (name in ("any", "all")) and name not in ("any", "all"):
         pytest.skip("not accepted")
     if name == "mean" and dtype.kind != "f":
         pytest.skip("not accepted")
@@ -35,9 +44,17 @@ def test_reduction(name: str, dtype: Any, rng: Any) -> None:
         for label, v in layouts(x):
             for axes, keepdims in itertools.product(axis_sets(v.ndim), (False, True)):
                 wide = v.astype(np.longdouble) if dtype.kind == "f" else v
-                want = np.asarray(NUMPY[name](wide, axis=axes, keepdims=keepdims, **({"dtype": dtype.numpy} if dtype.kind in "iu" and "reduce" in name else {})))
+                want = np.asarray(
+                    NUMPY[name](
+                        wide,
+                        axis=axes,
+                        keepdims=keepdims,
+                        **({"dtype": dtype.numpy} if dtype.kind in "iu" and "reduce" in name else {}),
+                    )
+                )
                 got = run(v, axes, keepdims)
-                assert got.shape == want.shape and got.dtype == (np.bool_ if name in ("any", "all") else dtype.numpy)
+                assert got.shape == want.shape
+                assert got.dtype == (np.bool_ if name in ("any", "all") else dtype.numpy)
                 what = f"{name} {dtype} {shape} {axes} {label}"
                 if dtype.kind != "f" or name in ("any", "all", "max", "min"):
                     np.testing.assert_array_equal(got, want.astype(got.dtype), err_msg=what)
@@ -45,10 +62,23 @@ def test_reduction(name: str, dtype: Any, rng: Any) -> None:
                     count = v.size // max(want.size, 1)
                     ulp = 2 + count**0.5 if name == "reduce_prod" else 2  # a product rounds at every step
                     scale = np.abs(wide).sum(axis=axes, keepdims=keepdims) / (count if name == "mean" else 1)
-                    floor = np.finfo("f").tiny if dtype.name in ("float32", "bfloat16") else 6e-8 if dtype.name == "float16" else 0
+                    floor = (
+                        np.finfo("f").tiny
+                        if dtype.name in ("float32", "bfloat16")
+                        else 6e-8
+                        if dtype.name == "float16"
+                        else 0
+                    )
                     room = ulp * EPS[dtype.name] * np.abs(want) + floor
                     if name != "reduce_prod" and dtype.numpy.itemsize >= 4:
-                        room = EPS[dtype.name] * (np.abs(want) + scale * EPS["float32" if dtype.name == "float32" else "float64"] * 1e-1) + EPS["float64"] * scale * 4
+                        room = (
+                            EPS[dtype.name]
+                            * (
+                                np.abs(want)
+                                + scale * EPS["float32" if dtype.name == "float32" else "float64"] * 1e-1
+                            )
+                            + EPS["float64"] * scale * 4
+                        )
                     assert (np.abs(got.astype(np.longdouble) - want) <= room).all(), what
 
 
@@ -66,7 +96,8 @@ def test_arg(name: str, dtype: Any, rng: Any) -> None:
                     want = pick(v.astype(np.float64) if dtype.name == "bfloat16" else v, axis=axis)
                 got = kernel(name)(v, axis, False)
                 np.testing.assert_array_equal(got, want, err_msg=f"{name} {dtype} {shape} {axis} {label}")
-                assert got.dtype == np.int64 and kernel(name)(v, axis, True).shape == np.expand_dims(want, axis).shape
+                assert got.dtype == np.int64
+                assert kernel(name)(v, axis, True).shape == np.expand_dims(want, axis).shape
 
 
 def test_large_reductions_are_split_and_right(rng: Any) -> None:
@@ -75,7 +106,13 @@ def test_large_reductions_are_split_and_right(rng: Any) -> None:
         for label, v in layouts(x):
             for axes in axis_sets(v.ndim):
                 want = v.astype(np.float64).sum(axis=axes)
-                np.testing.assert_allclose(kernel("reduce_sum")(v, axes, False), want, rtol=1.2e-7, atol=1e-9, err_msg=f"{shape} {axes} {label}")
+                np.testing.assert_allclose(
+                    kernel("reduce_sum")(v, axes, False),
+                    want,
+                    rtol=1.2e-7,
+                    atol=1e-9,
+                    err_msg=f"{shape} {axes} {label}",
+                )
                 np.testing.assert_array_equal(kernel("max")(v, axes, False), v.max(axis=axes))
 
 
@@ -106,11 +143,14 @@ def test_empty() -> None:
     assert kernel("reduce_sum")(x, (1,), False).tolist() == np.zeros((3, 4)).tolist()
     assert kernel("reduce_prod")(x, (1,), False).tolist() == np.ones((3, 4)).tolist()
     assert kernel("reduce_sum")(x, (0,), False).shape == (0, 4)
-    assert kernel("any")(x, (0, 1, 2), False) == np.False_ and kernel("all")(x, (0, 1, 2), False) == np.True_
+    assert kernel("any")(x, (0, 1, 2), False) == np.False_
+    assert kernel("all")(x, (0, 1, 2), False) == np.True_
     assert np.isnan(kernel("mean")(x, (1,), False)).all()
     assert kernel("reduce_sum")(np.zeros((), "f"), (), False).shape == ()
 
 
 def test_integers_wrap_and_bfloat16_accumulates_in_float32() -> None:
-    assert kernel("reduce_sum")(np.full(300, 100, np.int8), (0,), False) == np.int8(30000 % 256 - 256 if 30000 % 256 > 127 else 30000 % 256)
+    assert kernel("reduce_sum")(np.full(300, 100, np.int8), (0,), False) == np.int8(
+        30000 % 256 - 256 if 30000 % 256 > 127 else 30000 % 256
+    )
     assert float(kernel("reduce_sum")(np.ones(4096, BF16), (0,), False)) == 4096

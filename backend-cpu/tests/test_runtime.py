@@ -6,12 +6,12 @@ import gc
 import threading
 from typing import Any
 
-import mlcore_cpu
 import numpy as np
 import pytest
 from cpu_helpers import kernel, run_python
-from mlcore.errors import OutOfMemoryError
 
+import mlcore_cpu
+from mlcore.errors import OutOfMemoryError
 from mlcore_cpu.loader import kernels as K
 
 # Every family of kernels on data large enough to be split, printed as a digest of the results' bits.
@@ -30,24 +30,41 @@ def work():
     rng = np.random.default_rng(1)
     x, y, i = d(16, 64, 20, 20), d(16, 64, 20, 20), rng.integers(0, 64, 1000)
     last = np.moveaxis(d(16, 20, 20, 64), -1, 1)
-    w, how, pool = d(64, 64, 3, 3), ((1, 1), ((1, 1), (1, 1)), (1, 1), 1), ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
+    w, how = d(64, 64, 3, 3), ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    pool = ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
     m = d(300, 700)
     out = []
-    out += k("add", x, last) + k("exp", last) + k("reduce_sum", x, (0, 2, 3), False) + k("reduce_sum", x, (0, 1, 2, 3), False)
-    out += k("reduce_sum", last, (0, 2, 3), False) + k("mean", m, (0,), False) + k("max", last, (1,), False) + k("reduce_sum", d(70000, 3), (0,), False)
-    out += k("contract", m, d(700, 900)) + k("contract", d(30, 64, 64), d(30, 64, 64)) + k("linear", d(500, 700), d(128, 700), d(128))
+    out += k("add", x, last)
+    out += k("exp", last)
+    out += k("reduce_sum", x, (0, 2, 3), False)
+    out += k("reduce_sum", x, (0, 1, 2, 3), False)
+    out += k("reduce_sum", last, (0, 2, 3), False)
+    out += k("mean", m, (0,), False)
+    out += k("max", last, (1,), False)
+    out += k("reduce_sum", d(70000, 3), (0,), False)
+    out += k("contract", m, d(700, 900))
+    out += k("contract", d(30, 64, 64), d(30, 64, 64))
+    out += k("linear", d(500, 700), d(128, 700), d(128))
     c = k("convolution", x, w, None, *how)
-    out += c + k("convolution_grad_input", c[0], w, x.shape, *how) + k("convolution_grad_weight", c[0], x, w.shape, *how)
+    out += c
+    out += k("convolution_grad_input", c[0], w, x.shape, *how)
+    out += k("convolution_grad_weight", c[0], x, w.shape, *how)
     out += k("softmax", m, 1) + k("softmax", m, 0) + k("log_softmax_grad", m, m, 1) + k("logsumexp", m, (0, 1), False)
     for z in (x, last):
         n = k("batch_norm", z, d(64), d(64), 1e-5)
         out += n + k("batch_norm_grad", y, z, None, n[1], n[2])
         p = k("max_pool", z, *pool)
-        out += p + k("max_pool_grad", p[0], z, p[0], *pool) + k("avg_pool", z, *pool[:3], True) + k("avg_pool_grad", p[0], z.shape, *pool[:3], False)
+        out += p
+        out += k("max_pool_grad", p[0], z, p[0], *pool)
+        out += k("avg_pool", z, *pool[:3], True)
+        out += k("avg_pool_grad", p[0], z.shape, *pool[:3], False)
     n = k("layer_norm", m, d(700), d(700), 1, 1e-5)
     out += n + k("layer_norm_grad", m, m, None, n[1], n[2], 1)
-    out += k("dropout_mask", m, 0.3, (1, 2), 5) + k("random_bits", (1, 2), 3, (300, 300)) + k("index_add", d(64, 300), i, d(1000, 300), 0)
-    out += k("softmax_cross_entropy", m, rng.integers(0, 700, 300)) + k("adam_step", *[abs(d(300, 300)) for _ in range(4)], 0.1, 0.9, 0.99, 1e-8, 0.0, True, 3)
+    out += k("dropout_mask", m, 0.3, (1, 2), 5)
+    out += k("random_bits", (1, 2), 3, (300, 300))
+    out += k("index_add", d(64, 300), i, d(1000, 300), 0)
+    out += k("softmax_cross_entropy", m, rng.integers(0, 700, 300))
+    out += k("adam_step", *[abs(d(300, 300)) for _ in range(4)], 0.1, 0.9, 0.99, 1e-8, 0.0, True, 3)
     digest = hashlib.sha256()
     for a in out:
         digest.update(np.ascontiguousarray(a).tobytes())
@@ -56,12 +73,18 @@ def work():
 
 
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
-    code = WORK + "import mlcore_cpu\nfor n in (1, 2, 4, 3, 1):\n    mlcore_cpu.set_num_threads(n)\n    print(work())\n"
+    code = (
+        WORK
+        + "import mlcore_cpu\nfor n in (1, 2, 4, 3, 1):\n    mlcore_cpu.set_num_threads(n)\n    print(work())\n"
+    )
     assert len(set(run_python(code).split())) == 1
 
 
 def test_number_of_threads() -> None:
-    assert run_python("import mlcore_cpu; print(mlcore_cpu.get_num_threads())", MLCORE_NUM_THREADS="3").strip() == "3"
+    assert (
+        run_python("import mlcore_cpu; print(mlcore_cpu.get_num_threads())", MLCORE_NUM_THREADS="3").strip()
+        == "3"
+    )
     before = mlcore_cpu.get_num_threads()
     try:
         mlcore_cpu.set_num_threads(5)
@@ -75,7 +98,9 @@ def test_number_of_threads() -> None:
 
 
 def test_a_forked_child_computes_the_same() -> None:
-    code = WORK + """
+    code = (
+        WORK
+        + """
 import os, sys, mlcore_cpu
 mlcore_cpu.set_num_threads(4)
 mine = work()
@@ -90,11 +115,14 @@ for _ in range(3):
     assert theirs == mine, (theirs, mine)
 assert work() == mine
 """
+    )
     run_python(code, timeout=120)
 
 
 def test_a_fork_while_other_threads_compute() -> None:
-    code = WORK + """
+    code = (
+        WORK
+        + """
 import os, threading, mlcore_cpu
 mlcore_cpu.set_num_threads(4)
 want, stop = work(), threading.Event()
@@ -113,13 +141,15 @@ finally:
     stop.set()
     for t in threads: t.join()
 """
+    )
     run_python(code, timeout=200)
 
 
 LONG = {
     "pow": "np.broadcast_to(np.full((1, 1), 1.5), (5000, 8000)), np.broadcast_to(np.full((1, 1), 0.3), (5000, 8000))",
     "contract": "np.ones((5000, 5000), 'f'), np.ones((5000, 5000), 'f')",
-    "convolution": "np.ones((64, 256, 32, 32), 'f'), np.ones((512, 256, 3, 3), 'f'), None, (1, 1), ((1, 1), (1, 1)), (1, 1), 1",
+    "convolution": "np.ones((64, 256, 32, 32), 'f'), np.ones((512, 256, 3, 3), 'f'), None,"
+    " (1, 1), ((1, 1), (1, 1)), (1, 1), 1",
 }
 
 
@@ -184,7 +214,8 @@ def test_memory_is_counted_reused_and_given_back() -> None:
     mlcore_cpu.reset_peak_memory()
     y = kernel("add")(x, x)
     during = mlcore_cpu.memory_stats()
-    assert during["in_use"] - start >= y.nbytes and during["peak"] >= during["in_use"]
+    assert during["in_use"] - start >= y.nbytes
+    assert during["peak"] >= during["in_use"]
     assert y.ctypes.data % 64 == 0
     address = y.ctypes.data
     view = y[::2]
@@ -192,7 +223,8 @@ def test_memory_is_counted_reused_and_given_back() -> None:
     assert mlcore_cpu.memory_stats()["in_use"] == during["in_use"]  # the view keeps it
     del view
     after = mlcore_cpu.memory_stats()
-    assert after["in_use"] == start and after["reserved"] >= 512 * 512 * 4
+    assert after["in_use"] == start
+    assert after["reserved"] >= 512 * 512 * 4
     assert kernel("add")(x, x).ctypes.data == address  # the block is used again
     assert K.trim_memory() > 0
     assert mlcore_cpu.memory_stats()["reserved"] == mlcore_cpu.memory_stats()["in_use"]
@@ -216,7 +248,10 @@ def test_too_much_memory_is_an_error_and_nothing_is_lost() -> None:
     small = np.zeros((1, 1), "f")
     huge = np.broadcast_to(small, (2**22, 2**22))
     before = mlcore_cpu.memory_stats()["in_use"]
-    with pytest.raises(OutOfMemoryError, match=r"70,368,744,177,664 bytes for an array of shape \(4194304, 4194304\), float32"):
+    with pytest.raises(
+        OutOfMemoryError,
+        match=r"70,368,744,177,664 bytes for an array of shape \(4194304, 4194304\), float32",
+    ):
         kernel("add")(huge, huge)
     with pytest.raises(MemoryError):
         kernel("fill")((2**23, 2**22), 1.0, __import__("mlcore").float32)

@@ -15,7 +15,7 @@ _EXPORTED = (
     "get_num_threads", "set_num_threads", "memory_stats", "set_memory_limit", "trim_memory", "reset_peak_memory",
     "isa", "onednn_version",
 )  # fmt: skip
-__all__ = ["__version__", *_EXPORTED]
+__all__ = ["__version__", *_EXPORTED]  # noqa: PLE0604  (they are strings)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+
 from mlcore.backends.protocol import Device, MemoryStats
 from mlcore.backends.reference import ReferenceBackend, physical_memory
 from mlcore.dtypes import DType, all_dtypes
 from mlcore.errors import ArgumentError
-
 from mlcore_cpu.catalog import CATALOG
 from mlcore_cpu.loader import kernels
 

@@ -68,8 +68,7 @@ def _reduced(op: Any, dtype: Any) -> str:
 
 def render() -> str:
     """The text of the generated file for the operations of the installed core."""
-    import mlcore.ops  # noqa: F401  (declares them all)
-    from mlcore.ops.registry import all_ops
+    from mlcore.ops.registry import all_ops  # importing anything of mlcore.ops fills the registry
 
     lines = [line for op in sorted(all_ops(), key=lambda op: str(op.name)) for line in _lines_of(op)]
     return HEADER + "\n".join(lines) + "\n"
@@ -88,7 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not fresh:
         TARGET.write_text(text)
     print(
-        f"{TARGET.name}: {text.count('MLCORE_') - HEADER.count('MLCORE_')} kernels, {'unchanged' if fresh else 'written'}"
+        f"{TARGET.name}: {text.count('MLCORE_') - HEADER.count('MLCORE_')} kernels,"
+        f" {'unchanged' if fresh else 'written'}"
     )
     return 0
 

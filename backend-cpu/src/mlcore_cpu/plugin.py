@@ -58,9 +58,13 @@ class CpuPlugin(BackendPlugin):
         threads = ctx.env.get("MLCORE_NUM_THREADS") or str(probes.processor_count())
         details = {"threads": threads, "isa": ctx.env.get("MLCORE_CPU_ISA") or best_isa()}
         info = DeviceInfo(
-            id="cpu:0", name=probes.processor_name(), kind="cpu", arch=os.uname().machine if hasattr(os, "uname") else "",
-            memory=_memory(), details=details,
-        )  # fmt: skip
+            id="cpu:0",
+            name=probes.processor_name(),
+            kind="cpu",
+            arch=os.uname().machine if hasattr(os, "uname") else "",
+            memory=_memory(),
+            details=details,
+        )
         return Probe.ready([info])
 
     def open(self, device: Device, options: Mapping[str, str]) -> Backend:
