@@ -20,15 +20,39 @@ HAS_CYTHON = importlib.util.find_spec("Cython") is not None
 BUILD = "from setuptools import build_meta; print(build_meta.build_{kind}({folder!r}))"
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A copy of what the core's build reads, and nothing that a build in the real tree has left."""
+def copied(tmp_path: Path) -> Path:
+    """A folder with what the core's build reads beside the package itself."""
     copy = tmp_path / "tree with a space"
-    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.c")
-    shutil.copytree(ROOT / "mlcore", copy / "mlcore", ignore=ignored)
+    copy.mkdir()
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "README.md"):
         shutil.copy2(ROOT / name, copy / name)
     return copy
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the core, and nothing that a build in the real tree has left."""
+    copy = copied(tmp_path)
+    shutil.copytree(
+        ROOT / "mlcore", copy / "mlcore", ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c")
+    )
+    return copy
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """The core's build, with a package of two compiled files in place of the core: quick to compile."""
+    package = copied(tmp_path) / "mlcore"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    shutil.copy2(ROOT / "mlcore" / "_version.py", package)
+    (package / "first.py").write_text("class First:\n    def __init__(self):\n        self.x = 1\n")
+    (package / "first.pxd").write_text("cdef class First:\n    cdef public int x\n")
+    (package / "second.py").write_text(
+        "from mlcore.first import First\n\ndef twice(first):\n    return first.x * 2\n"
+    )
+    (package / "second.pxd").write_text("from mlcore.first cimport First\n\ncpdef twice(First first)\n")
+    return package.parent
 
 
 def build(tree: Path, kind: str = "wheel", **environment: str) -> tuple[list[str], str]:
@@ -67,8 +91,8 @@ def test_uncompiled_on_purpose(tree: Path) -> None:
 
 
 @pytest.mark.skipif(not HAS_CYTHON, reason="Cython is not installed")
-def test_without_a_compiler_it_warns_and_is_pure(tree: Path) -> None:
-    names, said = build(tree, CC="/nonexistent/compiler")
+def test_without_a_compiler_it_warns_and_is_pure(small: Path) -> None:
+    names, said = build(small, CC="/nonexistent/compiler")
     assert not compiled(names)
     assert "mlcore-core is installed uncompiled" in said
 
@@ -96,13 +120,20 @@ def test_a_stale_build_is_not_packed(tree: Path) -> None:
     assert "mlcore/removed_long_ago.py" not in names
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not HAS_CYTHON, reason="Cython is not installed")
-def test_compiled_all_or_nothing(tree: Path) -> None:
+def test_compiled_files_stand_beside_their_sources(small: Path) -> None:
+    names, _ = build(small, MLCORE_PURE="0")
+    assert len(compiled(names)) == 2
+    assert {"mlcore/first.py", "mlcore/first.pxd", "mlcore/second.py"} <= set(names)
+    assert not list((small / "mlcore").rglob("*.c"))
+
+
+@pytest.mark.skipif(not HAS_CYTHON, reason="Cython is not installed")
+def test_compiled_all_or_nothing(small: Path) -> None:
     """One file that does not compile leaves none compiled: the others were built against it."""
-    compiler = tree.parent / "compiler"
-    compiler.write_text('#!/bin/sh\ncase "$*" in *tensor.c*) exit 1;; esac\nexec cc "$@"\n')
+    compiler = small.parent / "compiler"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *second.c*) exit 1;; esac\nexec cc "$@"\n')
     compiler.chmod(0o755)
-    names, said = build(tree, CC=str(compiler))
+    names, said = build(small, CC=str(compiler))
     assert not compiled(names)
     assert "mlcore-core is installed uncompiled" in said
