@@ -19,7 +19,6 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
-from setuptools.errors import BaseError, CCompilerError
 
 ROOT = Path(__file__).resolve().parent
 PURE = os.environ.get("MLCORE_PURE", "")
@@ -37,40 +36,19 @@ def hot_path() -> list[Extension]:
     if PURE not in ("", "0"):
         return []
     twins = [pxd.with_suffix(".py").relative_to(ROOT) for pxd in sorted((ROOT / "mlcore").rglob("*.pxd"))]
-    sources = [path for path in twins if (ROOT / path).is_file()]
-    if not sources:
-        return []
     try:
-        from Cython.Build import cythonize
-        from Cython.Compiler.Errors import CompileError
+        import Cython  # noqa: F401
     except ImportError:
         if REQUIRED:
             raise
         warn("Cython is not installed")
         return []
-    extensions = [
-        Extension(
-            ".".join(path.with_suffix("").parts),
-            [path.as_posix()],
-            extra_compile_args=[] if sys.platform == "win32" else ["-O2", "-g0"],
-        )
-        for path in sources
+    flags = [] if sys.platform == "win32" else ["-O2", "-g0"]
+    return [
+        Extension(".".join(path.with_suffix("").parts), [path.as_posix()], extra_compile_args=flags)
+        for path in twins
+        if (ROOT / path).is_file()
     ]
-    try:
-        # The C files go to build/, so that the source tree stays clean.
-        made: list[Extension] = cythonize(
-            extensions,
-            build_dir="build/cython",
-            compiler_directives=DIRECTIVES,
-            quiet=True,
-            force=True,  # time stamps do not tell that Cython itself changed
-        )
-    except CompileError as error:
-        if REQUIRED:
-            raise
-        warn(f"Cython stopped at {error}")
-        return []
-    return made
 
 
 class BuildExtensions(build_ext):
@@ -89,14 +67,30 @@ class BuildExtensions(build_ext):
     def build_extensions(self) -> None:
         """All or none: a compiled file that meets an uncompiled one it was built against would not import."""
         try:
+            self.translate()
             super().build_extensions()
-        except (CCompilerError, BaseError, OSError) as error:
+        except Exception as error:
             if REQUIRED:
                 raise
-            warn(str(error))
+            warn(str(error) or type(error).__name__)
             for extension in self.extensions:
                 Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
             self.extensions = []
+
+    def translate(self) -> None:
+        """Python to C, here and not in the script's body: that runs for each question about metadata too."""
+        from Cython.Build import cythonize
+
+        made = cythonize(
+            [Extension(one.name, one.sources) for one in self.extensions],
+            build_dir="build/cython",  # the source tree stays clean
+            compiler_directives=DIRECTIVES,
+            quiet=True,
+            force=True,  # time stamps do not tell that Cython itself changed
+        )
+        sources = {one.name: one.sources for one in made}
+        for extension in self.extensions:
+            extension.sources = sources[extension.name]
 
 
 class BuildPython(build_py):
