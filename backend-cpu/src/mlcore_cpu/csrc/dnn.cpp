@@ -417,7 +417,9 @@ Status dnn_conv_grad_input(const ConvShape& s, int dtype, const char* g, const c
 Status dnn_conv_grad_weight(const ConvShape& s, int dtype, const char* g, const char* x, float* gw) try {
     const Volumes v(s);
     const int item = ITEMSIZE[dtype];
-    const i64 wanted = std::max<i64>(1, std::min<i64>({8, s.n, static_cast<i64>(v.flops * s.n / 1e7)}));
+    // At most 8 parts, fewer where the weights are large: every part has a copy of their gradient.
+    const i64 copies = std::max<i64>(2, (i64{24} << 20) / std::max<i64>(1, v.w * static_cast<i64>(sizeof(float))));
+    const i64 wanted = std::max<i64>(1, std::min<i64>({8, copies, s.n, static_cast<i64>(v.flops * s.n / 1e7)}));
     const i64 images = std::max<i64>(1, std::min<i64>(ceil_div(s.n, wanted), static_cast<i64>(8e8 / std::max(1.0, v.flops))));
     const i64 tasks = ceil_div(s.n, images), rest = s.n - (tasks - 1) * images;
     const Shared main = conv_primitive(s, images, dtype, false, Pass::grad_weight);

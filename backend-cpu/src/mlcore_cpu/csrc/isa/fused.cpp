@@ -247,16 +247,15 @@ void channel_grad(const T* g, const T* x, const T* mean, const T* rstd, const T*
 // ---- optimizer steps, in the order of operations of mlcore.ops.update ------------------------------------------
 
 template <class T>
-void adam(const T* p_, const T* g_, const T* m_, const T* v_, T* p2_, T* m2_, T* v2_, i64 n, const AdamParams& a) {
-    const T *__restrict p = p_, *__restrict g = g_, *__restrict m = m_, *__restrict v = v_;
-    T *__restrict p2 = p2_, *__restrict m2 = m2_, *__restrict v2 = v2_;
+void adam(const T* __restrict p, const T* __restrict g, const T* __restrict m, const T* __restrict v, T* __restrict p2,
+          T* __restrict m2, T* __restrict v2, i64 n, const AdamParams& a) {
     const T keep = a.decoupled ? T(1 - a.lr * a.weight_decay) : T(1), decay = a.decoupled ? T(0) : T(a.weight_decay);
     const T b1 = T(a.beta1), c1 = T(1 - a.beta1), b2 = T(a.beta2), c2 = T(1 - a.beta2), eps = T(a.eps);
     const bool decays = decay != T(0);
     const T step = T(a.lr / (1 - ::pow(a.beta1, static_cast<double>(a.step))));
     const T root = T(__builtin_sqrt(1 - ::pow(a.beta2, static_cast<double>(a.step))));
     for (i64 i = 0; i < n; ++i) {
-        const T d = decays ? g[i] + p[i] * decay : g[i];
+        const T d = g[i] + (decays ? p[i] * decay : T(0));  // an infinite parameter stays out of the moments
         const T first = m[i] * b1 + d * c1;
         const T second = v[i] * b2 + d * d * c2;
         m2[i] = first;
@@ -265,17 +264,16 @@ void adam(const T* p_, const T* g_, const T* m_, const T* v_, T* p2_, T* m2_, T*
     }
 }
 template <class T>
-void sgd(const T* p_, const T* g_, const T* b_, T* p2_, T* b2_, i64 n, const SgdParams& a) {
-    const T *__restrict p = p_, *__restrict g = g_, *__restrict b = b_;
-    T *__restrict p2 = p2_, *__restrict b2 = b2_;
+void sgd(const T* __restrict p, const T* __restrict g, const T* __restrict b, T* __restrict p2, T* __restrict b2, i64 n,
+         const SgdParams& a) {
     const T lr = T(a.lr), decay = T(a.weight_decay), keep = T(a.momentum), take = T(1 - a.dampening);
     const bool decays = decay != T(0);
     if (!b) {
-        for (i64 i = 0; i < n; ++i) p2[i] = p[i] - (decays ? g[i] + p[i] * decay : g[i]) * lr;
+        for (i64 i = 0; i < n; ++i) p2[i] = p[i] - (g[i] + (decays ? p[i] * decay : T(0))) * lr;
         return;
     }
     for (i64 i = 0; i < n; ++i) {
-        const T d = decays ? g[i] + p[i] * decay : g[i];
+        const T d = g[i] + (decays ? p[i] * decay : T(0));
         const T buffer = a.first ? d : b[i] * keep + d * take;
         b2[i] = buffer;
         p2[i] = p[i] - (a.nesterov ? d + buffer * keep : buffer) * lr;

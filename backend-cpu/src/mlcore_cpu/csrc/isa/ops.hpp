@@ -12,19 +12,16 @@ namespace {
     INL double name(double x) { return ::name(x); }
 OWN_F32(exp) OWN_F32(expm1) OWN_F32(log) OWN_F32(log1p) OWN_F32(log2) OWN_F32(log10)
 OWN_F32(sin) OWN_F32(cos) OWN_F32(tan) OWN_F32(sinh) OWN_F32(cosh) OWN_F32(tanh)
-OWN_F32(asinh) OWN_F32(acosh) OWN_F32(atanh) OWN_F32(erf)
+OWN_F32(asinh) OWN_F32(acosh) OWN_F32(atanh) OWN_F32(asin) OWN_F32(acos) OWN_F32(atan) OWN_F32(erf)
 #undef OWN_F32
 
-#define LIBM(name)                                                \
-    INL float name(float x) { return ::name##f(x); }              \
-    INL double name(double x) { return ::name(x); }
-LIBM(asin) LIBM(acos) LIBM(atan)
-#undef LIBM
+INL float atan2(float y, float x) { return atan2_(y, x); }
+INL double atan2(double y, double x) { return ::atan2(y, x); }
 
 #define LIBM2(name)                                                       \
     INL float name(float x, float y) { return ::name##f(x, y); }          \
     INL double name(double x, double y) { return ::name(x, y); }
-LIBM2(fmod) LIBM2(atan2) LIBM2(nextafter)
+LIBM2(fmod) LIBM2(nextafter)
 #undef LIBM2
 
 #define BUILTIN(name)                                                     \

@@ -80,7 +80,7 @@ struct Compensated {  // Knuth's TwoSum
 template <class T, class Acc>
 struct Sum {
     static constexpr int L = 32;     // lanes of a row: four 512-bit registers
-    static constexpr int RUN = 16;   // additions per lane before the accumulator takes over
+    static constexpr int RUN = sizeof(T) == 4 ? 64 : 16;  // additions per lane before the accumulator takes over
 
     static void init(void* accv, i64 n) {
         Acc* acc = static_cast<Acc*>(accv);

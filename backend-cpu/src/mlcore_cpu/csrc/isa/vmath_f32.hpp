@@ -230,6 +230,48 @@ INL float tan_(float x) {
     return x == 0.0f ? x : static_cast<float>((k.q & 1) ? -c / s : s / c);
 }
 
+// Inverse trigonometric functions through one arc tangent in double, good to 1e-10.
+INL double atan_wide(double a) {  // a >= 0, inf included
+    const bool far = a > 2.414213562373095, middle = a > 0.41421356237309503;
+    const double t = (far ? -1.0 : (middle ? a - 1.0 : a)) / (far ? a : (middle ? a + 1.0 : 1.0));
+    const double z = t * t;
+    double p = -0.04;
+    p = mad(p, z, 0.043478260869565216);
+    p = mad(p, z, -0.047619047619047616);
+    p = mad(p, z, 0.052631578947368418);
+    p = mad(p, z, -0.058823529411764705);
+    p = mad(p, z, 0.066666666666666666);
+    p = mad(p, z, -0.076923076923076927);
+    p = mad(p, z, 0.090909090909090912);
+    p = mad(p, z, -0.11111111111111111);
+    p = mad(p, z, 0.14285714285714285);
+    p = mad(p, z, -0.2);
+    p = mad(p, z, 0.33333333333333333);
+    p = t - t * z * p;
+    return p + (far ? 1.5707963267948966 : (middle ? 0.78539816339744831 : 0.0));
+}
+INL float atan_(float x) {
+    const float y = static_cast<float>(atan_wide(fabs_(static_cast<double>(x))));
+    return x != x ? x : copysign_(y, x);
+}
+INL float asin_(float x) {
+    const double a = fabs_(static_cast<double>(x));
+    const float y = static_cast<float>(atan_wide(a / __builtin_sqrt((1.0 - a) * (1.0 + a))));
+    return a <= 1.0 ? copysign_(y, x) : F_NAN;
+}
+INL float acos_(float x) {
+    const double d = x;
+    const float y = static_cast<float>(2.0 * atan_wide(__builtin_sqrt((1.0 - d) / (1.0 + d))));
+    return fabs_(x) <= 1.0f ? y : F_NAN;
+}
+INL float atan2_(float y, float x) {
+    const double a = fabs_(static_cast<double>(y)), b = fabs_(static_cast<double>(x));
+    const double ratio = a == b ? (a == 0.0 ? 0.0 : 1.0) : a / b;  // 0/0 and inf/inf have answers
+    const double r = atan_wide(ratio);
+    const float found = static_cast<float>((as_u(x) >> 31) ? 3.1415926535897932 - r : r);
+    return ((x != x) | (y != y)) ? x + y : copysign_(found, y);
+}
+
 INL float erf_(float x) {  // 1 ulp; minimax pieces after N. Juffa
     const float t = fabs_(x), s = x * x;
     float r = mad(-1.72853470e-5f, t, 3.83197126e-4f);
