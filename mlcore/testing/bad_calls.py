@@ -1,4 +1,7 @@
-"""Bad calls of an operation: mlcore's own error, naming the operation and the value, the same on every device."""
+"""Bad calls of an operation: mlcore's own error, naming the operation and the value, the same on every device.
+
+PYTEST_DONT_REWRITE: pytest would explain a failure by comparing megabytes, line by line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The checks of a device as a whole: transfers, memory, random numbers, threads, forks, the processor's modes."""
+"""The checks of a device as a whole: transfers, memory, random numbers, threads, forks, the processor's modes.
+
+PYTEST_DONT_REWRITE: pytest would explain a failure by comparing megabytes, line by line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The kit: all units of a device, run one by one or by several processes, and the report."""
+"""The kit: all units of a device, run one by one or by several processes, and the report.
+
+PYTEST_DONT_REWRITE: pytest would explain a failure by comparing megabytes, line by line.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,11 @@ class Kit:
 
     def __init__(self, device: Device | str, *, level: int = 1, quick: bool = False,
                  expectations: Expectations | Path | str | None = None) -> None:  # fmt: skip
+        if not __debug__:
+            raise ArgumentError(
+                "the conformance kit checks with assertions, and Python was started with -O",
+                fix="run it without -O",
+            )
         self.device = detect.resolve(device)
         self.level, self.quick = level, quick
         if isinstance(expectations, (str, Path)):

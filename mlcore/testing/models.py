@@ -1,6 +1,8 @@
 """Level 1: three small networks trained for ten steps, with no host fallback, beside the reference backend.
 
 They are written in operations, not in `mlcore.nn`, so that a failure here is the backend's.
+
+PYTEST_DONT_REWRITE: pytest would explain a failure by comparing megabytes, line by line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The checks of one operation on one device, each made from the declaration alone."""
+"""The checks of one operation on one device, each made from the declaration alone.
+
+PYTEST_DONT_REWRITE: pytest would explain a failure by comparing megabytes, line by line.
+"""
 
 from __future__ import annotations
 

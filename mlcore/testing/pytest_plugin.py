@@ -10,6 +10,8 @@ mlcore_level = 1
 
 ``pytest --pyargs mlcore.testing.conformance --mlcore-backend mychip`` needs none. This file is loaded in every
 pytest run of everybody who has mlcore installed, so it imports nothing but pytest.
+
+PYTEST_DONT_REWRITE: pytest would explain a failure by comparing megabytes, line by line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Determinism of an operation: the same bits run by run, in two threads at once, and for every number of threads."""
+"""Determinism of an operation: the same bits run by run, in two threads at once, and for every number of threads.
+
+PYTEST_DONT_REWRITE: pytest would explain a failure by comparing megabytes, line by line.
+"""
 
 from __future__ import annotations
 
