@@ -185,3 +185,13 @@ def test_coverage(site: Callable[..., Any], device: str) -> None:
     unknown = some.mlcore("coverage", "helthy")
     assert (unknown.status, unknown.out) == (2, "")
     assert "did you mean 'healthy'?" in unknown.err
+
+
+def test_the_main_job_with_every_broken_plugin(everything: Any) -> None:
+    """With the real backends and domains beside them; MLCORE_BACKENDS="" takes no backend out."""
+    pytest.importorskip("mlcore_vision", reason="the vision plugin is not installed")
+    job = ("train", "digits", "--quick", "--quiet", "--device", "reference", "--out", "broken-beside")
+    result = everything.mlcore(*job, MLCORE_BACKENDS="", **LIMIT)
+    assert result.status == 0, result.err
+    assert "held out:" in result.out
+    assert (everything.home / "broken-beside" / "summary.txt").exists()
