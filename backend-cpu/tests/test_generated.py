@@ -11,7 +11,6 @@ from mlcore.ops.registry import all_ops
 from mlcore_cpu import generate
 from mlcore_cpu.loader import kernels as K
 
-
 # The sources of the tree: an installed package has none.
 TABLE = Path(__file__).resolve().parents[1] / "src" / "mlcore_cpu" / "csrc" / generate.TARGET.name
 
