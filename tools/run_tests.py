@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
+LIMIT = 1800.0  # seconds of a suite; single tests have shorter limits, which cannot end a hang inside C
 
 
 @dataclass
@@ -97,9 +99,17 @@ def run(suite: Suite, options: list[str]) -> Count:
     command = [*suite.command, *(options if suite.suffix == ".xml" else [])]
     print(f"\n== {suite.name}", flush=True)
     started = time.monotonic()
-    status = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **suite.environment}, stdin=subprocess.DEVNULL, check=False
-    ).returncode
+    environment = {**os.environ, **suite.environment}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        status = process.wait(timeout=LIMIT)
+    except BaseException:  # its children, too, and also when it is this program that is interrupted
+        os.killpg(process.pid, signal.SIGKILL)
+        status = process.wait()
+        if time.monotonic() - started < LIMIT:
+            raise
     count = Count(suite.name, seconds=time.monotonic() - started)
     if not suite.report.exists():
         count.failed, count.note = 1, f"died with status {status}"
