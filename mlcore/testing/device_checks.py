@@ -282,9 +282,13 @@ def check_threads(device: Device) -> Callable[[Tally], None]:
         with tally.case("four threads"):
             found: dict[int, bytes] = {}
             errors: list[BaseException] = []
+            gate = threading.Barrier(
+                4, timeout=60
+            )  # on a busy machine one thread could be done before the next starts
 
             def work(seed: int) -> None:
                 try:
+                    gate.wait()
                     for _ in range(5):
                         found[seed] = _work(device, seed)
                         assert found[seed] == alone[seed], (
