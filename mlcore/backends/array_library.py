@@ -291,7 +291,7 @@ class ArrayLibraryBackend:
 
     def _copier(self) -> Callable[[Any], Any]:
         """How to copy an array: the standard's way, or the method that most libraries have."""
-        probe = self.from_host(np.zeros(1, dtype=np.float32))
+        probe = self.xp_asarray(np.zeros(1, dtype=np.float32))
         try:
             self.xp_asarray(probe, copy=True)
         except TypeError:
@@ -387,7 +387,7 @@ class ArrayLibraryBackend:
         return run
 
     def _stable(self, argsort: Callable[..., Any]) -> dict[str, Any]:
-        probe = self.from_host(np.zeros(2, dtype=np.float32))
+        probe = self.xp_asarray(np.zeros(2, dtype=np.float32))
         for how in ({"stable": True}, {"kind": "stable"}):
             try:
                 argsort(probe, axis=0, **how)

@@ -93,6 +93,7 @@ def verify(tally: Tally, case: Case, device: Device, *, body: bool = False, spec
         with autograd.no_grad(), np.errstate(all="ignore"):
             inputs = case.on(device)
             before = snapshot(inputs)
+            table.entry(case.op, device)  # made before we look: a backend may try out its library then
             with watched(device) as moved:
                 made = outputs(run_body(case, inputs) if body else call(case.op, inputs, case.params, device))
         assert not moved or table.path(case.op, _path_dtype(case, made), device) == table.HOST, (
