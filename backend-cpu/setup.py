@@ -82,7 +82,7 @@ class BuildKernels(build_ext):
             p
             for p in headers
             if p.parent.name == "isa"
-            or p.name in ("common.hpp", "tables.hpp", "fused.hpp")
+            or p.name in ("common.hpp", "tables.hpp", "fused.hpp", "channels.hpp", "pooling.hpp")
             or p.suffix == ".inc"
         ]
         changed = {

@@ -119,6 +119,8 @@ cdef extern from "dnn.hpp" namespace "mlcore_cpu" nogil:
     cbool dnn_available()
     const char* dnn_version()
     Status dnn_matmul(const View&, const View&, const char*, const View&)
+
+cdef extern from "convolution.hpp" namespace "mlcore_cpu" nogil:
     cppclass ConvShape:
         int spatial
         i64 n, c, o, groups
@@ -134,15 +136,6 @@ cdef extern from "dnn.hpp" namespace "mlcore_cpu" nogil:
     Status dnn_conv_grad_weight(const ConvShape&, int, const char*, const char*, float*)
 
 cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
-    cppclass PoolShape:
-        i64 outer, inner
-        i64* in_ "in"
-        i64* out
-        i64* kernel
-        i64* stride
-        i64* dilation
-        i64* pad_lo
-        cbool include_pad
     cppclass AdamParams:
         double lr, beta1, beta2, eps, weight_decay
         cbool decoupled
@@ -163,19 +156,12 @@ cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
         ROW_SOFTMAX "mlcore_cpu::RowOp::softmax"
         ROW_LOG_SOFTMAX "mlcore_cpu::RowOp::log_softmax"
         ROW_LOGSUMEXP "mlcore_cpu::RowOp::logsumexp"
-    enum PoolOp "mlcore_cpu::PoolOp":
-        POOL_MAX "mlcore_cpu::PoolOp::max"
-        POOL_AVERAGE "mlcore_cpu::PoolOp::average"
     Status run_rows(RowOp, int, const void*, void*, i64, i64)
     Status run_rows_grad(RowOp, int, const void*, const void*, void*, i64, i64)
     Status run_cross_entropy(int, const void*, const i64*, void*, void*, i64, i64)
     Status run_cross_entropy_grad(int, const void*, const void*, const i64*, const void*, void*, i64, i64)
     Status run_layer_norm(int, const void*, const void*, const void*, void*, void*, void*, i64, i64, double)
     Status run_layer_norm_grad(int, const void*, const void*, const void*, const void*, const void*, void*, void*, void*, i64, i64)
-    Status run_batch_norm(int, const void*, const void*, const void*, void*, void*, void*, i64, i64, i64, double)
-    Status run_batch_norm_grad(int, const void*, const void*, const void*, const void*, const void*, void*, void*, void*, i64, i64, i64)
-    Status run_pool(PoolOp, int, const PoolShape&, const void*, void*)
-    Status run_pool_grad(PoolOp, int, const PoolShape&, const void*, const void*, void*)
     Status run_dropout(int, const void*, void*, i64, unsigned int, unsigned int, unsigned long long, double)
     Status run_threefry(unsigned int, unsigned int, unsigned long long, unsigned int*, i64)
     Status run_adam(int, const StepArrays*, i64, const AdamParams&)
@@ -183,3 +169,23 @@ cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
     Status run_gather(const char*, const i64*, char*, i64, i64, i64, i64)
     Status run_index_add(int, void*, const i64*, const void*, i64, i64, i64, i64)
     Status run_scatter(char*, const i64*, const char*, i64, i64, i64, i64)
+
+cdef extern from "channels.hpp" namespace "mlcore_cpu" nogil:
+    Status run_batch_norm(int, const void*, const void*, const void*, void*, void*, void*, i64, i64, i64, double)
+    Status run_batch_norm_grad(int, const void*, const void*, const void*, const void*, const void*, void*, void*, void*, i64, i64, i64)
+
+cdef extern from "pooling.hpp" namespace "mlcore_cpu" nogil:
+    cppclass PoolShape:
+        i64 outer, inner
+        i64* in_ "in"
+        i64* out
+        i64* kernel
+        i64* stride
+        i64* dilation
+        i64* pad_lo
+        cbool include_pad
+    enum PoolOp "mlcore_cpu::PoolOp":
+        POOL_MAX "mlcore_cpu::PoolOp::max"
+        POOL_AVERAGE "mlcore_cpu::PoolOp::average"
+    Status run_pool(PoolOp, int, const PoolShape&, const void*, void*)
+    Status run_pool_grad(PoolOp, int, const PoolShape&, const void*, const void*, void*)

@@ -1,4 +1,4 @@
-// Matrix products and convolutions: one-threaded oneDNN calls on slices, run by our pool.
+// Matrix products: one-threaded oneDNN calls on slices, run by our pool.
 //
 // Slices depend on shapes only, and partial results are combined in a fixed order. Every function returns
 // UNSUPPORTED where oneDNN has no implementation (or was not built in): the caller has another way.
@@ -14,17 +14,5 @@ const char* dnn_version();
 // Batch axes are broadcast with stride 0; of the last two strides of a and b one must be the item size.
 // out is C-contiguous; bias is contiguous or null.
 Status dnn_matmul(const View& a, const View& b, const char* bias, const View& out);
-
-struct ConvShape {
-    int spatial;  // 1..3
-    i64 n, c, o, groups;
-    i64 in[3], kernel[3], out[3], stride[3], dilation[3], pad_lo[3], pad_hi[3];
-};
-
-// Activations channels-last and dense (N, *S, C); weights, bias plain and dense (O, C/groups, *K).
-Status dnn_conv_forward(const ConvShape& s, int dtype, const char* x, const char* w, const char* bias, char* y);
-Status dnn_conv_grad_input(const ConvShape& s, int dtype, const char* g, const char* w, char* gx);
-// gw is always float32 (bfloat16 gradients accumulate there)
-Status dnn_conv_grad_weight(const ConvShape& s, int dtype, const char* g, const char* x, float* gw);
 
 }  // namespace mlcore_cpu

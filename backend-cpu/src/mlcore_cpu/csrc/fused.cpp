@@ -1,4 +1,4 @@
-// Drivers of the fused kernels: rows, channels, planes and ranges as tasks for the pool, by shape only.
+// Drivers of the fused kernels: rows and ranges as tasks for the pool, by shape only.
 #include "fused.hpp"
 
 #include <algorithm>
@@ -7,37 +7,14 @@
 #include <vector>
 
 #include "alloc.hpp"
-#include "elementwise.hpp"
-#include "pool.hpp"
+#include "drivers.hpp"
 
 namespace mlcore_cpu {
 namespace {
 
-constexpr i64 GRAIN = 16 * 1024;  // elements per task
-
 template <class T> const FusedLoops<T>& loops();
 template <> const FusedLoops<float>& loops<float>() { return table().fused->f32; }
 template <> const FusedLoops<double>& loops<double>() { return table().fused->f64; }
-
-// Calls f with a value of the C++ type of dtype: auto in f's argument is float or double.
-template <class F>
-Status typed(int dtype, F&& f) {
-    return dtype == F32 ? f(float{}) : f(double{});
-}
-template <class T> const T* in(const void* p) { return static_cast<const T*>(p); }
-template <class T> T* out(void* p) { return static_cast<T*>(p); }
-
-// f(first, count) over [0, total) in tasks of about GRAIN elements; small work inline.
-template <class F>
-Status ranges(i64 total, i64 cost, F&& f) {
-    if (total <= 0) return OK;
-    const i64 each = std::max<i64>(1, GRAIN / std::max<i64>(1, cost));
-    if (total * cost < INLINE_BELOW) {
-        f(0, total);
-        return OK;
-    }
-    return parallel_for(ceil_div(total, each), [&](i64 task) { f(task * each, std::min(each, total - task * each)); });
-}
 
 }  // namespace
 
@@ -115,146 +92,6 @@ Status run_layer_norm_grad(int dtype, const void* g, const void* x, const void* 
             (i < n ? out<T>(gw)[i] : out<T>(gb)[i - n]) = static_cast<T>(total);
         }
         return status;
-    });
-}
-
-namespace {
-
-// Sums over memory (outer, c, inner) per channel: f(element offset, acc, outer count, channel count); acc has `per`
-// values a channel. Channels-last is cut over outer, planes over channels (one plane after the other).
-template <class F>
-Status channel_sums(i64 outer, i64 c, i64 inner, i64 per, double* acc, F&& f) {
-    std::fill(acc, acc + per * c, 0.0);
-    if (inner > 1) {
-        return ranges(c, outer * inner, [&](i64 k, i64 count) {
-            for (i64 o = 0; o < outer; ++o) f((o * c + k) * inner, k, acc + k, i64{1}, count);
-        });
-    }
-    const i64 group = std::max<i64>(16, GRAIN / std::max<i64>(1, c)), groups = ceil_div(outer, group);
-    if (groups <= 1) {
-        f(0, 0, acc, outer, c);
-        return OK;
-    }
-    Scratch partial(groups * per * c * static_cast<i64>(sizeof(double)));
-    if (partial.failed()) return NO_MEMORY;
-    Status status = parallel_for(groups, [&](i64 t) {
-        double* mine = partial.get<double>() + t * per * c;
-        std::fill(mine, mine + per * c, 0.0);
-        f(t * group * c, 0, mine, std::min(group, outer - t * group), c);
-    });
-    for (i64 t = 0; t < groups; ++t)
-        for (i64 k = 0; k < per * c; ++k) acc[k] += partial.get<double>()[t * per * c + k];
-    return status;
-}
-
-// f(element offset, first channel, outer count, channel count) over all of memory.
-template <class F>
-Status channel_ranges(i64 outer, i64 c, i64 inner, F&& f) {
-    if (inner > 1) {
-        return ranges(outer * c, inner, [&](i64 plane, i64 count) {
-            while (count > 0) {
-                const i64 k = plane % c, here = std::min(count, c - k);
-                f(plane * inner, k, i64{1}, here);
-                plane += here;
-                count -= here;
-            }
-        });
-    }
-    return ranges(outer, c, [&](i64 o, i64 count) { f(o * c, i64{0}, count, c); });
-}
-
-}  // namespace
-
-Status run_batch_norm(int dtype, const void* x, const void* w, const void* b, void* y, void* mean, void* rstd, i64 outer, i64 c, i64 inner, double eps) {
-    return typed(dtype, [&](auto type) {
-        using T = decltype(type);
-        const auto& l = loops<T>();
-        Scratch memory(c * static_cast<i64>(sizeof(double) + sizeof(T)) + 64);
-        if (memory.failed()) return NO_MEMORY;
-        double* acc = memory.get<double>();
-        T* scale = reinterpret_cast<T*>(acc + c);
-        const double count = static_cast<double>(outer) * static_cast<double>(inner);
-        T *m = out<T>(mean), *s = out<T>(rstd);
-        Status status = channel_sums(outer, c, inner, 1, acc, [&](i64 at, i64, double* a, i64 o, i64 k) { l.channel_sum(in<T>(x) + at, nullptr, a, o, k, inner); });
-        if (status != OK) return status;
-        for (i64 k = 0; k < c; ++k) m[k] = static_cast<T>(acc[k] / count);
-        status = channel_sums(outer, c, inner, 1, acc, [&](i64 at, i64 first, double* a, i64 o, i64 k) { l.channel_sum(in<T>(x) + at, m + first, a, o, k, inner); });
-        if (status != OK) return status;
-        for (i64 k = 0; k < c; ++k) {
-            s[k] = static_cast<T>(1.0 / std::sqrt(acc[k] / count + eps));
-            scale[k] = w ? s[k] * in<T>(w)[k] : s[k];
-        }
-        return channel_ranges(outer, c, inner, [&](i64 at, i64 first, i64 o, i64 k) {
-            l.channel_scale(in<T>(x) + at, m + first, scale + first, b ? in<T>(b) + first : nullptr, out<T>(y) + at, o, k, inner);
-        });
-    });
-}
-
-Status run_batch_norm_grad(int dtype, const void* g, const void* x, const void* w, const void* mean, const void* rstd, void* gx, void* gw, void* gb, i64 outer, i64 c, i64 inner) {
-    return typed(dtype, [&](auto type) {
-        using T = decltype(type);
-        const auto& l = loops<T>();
-        Scratch memory(c * static_cast<i64>(2 * sizeof(double) + 3 * sizeof(T)) + 64);
-        if (memory.failed()) return NO_MEMORY;
-        double* acc = memory.get<double>();
-        T* scale = reinterpret_cast<T*>(acc + 2 * c);
-        T *share_b = scale + c, *share_w = scale + 2 * c;
-        const T *m = in<T>(mean), *s = in<T>(rstd);
-        Status status = channel_sums(outer, c, inner, 2, acc, [&](i64 at, i64 first, double* a, i64 o, i64 k) {
-            l.channel_grad_sum(in<T>(g) + at, in<T>(x) + at, m + first, s + first, a, o, k, inner, c);
-        });
-        if (status != OK) return status;
-        const double count = static_cast<double>(outer) * static_cast<double>(inner);
-        for (i64 k = 0; k < c; ++k) {
-            out<T>(gb)[k] = static_cast<T>(acc[k]);
-            out<T>(gw)[k] = static_cast<T>(acc[c + k]);
-            share_b[k] = static_cast<T>(acc[k] / count);
-            share_w[k] = static_cast<T>(acc[c + k] / count);
-            scale[k] = w ? s[k] * in<T>(w)[k] : s[k];
-        }
-        return channel_ranges(outer, c, inner, [&](i64 at, i64 first, i64 o, i64 k) {
-            l.channel_grad(in<T>(g) + at, in<T>(x) + at, m + first, s + first, scale + first, share_b + first, share_w + first, out<T>(gx) + at, o, k, inner);
-        });
-    });
-}
-
-namespace {
-
-constexpr i64 POOL_TILE = 64;  // columns of the inner axis a task does
-
-template <class F>
-Status over_planes(const PoolShape& s, F&& f) {
-    const i64 tiles = ceil_div(s.inner, POOL_TILE);
-    i64 cost = std::min(s.inner, POOL_TILE);
-    for (int d = 0; d < 3; ++d) cost *= s.out[d] * s.kernel[d];
-    return ranges(s.outer * tiles, cost, [&](i64 first, i64 count) {
-        for (i64 i = first; i < first + count; ++i) {
-            const i64 column = i % tiles * POOL_TILE;
-            f(i / tiles, column, std::min(POOL_TILE, s.inner - column));
-        }
-    });
-}
-
-}  // namespace
-
-Status run_pool(PoolOp op, int dtype, const PoolShape& s, const void* x, void* y) {
-    return typed(dtype, [&](auto type) {
-        using T = decltype(type);
-        const auto f = op == PoolOp::max ? loops<T>().max_pool : loops<T>().avg_pool;
-        return over_planes(s, [&](i64 plane, i64 first, i64 width) { f(in<T>(x), out<T>(y), s, plane, first, width); });
-    });
-}
-
-Status run_pool_grad(PoolOp op, int dtype, const PoolShape& s, const void* g, const void* x, void* gx) {
-    return typed(dtype, [&](auto type) {
-        using T = decltype(type);
-        i64 total = s.outer * s.inner * s.in[0] * s.in[1] * s.in[2];
-        Status status = ranges(total, 1, [&](i64 first, i64 count) { std::memset(out<T>(gx) + first, 0, count * sizeof(T)); });
-        if (status != OK) return status;
-        return over_planes(s, [&](i64 plane, i64 first, i64 width) {
-            if (op == PoolOp::max) loops<T>().max_pool_grad(in<T>(g), in<T>(x), out<T>(gx), s, plane, first, width);
-            else loops<T>().avg_pool_grad(in<T>(g), out<T>(gx), s, plane, first, width);
-        });
     });
 }
 

@@ -5,12 +5,6 @@
 
 namespace mlcore_cpu {
 
-struct PoolShape {  // memory (outer, in[0], in[1], in[2], inner); channels-last has inner = C, planes have inner = 1
-    i64 outer, inner;
-    i64 in[3], out[3], kernel[3], stride[3], dilation[3], pad_lo[3];
-    bool include_pad;
-};
-
 struct AdamParams {
     double lr, beta1, beta2, eps, weight_decay;
     bool decoupled;
@@ -34,16 +28,6 @@ struct FusedLoops {
     void (*layer_norm)(const T* x, const T* w, const T* b, T* y, T* mean, T* rstd, i64 rows, i64 n, double eps);
     // gw and gb: sums over these rows, added to
     void (*layer_norm_grad)(const T* g, const T* x, const T* w, const T* mean, const T* rstd, T* gx, T* gw, T* gb, i64 rows, i64 n);
-    // Channel statistics of memory (outer, c, inner): sum of x, or of (x - mean)^2 when mean is given; added to acc.
-    void (*channel_sum)(const T* x, const T* mean, double* acc, i64 outer, i64 c, i64 inner);
-    void (*channel_scale)(const T* x, const T* mean, const T* scale, const T* shift, T* y, i64 outer, i64 c, i64 inner);
-    // acc[c] += sum g, acc[C + c] += sum g * (x - mean) * rstd
-    void (*channel_grad_sum)(const T* g, const T* x, const T* mean, const T* rstd, double* acc, i64 outer, i64 c, i64 inner, i64 all);
-    void (*channel_grad)(const T* g, const T* x, const T* mean, const T* rstd, const T* scale, const T* gb, const T* gw, T* gx, i64 outer, i64 c, i64 inner);
-    void (*max_pool)(const T* x, T* y, const PoolShape& s, i64 plane, i64 first, i64 width);
-    void (*max_pool_grad)(const T* g, const T* x, T* gx, const PoolShape& s, i64 plane, i64 first, i64 width);
-    void (*avg_pool)(const T* x, T* y, const PoolShape& s, i64 plane, i64 first, i64 width);
-    void (*avg_pool_grad)(const T* g, T* gx, const PoolShape& s, i64 plane, i64 first, i64 width);
     void (*adam)(const T* p, const T* g, const T* m, const T* v, T* p2, T* m2, T* v2, i64 n, const AdamParams& a);
     void (*sgd)(const T* p, const T* g, const T* b, T* p2, T* b2, i64 n, const SgdParams& a);
     void (*dropout)(const T* x, T* y, i64 n, std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, std::uint32_t threshold, T scale);
@@ -64,11 +48,6 @@ Status run_cross_entropy(int dtype, const void* x, const i64* target, void* loss
 Status run_cross_entropy_grad(int dtype, const void* g, const void* x, const i64* target, const void* lse, void* gx, i64 rows, i64 n);
 Status run_layer_norm(int dtype, const void* x, const void* w, const void* b, void* y, void* mean, void* rstd, i64 rows, i64 n, double eps);
 Status run_layer_norm_grad(int dtype, const void* g, const void* x, const void* w, const void* mean, const void* rstd, void* gx, void* gw, void* gb, i64 rows, i64 n);
-Status run_batch_norm(int dtype, const void* x, const void* w, const void* b, void* y, void* mean, void* rstd, i64 outer, i64 c, i64 inner, double eps);
-Status run_batch_norm_grad(int dtype, const void* g, const void* x, const void* w, const void* mean, const void* rstd, void* gx, void* gw, void* gb, i64 outer, i64 c, i64 inner);
-enum class PoolOp { max, average };
-Status run_pool(PoolOp op, int dtype, const PoolShape& s, const void* x, void* y);
-Status run_pool_grad(PoolOp op, int dtype, const PoolShape& s, const void* g, const void* x, void* gx);
 Status run_dropout(int dtype, const void* x, void* y, i64 n, std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, double p);
 Status run_threefry(std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, std::uint32_t* y, i64 n);
 

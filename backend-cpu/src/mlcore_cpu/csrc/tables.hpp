@@ -41,7 +41,9 @@ struct ArgEntry {  // argmax, argmin: the first best index; NaN is the best of a
     void (*column)(const void* x, i64 r0, i64 rows, i64 row_stride, i64 width, void* best, i64* index);
 };
 
-struct FusedTable;  // fused.hpp
+struct FusedTable;    // fused.hpp
+struct ChannelTable;  // channels.hpp
+struct PoolTable;     // pooling.hpp
 
 struct Table {
     const char* isa;
@@ -58,6 +60,8 @@ struct Table {
     void (*fill[5])(const char* value, char* dst, i64 n);
     void (*select[5])(const unsigned char* c, const char* a, const char* b, char* y, i64 n);
     const FusedTable* fused;
+    const ChannelTable* channels;
+    const PoolTable* pooling;
 };
 
 inline int log2_itemsize(int itemsize) { return __builtin_ctz(static_cast<unsigned>(itemsize)); }

@@ -15,6 +15,8 @@ void make_table(Table& t) {
     t.arg = arg_entries(&t.n_arg);
     fill_casts(t);
     t.fused = fused_table();
+    t.channels = channel_table();
+    t.pooling = pool_table();
 }
 
 }  // namespace MLCORE_ISA

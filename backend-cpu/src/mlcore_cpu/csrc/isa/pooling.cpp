@@ -1,10 +1,9 @@
 // Pooling over up to three spatial dimensions of memory (outer, D, H, W, inner); one call does the columns
 // [first, first + width) of the inner axis of one outer plane.
-#pragma once
 #include <limits>
 
-#include "../fused.hpp"
-#include "loops.hpp"
+#include "../pooling.hpp"
+#include "isa_tables.hpp"
 
 namespace mlcore_cpu {
 namespace MLCORE_ISA {
@@ -129,6 +128,16 @@ void avg_pool_grad(const T* g, T* gx, const PoolShape& s, i64 plane, i64 first, 
     });
 }
 
+template <class T>
+PoolLoops<T> loops() {
+    return {&max_pool<T>, &max_pool_grad<T>, &avg_pool<T>, &avg_pool_grad<T>};
+}
+
+const PoolTable pooling{loops<float>(), loops<double>()};
+
 }  // namespace
+
+const PoolTable* pool_table() { return &pooling; }
+
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu

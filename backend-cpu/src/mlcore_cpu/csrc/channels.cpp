@@ -1,0 +1,115 @@
+// Drivers of batch norm: statistics over groups of rows or over planes, combined in a fixed order.
+#include "channels.hpp"
+
+#include <cmath>
+
+#include "alloc.hpp"
+#include "drivers.hpp"
+#include "tables.hpp"
+
+namespace mlcore_cpu {
+namespace {
+
+template <class T> const ChannelLoops<T>& loops();
+template <> const ChannelLoops<float>& loops<float>() { return table().channels->f32; }
+template <> const ChannelLoops<double>& loops<double>() { return table().channels->f64; }
+
+// Sums over memory (outer, c, inner) per channel: f(element offset, acc, outer count, channel count); acc has `per`
+// values a channel. Channels-last is cut over outer, planes over channels (one plane after the other).
+template <class F>
+Status channel_sums(i64 outer, i64 c, i64 inner, i64 per, double* acc, F&& f) {
+    std::fill(acc, acc + per * c, 0.0);
+    if (inner > 1) {
+        return ranges(c, outer * inner, [&](i64 k, i64 count) {
+            for (i64 o = 0; o < outer; ++o) f((o * c + k) * inner, k, acc + k, i64{1}, count);
+        });
+    }
+    const i64 group = std::max<i64>(16, GRAIN / std::max<i64>(1, c)), groups = ceil_div(outer, group);
+    if (groups <= 1) {
+        f(0, 0, acc, outer, c);
+        return OK;
+    }
+    Scratch partial(groups * per * c * static_cast<i64>(sizeof(double)));
+    if (partial.failed()) return NO_MEMORY;
+    Status status = parallel_for(groups, [&](i64 t) {
+        double* mine = partial.get<double>() + t * per * c;
+        std::fill(mine, mine + per * c, 0.0);
+        f(t * group * c, 0, mine, std::min(group, outer - t * group), c);
+    });
+    for (i64 t = 0; t < groups; ++t)
+        for (i64 k = 0; k < per * c; ++k) acc[k] += partial.get<double>()[t * per * c + k];
+    return status;
+}
+
+// f(element offset, first channel, outer count, channel count) over all of memory.
+template <class F>
+Status channel_ranges(i64 outer, i64 c, i64 inner, F&& f) {
+    if (inner > 1) {
+        return ranges(outer * c, inner, [&](i64 plane, i64 count) {
+            while (count > 0) {
+                const i64 k = plane % c, here = std::min(count, c - k);
+                f(plane * inner, k, i64{1}, here);
+                plane += here;
+                count -= here;
+            }
+        });
+    }
+    return ranges(outer, c, [&](i64 o, i64 count) { f(o * c, i64{0}, count, c); });
+}
+
+}  // namespace
+
+Status run_batch_norm(int dtype, const void* x, const void* w, const void* b, void* y, void* mean, void* rstd, i64 outer, i64 c, i64 inner, double eps) {
+    return typed(dtype, [&](auto type) {
+        using T = decltype(type);
+        const auto& l = loops<T>();
+        Scratch memory(c * static_cast<i64>(sizeof(double) + sizeof(T)) + 64);
+        if (memory.failed()) return NO_MEMORY;
+        double* acc = memory.get<double>();
+        T* scale = reinterpret_cast<T*>(acc + c);
+        const double count = static_cast<double>(outer) * static_cast<double>(inner);
+        T *m = out<T>(mean), *s = out<T>(rstd);
+        Status status = channel_sums(outer, c, inner, 1, acc, [&](i64 at, i64, double* a, i64 o, i64 k) { l.channel_sum(in<T>(x) + at, nullptr, a, o, k, inner); });
+        if (status != OK) return status;
+        for (i64 k = 0; k < c; ++k) m[k] = static_cast<T>(acc[k] / count);
+        status = channel_sums(outer, c, inner, 1, acc, [&](i64 at, i64 first, double* a, i64 o, i64 k) { l.channel_sum(in<T>(x) + at, m + first, a, o, k, inner); });
+        if (status != OK) return status;
+        for (i64 k = 0; k < c; ++k) {
+            s[k] = static_cast<T>(1.0 / std::sqrt(acc[k] / count + eps));
+            scale[k] = w ? s[k] * in<T>(w)[k] : s[k];
+        }
+        return channel_ranges(outer, c, inner, [&](i64 at, i64 first, i64 o, i64 k) {
+            l.channel_scale(in<T>(x) + at, m + first, scale + first, b ? in<T>(b) + first : nullptr, out<T>(y) + at, o, k, inner);
+        });
+    });
+}
+
+Status run_batch_norm_grad(int dtype, const void* g, const void* x, const void* w, const void* mean, const void* rstd, void* gx, void* gw, void* gb, i64 outer, i64 c, i64 inner) {
+    return typed(dtype, [&](auto type) {
+        using T = decltype(type);
+        const auto& l = loops<T>();
+        Scratch memory(c * static_cast<i64>(2 * sizeof(double) + 3 * sizeof(T)) + 64);
+        if (memory.failed()) return NO_MEMORY;
+        double* acc = memory.get<double>();
+        T* scale = reinterpret_cast<T*>(acc + 2 * c);
+        T *share_b = scale + c, *share_w = scale + 2 * c;
+        const T *m = in<T>(mean), *s = in<T>(rstd);
+        Status status = channel_sums(outer, c, inner, 2, acc, [&](i64 at, i64 first, double* a, i64 o, i64 k) {
+            l.channel_grad_sum(in<T>(g) + at, in<T>(x) + at, m + first, s + first, a, o, k, inner, c);
+        });
+        if (status != OK) return status;
+        const double count = static_cast<double>(outer) * static_cast<double>(inner);
+        for (i64 k = 0; k < c; ++k) {
+            out<T>(gb)[k] = static_cast<T>(acc[k]);
+            out<T>(gw)[k] = static_cast<T>(acc[c + k]);
+            share_b[k] = static_cast<T>(acc[k] / count);
+            share_w[k] = static_cast<T>(acc[c + k] / count);
+            scale[k] = w ? s[k] * in<T>(w)[k] : s[k];
+        }
+        return channel_ranges(outer, c, inner, [&](i64 at, i64 first, i64 o, i64 k) {
+            l.channel_grad(in<T>(g) + at, in<T>(x) + at, m + first, s + first, scale + first, share_b + first, share_w + first, out<T>(gx) + at, o, k, inner);
+        });
+    });
+}
+
+}  // namespace mlcore_cpu
