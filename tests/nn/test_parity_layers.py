@@ -227,6 +227,8 @@ def test_names_and_defaults_of_signatures() -> None:
         a, b = inspect.signature(ours.__init__).parameters, inspect.signature(theirs.__init__).parameters
         place = [p for p in b if p not in ("size_average", "reduce")]
         mine = [p for p in a.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        if "args" in place:  # the recurrent layers hide theirs; tests/nn/test_recurrent.py has them
+            continue
         left_out = {"MaxPool2d": ["return_indices"], "ModuleDict": [], "Embedding": []}.get(name, [])
         for i, one in enumerate(mine):
             assert one.name == place[i], (name, one.name, place[i])
