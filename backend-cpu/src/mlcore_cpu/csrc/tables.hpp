@@ -42,6 +42,7 @@ struct ArgEntry {  // argmax, argmin: the first best index; NaN is the best of a
 };
 
 struct FusedTable;    // fused.hpp
+struct GemmTable;   // gemm.hpp
 struct ChannelTable;  // channels.hpp
 struct PoolTable;     // pooling.hpp
 
@@ -60,6 +61,7 @@ struct Table {
     void (*fill[5])(const char* value, char* dst, i64 n);
     void (*select[5])(const unsigned char* c, const char* a, const char* b, char* y, i64 n);
     const FusedTable* fused;
+    const GemmTable* gemm;
     const ChannelTable* channels;
     const PoolTable* pooling;
 };

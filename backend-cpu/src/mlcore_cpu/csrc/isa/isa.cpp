@@ -15,6 +15,7 @@ void make_table(Table& t) {
     t.arg = arg_entries(&t.n_arg);
     fill_casts(t);
     t.fused = fused_table();
+    t.gemm = gemm_table();
     t.channels = channel_table();
     t.pooling = pool_table();
 }

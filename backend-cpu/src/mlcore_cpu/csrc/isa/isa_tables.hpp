@@ -11,6 +11,7 @@ const ReduceEntry* reduce_entries(int* count);
 const ArgEntry* arg_entries(int* count);
 void fill_casts(Table& t);
 const FusedTable* fused_table();
+const GemmTable* gemm_table();
 const ChannelTable* channel_table();
 const PoolTable* pool_table();
 
