@@ -59,7 +59,7 @@ def find_onednn() -> tuple[str, str] | None:
     library = locate("onednn-cpu-gomp", "/libdnnl.so")
     if include is None or library is None:
         print(
-            "mlcore-cpu: oneDNN not found, building with NumPy's matmul and an im2col convolution",
+            "mlcore-cpu: oneDNN not found, building with an im2col convolution",
             file=sys.stderr,
         )
         return None
@@ -82,7 +82,7 @@ class BuildKernels(build_ext):
             p
             for p in headers
             if p.parent.name == "isa"
-            or p.name in ("common.hpp", "tables.hpp", "fused.hpp", "channels.hpp", "pooling.hpp")
+            or p.name in ("common.hpp", "tables.hpp", "fused.hpp", "gemm.hpp", "channels.hpp", "pooling.hpp")
             or p.suffix == ".inc"
         ]
         changed = {
@@ -110,6 +110,8 @@ class BuildKernels(build_ext):
             defines = [*macros, *([("MLCORE_ISA", isa)] if isa else [])]
             includes = [str(HERE / CSRC), *([onednn[0]] if onednn else [])]
             extra = (FLAGS + flags) if isa else flags
+            if isa and os.path.basename(source).startswith("gemm"):
+                extra = [*extra, "-ffp-contract=fast"]  # products and sums as one fused instruction
             return self.compiler.compile(
                 [source], output_dir=folder, macros=defines, include_dirs=includes, extra_postargs=extra
             )[0]

@@ -98,38 +98,11 @@ def _wide(x: Any) -> Any:
 
 
 def contract(op: Any, reference: Any) -> Any:
-    def call(x1: Any, x2: Any) -> Any:
-        found = K.matmul(x1, x2)
-        if found is not None:
-            return found
-        code = K.dtype_code(x1)
-        if code in (F16, BF16):
-            a, b = _wide(x1), _wide(x2)
-            wide = K.matmul(a, b)
-            return K.cast(reference(a, b) if wide is None else wide, code)
-        return reference(x1, x2)
-
-    return Native(op.name, call, REAL, "onednn" if K.onednn_version else "numpy")
+    return K.Contract(op.name, reference)
 
 
 def linear(op: Any, reference: Any) -> Any:
-    def call(x: Any, weight: Any, bias: Any) -> Any:
-        rows = x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x
-        found = K.matmul(rows, weight.T, bias)
-        if found is None:
-            code = K.dtype_code(x)
-            wide = code in (F16, BF16)
-            a, w, b = (_wide(rows), _wide(weight), _wide(bias)) if wide else (rows, weight, bias)
-            found = K.matmul(a, w.T, b)
-            if found is None:
-                found = a @ w.T
-                if b is not None:
-                    found += b
-            if wide:
-                found = K.cast(found, code)
-        return found if x.ndim == 2 else found.reshape(*x.shape[:-1], weight.shape[0])
-
-    return Native(op.name, call, FLOATS, "onednn" if K.onednn_version else "numpy")
+    return K.Linear(op.name)
 
 
 def convolution(op: Any, reference: Any) -> Any:

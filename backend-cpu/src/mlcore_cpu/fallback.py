@@ -1,4 +1,4 @@
-"""Convolutions by im2col and NumPy's matmul: for float64, and where oneDNN is not there."""
+"""Convolutions by im2col and matrix products: for float64, and where oneDNN is not there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from mlcore_cpu.loader import kernels
+
 Array = np.ndarray[Any, Any]
+matmul = kernels.matmul  # not NumPy's: its threads would stand beside ours
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -51,7 +54,7 @@ def convolution(
     kernel, o = weight.shape[2:], weight.shape[0]
     count = _count(x.shape[2:], kernel, stride, padding, dilation)
     columns = _columns(x, kernel, stride, padding, dilation, count, groups)
-    y: Array = np.matmul(weight.reshape(groups, o // groups, -1), columns).reshape(x.shape[0], o, *count)
+    y: Array = matmul(weight.reshape(groups, o // groups, -1), columns).reshape(x.shape[0], o, *count)
     return y if bias is None else y + bias.reshape(1, o, *(1,) * len(count))
 
 
@@ -65,7 +68,7 @@ def grad_input(
         if g.size
         else np.zeros((n, groups, g.shape[1] // groups, 0), g.dtype)
     )
-    parts = np.matmul(weight.reshape(groups, weight.shape[0] // groups, -1).transpose(0, 2, 1), rows)
+    parts = matmul(weight.reshape(groups, weight.shape[0] // groups, -1).transpose(0, 2, 1), rows)
     parts = parts.reshape(n, input_shape[1], math.prod(kernel), *count)
     total = np.zeros(
         (*input_shape[:2], *[d + sum(p) for d, p in zip(input_shape[2:], padding, strict=True)]), g.dtype
@@ -83,5 +86,5 @@ def grad_weight(
     n, kernel, count = g.shape[0], weight_shape[2:], g.shape[2:]
     columns = _columns(x, kernel, stride, padding, dilation, count, groups)
     rows = g.reshape(n, groups, weight_shape[0] // groups, math.prod(count))
-    found: Array = np.matmul(rows, columns.transpose(0, 1, 3, 2)).sum(axis=0).reshape(weight_shape)
+    found: Array = matmul(rows, columns.transpose(0, 1, 3, 2)).sum(axis=0).reshape(weight_shape)
     return found

@@ -1,63 +1,104 @@
-# Matrix products. None means "not here": the backend then takes its other way.
+# Matrix products: callables with the vectorcall protocol, for all real dtypes and any strides.
 
-cdef bint inner_unit(cnp.ndarray a) noexcept:
-    """Whether one of the last two axes is contiguous and the other does not overlap it."""
-    cdef int n = cnp.PyArray_NDIM(a)
+cdef enum:
+    SMALL_PRODUCT = 65536  # multiplications; from there the work runs without the GIL
+
+
+cdef class Contract(Kernel):
+    """x1 @ x2 over the last two axes, the others broadcast; complex numbers through the reference."""
+
+    def __init__(self, str name, fallback):
+        self.vectorcall = <vectorcallfunc>call_contract
+        self.name, self.origin, self.fallback = name, "native", fallback
+
+    def codes(self):
+        """The dtype codes that this kernel covers."""
+        return list(range(1, N_REAL))
+
+
+cdef class Linear(Kernel):
+    """x @ weight.T [+ bias], x of any rank."""
+
+    def __init__(self, str name):
+        self.vectorcall = <vectorcallfunc>call_linear
+        self.name, self.origin = name, "native"
+
+    def codes(self):
+        """The dtype codes that this kernel covers."""
+        return [F16, BF16, F32, F64]
+
+
+cdef bint whole_strides(cnp.ndarray a) noexcept:
+    """Whether the strides are multiples of the item size: kernels count in elements."""
+    cdef int d
     cdef i64 item = cnp.PyArray_ITEMSIZE(a)
-    cdef i64 r = cnp.PyArray_STRIDE(a, n - 2), c = cnp.PyArray_STRIDE(a, n - 1)
-    cdef i64 rows = cnp.PyArray_DIM(a, n - 2), cols = cnp.PyArray_DIM(a, n - 1)
-    if rows == 0 or cols == 0:
-        return True
-    if (c == item or cols == 1) and (r >= cols * item or rows == 1) and r % item == 0:
-        return True
-    return (r == item or rows == 1) and (c >= rows * item or cols == 1) and c % item == 0
+    for d in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_STRIDE(a, d) % item:
+            return False
+    return cnp.PyArray_ISALIGNED(a)
 
 
-def matmul(x1, x2, bias=None):
-    """x1 @ x2 [+ bias] for float32 and bfloat16; None where oneDNN cannot."""
-    cdef cnp.ndarray a = array_of(x1), b = array_of(x2), c = None
-    cdef int code = code_of(a), na = cnp.PyArray_NDIM(a), nb = cnp.PyArray_NDIM(b), n, d
-    cdef const char* bias_data = NULL
-    if not use_dnn or (code != F32 and code != BF16) or code_of(b) != code:
-        return None
-    if na < 2 or nb < 2 or cnp.PyArray_DIM(a, na - 1) != cnp.PyArray_DIM(b, nb - 2):
-        refuse(f"matmul: {x1.shape} @ {x2.shape}")
-    expect("linear", "bias", bias, (cnp.PyArray_DIM(b, nb - 1),))
-    if not inner_unit(a):
-        a = dense_copy(a, code, code)
-    if not inner_unit(b):
-        b = dense_copy(b, code, code)
-    if bias is not None:
-        c = contiguous(bias, code)
-        bias_data = <const char*>cnp.PyArray_DATA(c)
-    n = max(na, nb)
+cdef inline cnp.ndarray countable(object x, int code):
+    """`x`, or a copy of dtype `code` and with whole strides."""
+    cdef cnp.ndarray a = array_of(x)
+    cdef int own = code_of(a)
+    return a if own == code and whole_strides(a) else dense_copy(a, own, code)
+
+
+cdef int product(const View& av, const View& bv, const View* bias, cnp.ndarray out) except -1:
+    """Run the product into `out`, with or without the GIL."""
+    cdef View ov
+    cdef Status status
+    cdef i64 k = av.shape[av.ndim - 1]
+    view_of(out, code_of(out), &ov)
+    if cnp.PyArray_SIZE(out) * (k + 1) < SMALL_PRODUCT:
+        status = run_matmul(av, bv, bias, ov)
+    else:
+        with nogil:
+            status = run_matmul(av, bv, bias, ov)
+    return check(status, out)
+
+
+cdef object call_contract(object callable, PyObject** args, size_t nargsf, PyObject* names):
+    cdef Contract kernel = <Contract>callable
+    if names != NULL or PyVectorcall_NARGS(nargsf) != 2:
+        raise TypeError(f"kernel {kernel.name}: wrong number of arguments")
+    cdef cnp.ndarray a = array_of(<object>args[0]), b = array_of(<object>args[1])
+    cdef int code = code_of(a)
+    if code < 0 or code >= N_REAL or code == BOOL or code_of(b) != code:
+        return kernel.fallback(a, b)
+    return matrix_product(a, b, code, code)
+
+
+def matmul(x1, x2):
+    """x1 @ x2 for real dtypes."""
+    cdef cnp.ndarray a = array_of(x1), b = array_of(x2)
+    return matrix_product(a, b, code_of(a), code_of(a))
+
+
+cdef cnp.ndarray matrix_product(cnp.ndarray a, cnp.ndarray b, int code, int result):
+    """a @ b for dtype `code`, as dtype `result`."""
+    cdef int na = cnp.PyArray_NDIM(a), nb = cnp.PyArray_NDIM(b), n = max(na, nb), d
     cdef cnp.npy_intp shape[MAX_NDIM]
     cdef cnp.npy_intp x, y
+    cdef View av, bv
+    if na < 2 or nb < 2 or cnp.PyArray_DIM(a, na - 1) != cnp.PyArray_DIM(b, nb - 2):
+        refuse(f"matmul: {(<object>a).shape} @ {(<object>b).shape}")
+    a, b = countable(a, code), countable(b, code)
     for d in range(n - 2):
         x = cnp.PyArray_DIM(a, d - (n - na)) if d >= n - na else 1
         y = cnp.PyArray_DIM(b, d - (n - nb)) if d >= n - nb else 1
         if x != y and x != 1 and y != 1:
-            refuse(f"matmul: {x1.shape} @ {x2.shape}")
+            refuse(f"matmul: {(<object>a).shape} @ {(<object>b).shape}")
         shape[d] = y if x == 1 else x
     shape[n - 2] = cnp.PyArray_DIM(a, na - 2)
     shape[n - 1] = cnp.PyArray_DIM(b, nb - 1)
-    cdef cnp.ndarray out = new_array(code, n, shape, NULL)
-    cdef i64 k = cnp.PyArray_DIM(a, na - 1)
+    cdef cnp.ndarray out = new_array(result, n, shape, NULL)
     if cnp.PyArray_SIZE(out) == 0:
         return out
-    if k == 0:
-        out[...] = 0 if bias is None else c
-        return out
-    cdef View av, bv, ov
-    cdef Status status
     batch_view(a, code, n, shape, &av)
     batch_view(b, code, n, shape, &bv)
-    view_of(out, code, &ov)
-    with nogil:
-        status = dnn_matmul(av, bv, bias_data, ov)
-    if status == UNSUPPORTED:
-        return None
-    check(status, out)
+    product(av, bv, NULL, out)
     return out
 
 
@@ -68,3 +109,78 @@ cdef void batch_view(cnp.ndarray a, int code, int n, const cnp.npy_intp* shape, 
     for d in range(2):
         v.shape[n - 2 + d] = cnp.PyArray_DIM(a, na - 2 + d)
         v.strides[n - 2 + d] = cnp.PyArray_STRIDE(a, na - 2 + d)
+
+
+cdef void turned_view(cnp.ndarray a, int code, View* v) noexcept:
+    """The transpose of a matrix."""
+    v.data, v.dtype, v.ndim = <char*>cnp.PyArray_DATA(a), code, 2
+    v.shape[0], v.shape[1] = cnp.PyArray_DIM(a, 1), cnp.PyArray_DIM(a, 0)
+    v.strides[0], v.strides[1] = cnp.PyArray_STRIDE(a, 1), cnp.PyArray_STRIDE(a, 0)
+
+
+cdef bint rows_view(cnp.ndarray a, int code, View* v) noexcept:
+    """`a` (..., n) as a matrix (rows, n); False where its strides do not allow that."""
+    cdef int n = cnp.PyArray_NDIM(a), d
+    cdef i64 rows = 1, stride = 0, expect = 0
+    for d in range(n - 2, -1, -1):
+        if cnp.PyArray_DIM(a, d) == 1:
+            continue
+        if rows == 1:
+            stride = cnp.PyArray_STRIDE(a, d)
+        elif cnp.PyArray_STRIDE(a, d) != expect:
+            return False
+        rows *= cnp.PyArray_DIM(a, d)
+        expect = stride * rows
+    v.data, v.dtype, v.ndim = <char*>cnp.PyArray_DATA(a), code, 2
+    v.shape[0], v.shape[1] = rows, cnp.PyArray_DIM(a, n - 1)
+    v.strides[0], v.strides[1] = stride, cnp.PyArray_STRIDE(a, n - 1)
+    return True
+
+
+cdef cnp.ndarray as_rows(object x, int code, View* v):
+    """`x` as a matrix of rows in `v`; the array that owns its memory."""
+    cdef cnp.ndarray a = countable(x, code)
+    if not rows_view(a, code, v):
+        a = dense_copy(a, code, code)
+        rows_view(a, code, v)
+    return a
+
+
+cdef object call_linear(object callable, PyObject** args, size_t nargsf, PyObject* names):
+    if names != NULL or PyVectorcall_NARGS(nargsf) != 3:
+        raise TypeError("kernel linear: wrong number of arguments")
+    cdef cnp.ndarray a = array_of(<object>args[0]), w = array_of(<object>args[1]), b = None
+    cdef int code = code_of(a), n = cnp.PyArray_NDIM(a), d
+    cdef cnp.npy_intp shape[MAX_NDIM]
+    cdef View av, wv, bv, ov
+    cdef const View* bias = NULL
+    cdef Status status
+    if n < 1 or cnp.PyArray_NDIM(w) != 2 or cnp.PyArray_DIM(w, 1) != cnp.PyArray_DIM(a, n - 1):
+        refuse(f"linear: input {(<object>a).shape}, weight {(<object>w).shape}")
+    w = countable(w, code)
+    if args[2] != <PyObject*>None:
+        b = countable(<object>args[2], code)
+        if cnp.PyArray_NDIM(b) != 1 or cnp.PyArray_DIM(b, 0) != cnp.PyArray_DIM(w, 0):
+            refuse(f"linear: bias {(<object>b).shape}, weight {(<object>w).shape}")
+        view_of(b, code, &bv)
+        bias = &bv
+    for d in range(n - 1):
+        shape[d] = cnp.PyArray_DIM(a, d)
+    shape[n - 1] = cnp.PyArray_DIM(w, 0)
+    cdef cnp.ndarray out = new_array(code, n, shape, NULL)
+    if cnp.PyArray_SIZE(out) == 0:
+        return out
+    a = as_rows(a, code, &av)
+    turned_view(w, code, &wv)
+    rows_view(out, code, &ov)
+    if av.shape[0] * wv.shape[1] * (wv.shape[0] + 1) < SMALL_PRODUCT:
+        status = run_matmul(av, wv, bias, ov)
+    else:
+        with nogil:
+            status = run_matmul(av, wv, bias, ov)
+    check(status, out)
+    return out
+
+
+_enable_vectorcall(Contract, Contract("", None))
+_enable_vectorcall(Linear, Linear(""))

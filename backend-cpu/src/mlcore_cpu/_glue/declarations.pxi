@@ -115,10 +115,12 @@ cdef extern from "reduce.hpp" namespace "mlcore_cpu" nogil:
     Status run_reduce(const ReduceEntry&, const View&, const cbool*, char*, int, double)
     Status run_arg(const ArgEntry&, const View&, int, i64*)
 
+cdef extern from "gemm.hpp" namespace "mlcore_cpu" nogil:
+    Status run_matmul(const View&, const View&, const View*, const View&)
+
 cdef extern from "dnn.hpp" namespace "mlcore_cpu" nogil:
     cbool dnn_available()
     const char* dnn_version()
-    Status dnn_matmul(const View&, const View&, const char*, const View&)
 
 cdef extern from "convolution.hpp" namespace "mlcore_cpu" nogil:
     cppclass ConvShape:
