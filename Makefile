@@ -6,7 +6,7 @@
 # make dev      an environment to work in, .venv: the core editable and uncompiled, backend-cpu built in place
 # make lint     ruff, mypy --strict and the layer contracts; make format sets right what it can
 # make wheel    wheels of all three distributions into dist/
-# make bench    the side-by-side run against PyTorch
+# make bench    the side-by-side run against PyTorch: mlcore bench; BENCH="--quick --rows overhead" passes options on
 # make docs     the site, into docs/_build; warnings are errors
 # make generate, make check-generated       write, or compare, the files that are made from the registry
 # make constraints                          pin again what the tests run with
@@ -173,7 +173,7 @@ docs: install $(DOCS_TOOLS)
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 bench: install $(TORCH_TOOLS)
-	$(BIN)/python benchmarks/side_by_side.py
+	$(BIN)/mlcore bench --against torch $(BENCH)
 
 constraints:
 	$(PYTHON) tools/renew_constraints.py --torch $(TORCH_VERSION)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from mlcore_bench import convolution, elementwise, matmul, overhead, reductions, rows, training
+from mlcore.bench import rows
+from mlcore.bench.groups import convolution, elementwise, matmul, overhead, reductions, sequences, training
+from mlcore.bench.libraries import Mlcore
 
 
 def _names(group: str) -> list[str]:
-    return [row.name for row in rows.load() if row.group == group]
+    return [row.id for row in rows.load().values() if row.group == group]
 
 
 class _Group:
@@ -17,8 +19,8 @@ class _Group:
     param_names = ("row",)
 
     def setup(self, name: str) -> None:
-        row = next(one for one in rows.load() if one.name == name)
-        self.task = row.mine(row.data())
+        row = rows.load()[name]
+        self.task = row.build(Mlcore(), row.data())
         step = self.task.step
         # A statement is compiled once, so that evaluating it is all that is timed.
         self.code: Any = compile(step, name, "eval") if isinstance(step, str) else None
@@ -52,5 +54,13 @@ class Convolution(_Group):
     params: ClassVar = [_names(convolution.GROUP)]
 
 
+class Sequences(_Group):
+    params: ClassVar = [_names(sequences.GROUP)]
+
+
 class Training(_Group):
     params: ClassVar = [_names(training.GROUP)]
+
+
+class Inference(_Group):
+    params: ClassVar = [_names(training.INFERENCE)]

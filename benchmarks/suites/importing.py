@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from mlcore_bench import fresh
+from mlcore.bench import fresh
 
 
 def timeraw_import() -> str:
-    return fresh.CASES["import"][""]
+    return fresh.CASES["import"][fresh.MINE]
 
 
 def timeraw_import_and_first_operation() -> str:
-    return fresh.CASES["import and x + y"][""]
+    return fresh.CASES[fresh.FIRST][fresh.MINE]
 
 
 def track_resident_memory() -> float:
-    return fresh.child(fresh.CASES["import and x + y"][""])[1]
+    return fresh.child(fresh.CASES[fresh.FIRST][fresh.MINE])[1]
 
 
 track_resident_memory.unit = "bytes"  # type: ignore[attr-defined]

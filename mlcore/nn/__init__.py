@@ -1,7 +1,7 @@
 """Modules: layers, containers and losses, with PyTorch's names, arguments, defaults and state_dict keys."""
 
 from mlcore.nn import functional, init, utils
-from mlcore.nn.activation import GELU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from mlcore.nn.activation import GELU, LogSoftmax, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from mlcore.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from mlcore.nn.conv import Conv1d, Conv2d, Conv3d
 from mlcore.nn.linear import Dropout, Embedding, Flatten, Identity, Linear, Unflatten
@@ -49,6 +49,7 @@ __all__ = [
     "ParameterList",
     "RNNCell",
     "ReLU",
+    "ReLU6",
     "Sequential",
     "SiLU",
     "Sigmoid",

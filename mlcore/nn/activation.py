@@ -32,6 +32,19 @@ class ReLU(_InPlace):
         return F.relu(input)
 
 
+class ReLU6(_InPlace):
+    """`min(max(x, 0), 6)`.
+
+    >>> import mlcore as ml
+    >>> from mlcore import nn
+    >>> nn.ReLU6()(ml.asarray([-1.0, 2.0, 7.0])).tolist()
+    [0.0, 2.0, 6.0]
+    """
+
+    def forward(self, input: Any) -> Any:
+        return F.relu6(input)
+
+
 class SiLU(_InPlace):
     """`x * sigmoid(x)`."""
 

@@ -91,6 +91,7 @@ LAYERS: list[tuple[str, Any, list[Array]]] = [
     ("ReLU", lambda nn: nn.ReLU(), [normal(4, 5)]),
     ("GELU", lambda nn: nn.GELU(), [normal(4, 5) * 3]),
     ("GELU tanh", lambda nn: nn.GELU(approximate="tanh"), [normal(4, 5) * 3]),
+    ("ReLU6", lambda nn: nn.ReLU6(), [normal(4, 5) * 6]),
     ("SiLU", lambda nn: nn.SiLU(), [normal(4, 5) * 3]),
     ("Sigmoid", lambda nn: nn.Sigmoid(), [normal(4, 5) * 3]),
     ("Tanh", lambda nn: nn.Tanh(), [normal(4, 5)]),

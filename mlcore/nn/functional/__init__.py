@@ -1,6 +1,16 @@
 """The functions behind the layers, with PyTorch's names and arguments; `axis` is accepted wherever `dim` is."""
 
-from mlcore.nn.functional.activation import gelu, log_softmax, relu, sigmoid, silu, softmax, softplus, tanh
+from mlcore.nn.functional.activation import (
+    gelu,
+    log_softmax,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
 from mlcore.nn.functional.attention import scaled_dot_product_attention
 from mlcore.nn.functional.convolution import conv1d, conv2d, conv3d
 from mlcore.nn.functional.dense import dropout, embedding, linear, normalize, one_hot
@@ -38,6 +48,7 @@ __all__ = [
     "one_hot",
     "pad",
     "relu",
+    "relu6",
     "scaled_dot_product_attention",
     "sigmoid",
     "silu",

@@ -7,7 +7,7 @@ from typing import Any
 from mlcore.nn.functional._common import one_axis
 from mlcore.ops import activation as ops
 from mlcore.ops import nn
-from mlcore.ops.elementwise import astype, where
+from mlcore.ops.elementwise import astype, minimum, where
 from mlcore.ops.elementwise import tanh as tanh_
 
 
@@ -20,6 +20,17 @@ def relu(input: Any, inplace: bool = False) -> Any:
     [0.0, 2.0]
     """
     return ops.relu(input)
+
+
+def relu6(input: Any, inplace: bool = False) -> Any:
+    """`min(max(input, 0), 6)` (Howard et al. 2017).
+
+    >>> import mlcore as ml
+    >>> from mlcore.nn import functional as F
+    >>> F.relu6(ml.asarray([-1.0, 2.0, 7.0])).tolist()
+    [0.0, 2.0, 6.0]
+    """
+    return minimum(ops.relu(input), 6.0)
 
 
 def gelu(input: Any, approximate: str = "none") -> Any:

@@ -1,0 +1,1 @@
+"""mlcore beside other libraries: rows that both run, compared first, then timed in alternation; see README.md."""
