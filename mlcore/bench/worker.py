@@ -89,10 +89,8 @@ class Worker:
     def product_rate(self, dtype: str, size: int) -> float:
         """The best rate of a square matrix product, in operations a second."""
         numbers = np.random.default_rng(0).integers(-8, 8, (size, size))
-        if dtype == "int8":
-            product, kind = self.lib.int8_product, None
-        else:
-            product, kind = operator.matmul, dtype
+        kind = None if dtype == "int8" else dtype
+        product: Callable[..., Any] = self.lib.int8_product if kind is None else operator.matmul
         array = numbers.astype(np.int8 if kind is None else np.float32)
         task = self.lib.forward(
             product, self.lib.tensor(array, dtype=kind), self.lib.tensor(array, dtype=kind)
@@ -111,7 +109,7 @@ class Worker:
         timer.timeit(1)
         started = time.perf_counter()
         count = max(1, round(0.004 / max(timer.timeit(1), 1e-9)))
-        found = []
+        found: list[float] = []
         while not found or (len(found) < 15 and time.perf_counter() - started < 0.3):
             began = time.perf_counter()
             timer.timeit(count)
