@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlcore_cpu import fallback
+from mlcore_cpu import recurrent as recurrent_
 from mlcore_cpu.loader import kernels as K
 
 Maker = Callable[[Any, Any], Any]
@@ -139,6 +140,14 @@ def dropout(op: Any, reference: Any) -> Any:
     return Native(op.name, K.dropout, FLOATS)
 
 
+def recurrent(op: Any, reference: Any) -> Any:
+    """A layer over a whole sequence, or its gradient."""
+    if op.name.endswith("_grad"):
+        return Native(op.name, getattr(recurrent_, op.name.replace("_layer", "")), FLOATS)
+    make = getattr(recurrent_, op.name.removesuffix("_layer"))
+    return Native(op.name, make(linear(op, reference).call), FLOATS)
+
+
 def anything(op: Any, reference: Any) -> Any:
     """A kernel that moves elements: our dtypes here, complex numbers through NumPy."""
     ours = getattr(K, op.name)
@@ -219,6 +228,7 @@ CATALOG: dict[str, Maker] = {
     "convolution_grad_weight": convolution,
     "dropout_mask": dropout,
     "random_bits": random_bits,
+    **{f"{kind}_layer{tail}": recurrent for kind in ("lstm", "gru", "rnn") for tail in ("", "_grad")},
     "gather": anything,
     "scatter": anything,
     "index_add": index_add,

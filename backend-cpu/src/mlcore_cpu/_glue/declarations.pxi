@@ -137,6 +137,31 @@ cdef extern from "convolution.hpp" namespace "mlcore_cpu" nogil:
     Status dnn_conv_grad_input(const ConvShape&, int, const char*, const char*, char*)
     Status dnn_conv_grad_weight(const ConvShape&, int, const char*, const char*, float*)
 
+cdef extern from "recurrent.hpp" namespace "mlcore_cpu" nogil:
+    enum RecurrentOp "mlcore_cpu::RecurrentOp":
+        RECURRENT_LSTM "mlcore_cpu::RecurrentOp::lstm"
+        RECURRENT_LSTM_GRAD "mlcore_cpu::RecurrentOp::lstm_grad"
+        RECURRENT_GRU "mlcore_cpu::RecurrentOp::gru"
+        RECURRENT_GRU_GRAD "mlcore_cpu::RecurrentOp::gru_grad"
+        RECURRENT_RNN "mlcore_cpu::RecurrentOp::rnn"
+        RECURRENT_RNN_GRAD "mlcore_cpu::RecurrentOp::rnn_grad"
+    cppclass RecurrentArrays:
+        i64 steps, batch, hidden, gates
+        cbool reverse, relu
+        const void* weight
+        const void* h0
+        const void* c0
+        const void* inputs
+        const void* bias_n
+        const void* g
+        void* activations
+        void* states
+        void* cells
+        void* inner
+        void* gh
+        void* gc
+    Status run_recurrent(RecurrentOp, int, const RecurrentArrays&)
+
 cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
     cppclass AdamParams:
         double lr, beta1, beta2, eps, weight_decay

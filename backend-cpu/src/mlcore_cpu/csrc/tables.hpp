@@ -45,6 +45,7 @@ struct FusedTable;    // fused.hpp
 struct GemmTable;   // gemm.hpp
 struct ChannelTable;  // channels.hpp
 struct PoolTable;     // pooling.hpp
+struct RecurrentTable;  // recurrent.hpp
 
 struct Table {
     const char* isa;
@@ -64,6 +65,7 @@ struct Table {
     const GemmTable* gemm;
     const ChannelTable* channels;
     const PoolTable* pooling;
+    const RecurrentTable* recurrent;
 };
 
 inline int log2_itemsize(int itemsize) { return __builtin_ctz(static_cast<unsigned>(itemsize)); }

@@ -18,6 +18,7 @@ void make_table(Table& t) {
     t.gemm = gemm_table();
     t.channels = channel_table();
     t.pooling = pool_table();
+    t.recurrent = recurrent_table();
 }
 
 }  // namespace MLCORE_ISA

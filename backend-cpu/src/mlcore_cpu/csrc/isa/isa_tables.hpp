@@ -14,6 +14,7 @@ const FusedTable* fused_table();
 const GemmTable* gemm_table();
 const ChannelTable* channel_table();
 const PoolTable* pool_table();
+const RecurrentTable* recurrent_table();
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu
