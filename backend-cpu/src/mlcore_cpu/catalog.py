@@ -145,7 +145,7 @@ def recurrent(op: Any, reference: Any) -> Any:
     if op.name.endswith("_grad"):
         return Native(op.name, getattr(recurrent_, op.name.replace("_layer", "")), FLOATS)
     make = getattr(recurrent_, op.name.removesuffix("_layer"))
-    return Native(op.name, make(linear(op, reference).call), FLOATS)
+    return Native(op.name, make(linear(op, reference)), FLOATS)
 
 
 def anything(op: Any, reference: Any) -> Any:
