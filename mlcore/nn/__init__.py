@@ -4,10 +4,11 @@ from mlcore.nn import functional, init, utils
 from mlcore.nn.activation import GELU, LogSoftmax, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from mlcore.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from mlcore.nn.conv import Conv1d, Conv2d, Conv3d
+from mlcore.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from mlcore.nn.linear import Dropout, Embedding, Flatten, Identity, Linear, Unflatten
 from mlcore.nn.loss import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
 from mlcore.nn.module import Module
-from mlcore.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, LayerNorm
+from mlcore.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, LayerNorm, RMSNorm
 from mlcore.nn.parameter import Parameter
 from mlcore.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from mlcore.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
@@ -27,6 +28,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
@@ -47,6 +51,7 @@ __all__ = [
     "NLLLoss",
     "Parameter",
     "ParameterList",
+    "RMSNorm",
     "RNNCell",
     "ReLU",
     "ReLU6",

@@ -1,4 +1,4 @@
-"""BatchNorm and LayerNorm."""
+"""BatchNorm, LayerNorm and RMSNorm."""
 
 from __future__ import annotations
 
@@ -148,3 +148,36 @@ class LayerNorm(Module):
     def extra_repr(self) -> str:
         affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
         return f"{self.normalized_shape}, eps={self.eps}, {affine}"
+
+
+class RMSNorm(Module):
+    """Divide by the root mean square over the last dimensions, `normalized_shape`, then scale.
+
+    Zhang and Sennrich 2019. `eps` None is the dtype's machine epsilon.
+
+    >>> import mlcore as ml
+    >>> from mlcore import nn
+    >>> nn.RMSNorm(8)(ml.random.normal((2, 4, 8))).shape
+    (2, 4, 8)
+    """
+
+    def __init__(
+        self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True, device: Any = None,
+        dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
+        self.weight = Parameter(empty(shape, dtype=dtype, device=device)) if elementwise_affine else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Scale 1."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+
+    def forward(self, input: Any) -> Any:
+        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"

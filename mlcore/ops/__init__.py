@@ -17,6 +17,7 @@ from mlcore.ops import (  # noqa: F401, I001  (the order of declaration is the r
     conv,
     pool,
     norm,
+    rms_norm,
     loss,
     recurrent,
     update,

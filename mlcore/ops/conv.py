@@ -244,7 +244,25 @@ def _grad_input_rule(
     return out(tuple(input_shape), g.dtype, tuple(input_shape), stride, padding, dilation, groups)
 
 
-@composite(_grad_input_rule, accepts=floating, public=False, ulp=64, samples=_grad_input_samples)
+def _grad_input_vjp(
+    g: Any,
+    grad: Any,
+    weight: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    needs: tuple[bool, ...],
+) -> Any:
+    """It is linear in both: a convolution gives the gradients back."""
+    how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    back = convolution(g, weight, **how) if needs[0] else None
+    return back, convolution_grad_weight(grad, g, weight_shape=weight.shape, **how) if needs[1] else None
+
+
+@composite(
+    _grad_input_rule, accepts=floating, public=False, ulp=64, samples=_grad_input_samples, vjp=_grad_input_vjp
+)
 def convolution_grad_input(
     grad: Any, weight: Any, /, *, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
@@ -262,7 +280,22 @@ def _grad_weight_rule(
     return out(tuple(weight_shape), g.dtype, tuple(weight_shape), stride, padding, dilation, groups)
 
 
-@composite(_grad_weight_rule, accepts=floating, public=False, ulp=64, samples=_grad_weight_samples)
+def _grad_weight_vjp(
+    g: Any, grad: Any, x: Any, stride: Any, padding: Any, dilation: Any, groups: int, needs: tuple[bool, ...]
+) -> Any:
+    how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    back = convolution(x, g, **how) if needs[0] else None
+    return back, convolution_grad_input(grad, g, input_shape=x.shape, **how) if needs[1] else None
+
+
+@composite(
+    _grad_weight_rule,
+    accepts=floating,
+    public=False,
+    ulp=64,
+    samples=_grad_weight_samples,
+    vjp=_grad_weight_vjp,
+)
 def convolution_grad_weight(
     grad: Any, x: Any, /, *, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:

@@ -182,3 +182,14 @@ def test_refusals(call: Any, kind: type[Exception], text: str) -> None:
         call()
     assert isinstance(caught.value, MlcoreError)
     assert str(caught.value).count("\n") < 8
+
+
+def test_output_size_of_a_transposed_convolution(device: str) -> None:
+    up = nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1)
+    x = ml.ones((1, 2, 4, 4))
+    assert up(x).shape == (1, 3, 7, 7)
+    assert up(x, output_size=(8, 7)).shape == up(x, output_size=(1, 3, 8, 7)).shape == (1, 3, 8, 7)
+    with pytest.raises(ShapeError, match="dimension 0 can have 7 to 8"):
+        up(x, output_size=(9, 7))
+    with pytest.raises(ArgumentError, match="output_padding"):
+        nn.ConvTranspose1d(2, 3, 3, output_padding=1)(ml.ones((1, 2, 4)))

@@ -51,6 +51,16 @@ LAYERS: list[tuple[str, Any, list[Array]]] = [
         for how in (dict(kernel_size=3), dict(kernel_size=5, stride=2, padding=2), dict(kernel_size=3, groups=2, dilation=2),
                     dict(kernel_size=2, padding="same"), dict(kernel_size=3, padding=2, padding_mode="circular"))
     ],
+    *[
+        (f"ConvTranspose2d {how}", lambda nn, how=how: nn.ConvTranspose2d(4, 6, **how), [normal(2, 4, 5, 6)])
+        for how in (dict(kernel_size=3), dict(kernel_size=3, stride=2, padding=1, output_padding=1), dict(kernel_size=(3, 2), stride=(2, 1), groups=2),
+                    dict(kernel_size=2, stride=3, bias=False), dict(kernel_size=3, dilation=2, padding=2), dict(kernel_size=2, dilation=3, output_padding=2),
+                    dict(kernel_size=3, dilation=3, stride=2, padding=1, output_padding=2))
+    ],
+    ("ConvTranspose2d unbatched", lambda nn: nn.ConvTranspose2d(4, 6, 3), [normal(4, 5, 5)]),
+    ("ConvTranspose2d no batch", lambda nn: nn.ConvTranspose2d(4, 6, 3), [normal(0, 4, 5, 5)]),
+    ("ConvTranspose1d", lambda nn: nn.ConvTranspose1d(4, 6, 5, stride=3, padding=2, output_padding=1), [normal(2, 4, 7)]),
+    ("ConvTranspose3d", lambda nn: nn.ConvTranspose3d(2, 4, 3, stride=2, padding=1, groups=2), [normal(2, 2, 3, 4, 3)]),
     ("Conv1d unbatched", lambda nn: nn.Conv1d(4, 6, 3), [normal(4, 7)]),
     *[
         (f"Conv3d {how}", lambda nn, how=how: nn.Conv3d(2, 4, **how), [normal(2, 2, 5, 6, 4)])
@@ -71,6 +81,12 @@ LAYERS: list[tuple[str, Any, list[Array]]] = [
         (f"LayerNorm {shape} {how}", lambda nn, shape=shape, how=how: nn.LayerNorm(shape, **how), [normal(3, 4, 5) * 3 + 2])
         for shape in (5, (4, 5), (3, 4, 5)) for how in ({}, dict(elementwise_affine=False), dict(bias=False), dict(eps=1e-2))
     ],
+    *[
+        (f"RMSNorm {shape} {how}", lambda nn, shape=shape, how=how: nn.RMSNorm(shape, **how), [normal(3, 4, 5) * 3 + 2])
+        for shape in (5, (4, 5), (3, 4, 5)) for how in ({}, dict(elementwise_affine=False), dict(eps=1e-2))
+    ],
+    ("RMSNorm long rows", lambda nn: nn.RMSNorm(1029), [normal(70, 1029)]),
+    ("RMSNorm no rows", lambda nn: nn.RMSNorm(5), [normal(0, 5)]),
     *[
         (f"MaxPool2d {how}", lambda nn, how=how: nn.MaxPool2d(**how), [normal(2, 3, 9, 8)])
         for how in (dict(kernel_size=2), dict(kernel_size=3, stride=2, padding=1), dict(kernel_size=(3, 2), stride=1),

@@ -21,9 +21,10 @@ from mlcore.nn.functional.loss import (
     mse_loss,
     nll_loss,
 )
-from mlcore.nn.functional.normalization import batch_norm, layer_norm
+from mlcore.nn.functional.normalization import batch_norm, layer_norm, rms_norm
 from mlcore.nn.functional.padding import pad
 from mlcore.nn.functional.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from mlcore.nn.functional.transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -33,6 +34,9 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cross_entropy",
     "dropout",
     "embedding",
@@ -49,6 +53,7 @@ __all__ = [
     "pad",
     "relu",
     "relu6",
+    "rms_norm",
     "scaled_dot_product_attention",
     "sigmoid",
     "silu",

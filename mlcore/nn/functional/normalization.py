@@ -1,13 +1,14 @@
-"""Batch and layer normalisation."""
+"""Batch, layer and root-mean-square normalisation."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from mlcore import dispatch
+from mlcore import dispatch, dtypes
 from mlcore.errors import ArgumentError, ShapeError
 from mlcore.ops import norm
+from mlcore.ops import rms_norm as rms
 from mlcore.ops.elementwise import maximum, rsqrt
 from mlcore.ops.shape import reshape
 
@@ -27,6 +28,24 @@ def layer_norm(
         raise ShapeError(f"layer_norm: expected the last dimensions {shape}, got {input.shape}",
                          fix="normalized_shape must be the end of the input's shape")  # fmt: skip
     return norm.layer_norm(input, weight, bias, n_axes=len(shape), eps=eps)[0]
+
+
+def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
+    """`x / sqrt(mean(x * x) + eps) * weight` over the last dimensions, `normalized_shape` (Zhang and Sennrich 2019).
+
+    `eps` None is the dtype's machine epsilon.
+
+    >>> import mlcore as ml
+    >>> from mlcore.nn import functional as F
+    >>> [round(v, 3) for v in F.rms_norm(ml.asarray([3.0, 4.0]), (2,)).tolist()]
+    [0.849, 1.131]
+    """
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or input.shape[-len(shape) :] != shape:
+        raise ShapeError(f"rms_norm: expected the last dimensions {shape}, got {input.shape}",
+                         fix="normalized_shape must be the end of the input's shape")  # fmt: skip
+    eps = float(dtypes.finfo(input.dtype).eps) if eps is None else eps
+    return rms.rms_norm(input, weight, n_axes=len(shape), eps=eps)[0]
 
 
 def batch_norm(
