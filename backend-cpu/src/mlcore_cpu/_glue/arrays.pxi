@@ -82,7 +82,7 @@ cdef inline void broadcast_view(cnp.ndarray a, int code, int ndim, const cnp.npy
 
 
 cdef void release_block(object capsule) noexcept:
-    block_free(PyCapsule_GetPointer(capsule, "mlcore_cpu.block"))
+    block_free(<Piece*>PyCapsule_GetPointer(capsule, "mlcore_cpu.block"))
 
 
 cdef extern from *:
@@ -104,13 +104,15 @@ cdef cnp.ndarray new_array(int code, int ndim, const cnp.npy_intp* shape, const 
     for d in range(ndim):
         nbytes *= shape[d]
     if nbytes < CACHE_FROM:
+        if fail_here():
+            raise_memory(nbytes, tuple([shape[d] for d in range(ndim)]), code)
         return mlcore_new_array(DESCR[code], ndim, shape, strides, NULL, 0)
-    cdef void* block = block_alloc(nbytes)
+    cdef Piece* block = block_alloc(nbytes)
     if block == NULL:
         raise_memory(nbytes, tuple([shape[d] for d in range(ndim)]), code)
     cdef object capsule = PyCapsule_New(block, "mlcore_cpu.block", release_block)
     cdef cnp.ndarray a = mlcore_new_array(
-        DESCR[code], ndim, shape, strides, block, cnp.NPY_ARRAY_WRITEABLE | cnp.NPY_ARRAY_ALIGNED)
+        DESCR[code], ndim, shape, strides, block_data(block), cnp.NPY_ARRAY_WRITEABLE | cnp.NPY_ARRAY_ALIGNED)
     Py_INCREF(capsule)
     PyArray_SetBaseObject(a, capsule)
     return a
@@ -240,6 +242,11 @@ def set_memory_limit(i64 limit):
 def trim_memory(i64 keep=0):
     """Give cached blocks back to the system until at most `keep` bytes are cached; returns the bytes freed."""
     return c_trim_cache(keep)
+
+
+def fail_allocation(i64 count=-1):
+    """For tests: of the allocations from now on, the one after `count` others fails; -1: none. Returns what was left."""
+    return c_fail_allocation(count)
 
 
 def reset_peak_memory():

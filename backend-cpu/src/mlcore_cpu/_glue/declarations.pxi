@@ -62,8 +62,13 @@ cdef extern from "pool.hpp" namespace "mlcore_cpu" nogil:
 
 cdef extern from "alloc.hpp" namespace "mlcore_cpu" nogil:
     const i64 CACHE_FROM
-    void* block_alloc(i64)
-    void block_free(void*)
+    cppclass Piece:
+        pass
+    Piece* block_alloc(i64)
+    void block_free(Piece*)
+    void* block_data(const Piece*)
+    cbool fail_here()
+    i64 c_fail_allocation "mlcore_cpu::fail_allocation" (i64)
     struct AllocStats:
         i64 in_use, peak, reserved, limit, allocations, cache_hits
     AllocStats c_alloc_stats "mlcore_cpu::alloc_stats"()
