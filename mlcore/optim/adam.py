@@ -10,7 +10,8 @@ from mlcore.errors import ArgumentError
 from mlcore.ops.creation import zeros_like
 from mlcore.ops.elementwise import maximum, sqrt
 from mlcore.ops.update import adam_step
-from mlcore.optim.optimizer import Optimizer, buckets, number
+from mlcore.optim.optimizer import Optimizer, number
+from mlcore.optim.step import buckets, run
 
 
 class Adam(Optimizer):
@@ -57,31 +58,31 @@ class Adam(Optimizer):
 
     def _update(self, group: dict[str, Any], parameters: list[Any], gradients: list[Any]) -> None:
         state = self.state
+        held: dict[Any, dict[str, Any]] = {}
         for p in parameters:
-            if not state[p]:
-                state[p].update(step=0, exp_avg=zeros_like(p), exp_avg_sq=zeros_like(p))
+            held[p] = one = state[p]
+            if not one:
+                one.update(step=0, exp_avg=zeros_like(p), exp_avg_sq=zeros_like(p))
                 if group["amsgrad"]:
-                    state[p]["max_exp_avg_sq"] = zeros_like(p)
-        how = dict(
-            lr=float(group["lr"]),
-            beta1=float(group["betas"][0]),
-            beta2=float(group["betas"][1]),
-            eps=float(group["eps"]),
-            weight_decay=float(group["weight_decay"]),
-            decoupled=bool(group["decoupled_weight_decay"]),
+                    one["max_exp_avg_sq"] = zeros_like(p)
+        how = (
+            float(group["lr"]),
+            float(group["betas"][0]),
+            float(group["betas"][1]),
+            float(group["eps"]),
+            float(group["weight_decay"]),
+            bool(group["decoupled_weight_decay"]),
         )
-        for done, owners, grads in buckets(parameters, gradients, lambda p: state[p]["step"]):
-            held = [state[p] for p in owners]
+        for done, owners, grads in buckets(parameters, gradients, [one["step"] for one in held.values()]):
+            states = [held[p] for p in owners]
             if group["amsgrad"]:
-                for p, g, one in zip(owners, grads, held, strict=True):
-                    _amsgrad(p, g, one, done + 1, **how)  # type: ignore[arg-type]
+                for p, g, one in zip(owners, grads, states, strict=True):
+                    _amsgrad(p, g, one, done + 1, *how)
                 continue
-            made = adam_step([*owners, *grads, *(one["exp_avg"] for one in held), *(one["exp_avg_sq"] for one in held)],
-                             **how, step=done + 1)  # fmt: skip
-            n = len(owners)
-            for i, one in enumerate(held):
-                owners[i].rebind(made[i])
-                one["step"], one["exp_avg"], one["exp_avg_sq"] = done + 1, made[n + i], made[2 * n + i]
+            moments = [one["exp_avg"] for one in states], [one["exp_avg_sq"] for one in states]
+            run(adam_step, [owners, grads, *moments], (*how, done + 1))
+            for one in states:
+                one["step"] = done + 1
 
 
 def _amsgrad(

@@ -11,6 +11,7 @@ from typing import Any
 from mlcore import dispatch
 from mlcore.errors import ArgumentError, ArgumentTypeError, AutogradError, StateDictError
 from mlcore.ops.elementwise import astype
+from mlcore.optim.step import clear, graded
 from mlcore.tensor import TensorBase
 
 
@@ -106,9 +107,12 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients (or set them to zero)."""
         for group in self.param_groups:
+            if set_to_none:
+                clear(group["params"])
+                continue
             for one in group["params"]:
                 if one.grad is not None:
-                    one.grad = None if set_to_none else one.grad.detach() * 0
+                    one.grad = one.grad.detach() * 0
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; a `closure` computes the loss first, and it is returned."""
@@ -118,9 +122,8 @@ class Optimizer:
                 loss = closure()
         with dispatch.recording(False):
             for group in self.param_groups:
-                parameters = [one for one in group["params"] if one.grad is not None]
+                parameters, gradients = graded(group["params"])
                 if parameters:
-                    gradients = [one.grad for one in parameters]
                     if group.get("maximize"):
                         gradients = [-one for one in gradients]
                     self._update(group, parameters, gradients)
@@ -217,16 +220,3 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {k}: {group[k]}" for k in sorted(group) if k != "params"]
         return "\n".join([*lines, ")"])
-
-
-def buckets(
-    parameters: list[Any], gradients: list[Any], key: Callable[[Any], Any]
-) -> Iterable[tuple[Any, list[Any], list[Any]]]:
-    """Parameters and gradients that one operation can update together: of one dtype, device and `key`."""
-    found: dict[Any, tuple[Any, list[Any], list[Any]]] = {}
-    for p, g in zip(parameters, gradients, strict=True):
-        extra = key(p)
-        one = found.setdefault((p.dtype.index, p.device.id, extra), (extra, [], []))
-        one[1].append(p)
-        one[2].append(g if g.dtype is p.dtype else astype(g, p.dtype))
-    return found.values()

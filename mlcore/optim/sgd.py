@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from mlcore.errors import ArgumentError
+from mlcore.ops.creation import zeros_like
 from mlcore.ops.update import sgd_momentum_step, sgd_step
-from mlcore.optim.optimizer import Optimizer, buckets, number
+from mlcore.optim.optimizer import Optimizer, number
+from mlcore.optim.step import buckets, run
 
 
 class SGD(Optimizer):
@@ -50,22 +52,19 @@ class SGD(Optimizer):
         lr, decay = float(group["lr"]), float(group["weight_decay"])
         momentum = float(group["momentum"])
         if not momentum:
-            for _, owners, grads in buckets(parameters, gradients, lambda p: None):
-                for p, new in zip(
-                    owners, sgd_step([*owners, *grads], lr=lr, weight_decay=decay), strict=True
-                ):
-                    p.rebind(new)
+            for _, owners, grads in buckets(parameters, gradients):
+                run(sgd_step, [owners, grads], (lr, decay))
             return
-        state = self.state
-        for first, owners, grads in buckets(
-            parameters, gradients, lambda p: state[p].get("momentum_buffer") is None
-        ):
-            before = grads if first else [state[p]["momentum_buffer"] for p in owners]
-            made = sgd_momentum_step(
-                [*owners, *grads, *before], lr=lr, momentum=momentum, dampening=float(group["dampening"]),
-                weight_decay=decay, nesterov=bool(group["nesterov"]), first=first,
-            )  # fmt: skip
-            n = len(owners)
-            for i, p in enumerate(owners):
-                p.rebind(made[i])
-                state[p]["momentum_buffer"] = made[n + i]
+        held = [self.state[p] for p in parameters]
+        starts = [one.get("momentum_buffer") is None for one in held]
+        how = lr, momentum, float(group["dampening"]), decay, bool(group["nesterov"])
+        for first, owners, grads in buckets(parameters, gradients, starts):
+            states = held if len(owners) == len(held) else [self.state[p] for p in owners]
+            made = [
+                zeros_like(p) if first else one["momentum_buffer"]
+                for p, one in zip(owners, states, strict=True)
+            ]
+            run(sgd_momentum_step, [owners, grads, made], (*how, first))
+            if first:
+                for one, buffer in zip(states, made, strict=True):
+                    one["momentum_buffer"] = buffer

@@ -31,13 +31,14 @@ FUSED = (
 class Native:
     """A Python function over kernels, with what the core asks of a kernel."""
 
-    __slots__ = ("_codes", "call", "dtypes", "name", "origin")
+    __slots__ = ("_codes", "call", "dtypes", "name", "origin", "update")
 
     def __init__(
         self, name: str, call: Callable[..., Any], codes: tuple[int, ...], origin: str = "native"
     ) -> None:
         self.name, self.call, self._codes, self.origin = name, call, codes, origin
         self.dtypes: Any = None
+        self.update: Any = None  # of an optimizer step: see mlcore.optim.step
 
     def codes(self) -> tuple[int, ...]:
         return self._codes
@@ -196,7 +197,9 @@ def random_bits(op: Any, reference: Any) -> Any:
 
 def adam(op: Any, reference: Any) -> Any:
     params = len(op.params)
-    return Native(op.name, lambda *args: K.adam_step(args[:-params], *args[-params:]), (F32, F64))
+    made = Native(op.name, lambda *args: K.adam_step(args[:-params], *args[-params:]), (F32, F64))
+    made.update = K.adam_update
+    return made
 
 
 def sgd(op: Any, reference: Any) -> Any:
@@ -204,10 +207,18 @@ def sgd(op: Any, reference: Any) -> Any:
         lr, weight_decay = args[-2:]
         return K.sgd_step(args[:-2], False, lr, 0.0, 0.0, weight_decay, False, False)
 
+    def plain_update(arrays: Any, lr: float, weight_decay: float) -> Any:
+        return K.sgd_update(arrays, False, lr, 0.0, 0.0, weight_decay, False, False)
+
     def momentum(*args: Any) -> Any:
         return K.sgd_step(args[:-6], True, *args[-6:])
 
-    return Native(op.name, plain if op.name == "sgd_step" else momentum, (F32, F64))
+    def momentum_update(arrays: Any, *args: Any) -> Any:
+        return K.sgd_update(arrays, True, *args)
+
+    made = Native(op.name, plain if op.name == "sgd_step" else momentum, (F32, F64))
+    made.update = plain_update if op.name == "sgd_step" else momentum_update
+    return made
 
 
 CATALOG: dict[str, Maker] = {

@@ -24,6 +24,7 @@ cdef extern from "Python.h":
     Py_ssize_t PyVectorcall_NARGS(size_t)
     PyObject* PyVectorcall_Call(PyObject*, PyObject*, PyObject*)
     void PyType_Modified(PyTypeObject*)
+    PyObject* PyList_GET_ITEM(object, Py_ssize_t) noexcept  # borrowed
     int PyErr_CheckSignals_ "PyErr_CheckSignals"() noexcept
 
 cdef extern from "common.hpp" namespace "mlcore_cpu" nogil:
@@ -57,6 +58,8 @@ cdef extern from "common.hpp" namespace "mlcore_cpu" nogil:
 cdef extern from "pool.hpp" namespace "mlcore_cpu" nogil:
     int c_get_num_threads "mlcore_cpu::get_num_threads"()
     void c_set_num_threads "mlcore_cpu::set_num_threads"(int)
+    cppclass Patient:
+        Patient()
     ctypedef cbool (*PollHook)()
     void set_poll_hook(PollHook)
 

@@ -133,7 +133,10 @@ Status over_arrays(const StepArrays* arrays, i64 count, F&& f) {
 
 }  // namespace
 
-Status run_adam(int dtype, const StepArrays* arrays, i64 count, const AdamParams& params) try {
+Status run_adam(int dtype, const StepArrays* arrays, i64 count, const AdamParams& given) try {
+    AdamParams params = given;
+    params.rate = given.lr / (1 - std::pow(given.beta1, static_cast<double>(given.step)));
+    params.root = 1 / std::sqrt(1 - std::pow(given.beta2, static_cast<double>(given.step)));
     return typed(dtype, [&](auto type) {
         using T = decltype(type);
         return over_arrays<T>(arrays, count, [&](const StepArrays& a, i64 at, i64 n) {

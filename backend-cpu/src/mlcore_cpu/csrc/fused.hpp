@@ -9,6 +9,7 @@ struct AdamParams {
     double lr, beta1, beta2, eps, weight_decay;
     bool decoupled;
     i64 step;
+    double rate, root;  // worked out from these: lr / (1 - beta1^step), 1 / sqrt(1 - beta2^step)
 };
 struct SgdParams {
     double lr, momentum, dampening, weight_decay;
@@ -28,6 +29,7 @@ struct FusedLoops {
     void (*layer_norm)(const T* x, const T* w, const T* b, T* y, T* mean, T* rstd, i64 rows, i64 n, double eps);
     // gw and gb: sums over these rows, added to
     void (*layer_norm_grad)(const T* g, const T* x, const T* w, const T* mean, const T* rstd, T* gx, T* gw, T* gb, i64 rows, i64 n);
+    // a result may be the array it replaces
     void (*adam)(const T* p, const T* g, const T* m, const T* v, T* p2, T* m2, T* v2, i64 n, const AdamParams& a);
     void (*sgd)(const T* p, const T* g, const T* b, T* p2, T* b2, i64 n, const SgdParams& a);
     void (*dropout)(const T* x, T* y, i64 n, std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, std::uint32_t threshold, T scale);
@@ -51,7 +53,8 @@ Status run_layer_norm_grad(int dtype, const void* g, const void* x, const void* 
 Status run_dropout(int dtype, const void* x, void* y, i64 n, std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, double p);
 Status run_threefry(std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, std::uint32_t* y, i64 n);
 
-// One array of an optimizer step; the tensors of all parameters go in one call.
+// One array of an optimizer step; the tensors of all parameters go in one call. A result may be the array that it
+// replaces; the call is then not to be interrupted (pool.hpp's Patient).
 struct StepArrays {
     const void *p, *g, *m, *v;
     void *p2, *m2, *v2;

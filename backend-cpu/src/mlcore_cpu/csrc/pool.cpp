@@ -22,6 +22,7 @@ constexpr auto POLL_EVERY = std::chrono::milliseconds(20);
 constexpr int SPINS = 4000;  // some 30 us: long enough to catch the next kernel, too short to disturb others
 
 thread_local bool tls_inside = false;  // in a chunk already: run nested loops inline
+thread_local int tls_patient = 0;      // loops of this thread are not interrupted
 
 std::atomic<PollHook> poll_hook{nullptr};
 
@@ -37,6 +38,7 @@ inline void relax() {
 struct Poller {
     Clock::time_point last = Clock::now();
     bool stop() {
+        if (tls_patient) return false;
         auto now = Clock::now();
         if (now - last < POLL_EVERY) return false;
         last = now;
@@ -216,6 +218,9 @@ void set_num_threads(int n) {
         old->shutdown();
     }
 }
+
+Patient::Patient() { ++tls_patient; }
+Patient::~Patient() { --tls_patient; }
 
 void set_poll_hook(PollHook hook) { poll_hook.store(hook); }
 

@@ -19,6 +19,15 @@ void set_poll_hook(PollHook hook);
 // Runs fn(context, i) for i in [0, n); returns OK or INTERRUPTED. Nested calls run inline.
 Status parallel_run(i64 n, void (*fn)(void*, i64), void* context);
 
+// While one lives, loops of this thread run to their end: for work that writes over its own inputs.
+class Patient {
+  public:
+    Patient();
+    ~Patient();
+    Patient(const Patient&) = delete;
+    Patient& operator=(const Patient&) = delete;
+};
+
 template <class F>
 Status parallel_for(i64 n, F&& body) {
     using Body = std::remove_reference_t<F>;

@@ -134,36 +134,36 @@ void layer_norm_grad(const T* g, const T* x, const T* w, const T* mean, const T*
 // ---- optimizer steps, in the order of operations of mlcore.ops.update ------------------------------------------
 
 template <class T>
-void adam(const T* __restrict p, const T* __restrict g, const T* __restrict m, const T* __restrict v, T* __restrict p2,
-          T* __restrict m2, T* __restrict v2, i64 n, const AdamParams& a) {
+void adam(const T* p, const T* g, const T* m, const T* v, T* p2, T* m2, T* v2, i64 n, const AdamParams& a) {
     const T keep = a.decoupled ? T(1 - a.lr * a.weight_decay) : T(1), decay = a.decoupled ? T(0) : T(a.weight_decay);
     const T b1 = T(a.beta1), c1 = T(1 - a.beta1), b2 = T(a.beta2), c2 = T(1 - a.beta2), eps = T(a.eps);
     const bool decays = decay != T(0);
-    const T step = T(a.lr / (1 - ::pow(a.beta1, static_cast<double>(a.step))));
-    const T root = T(__builtin_sqrt(1 - ::pow(a.beta2, static_cast<double>(a.step))));
+    const T rate = T(a.rate), root = T(a.root);
+#pragma GCC ivdep
     for (i64 i = 0; i < n; ++i) {
         const T d = g[i] + (decays ? p[i] * decay : T(0));  // an infinite parameter stays out of the moments
         const T first = m[i] * b1 + d * c1;
         const T second = v[i] * b2 + d * d * c2;
         m2[i] = first;
         v2[i] = second;
-        p2[i] = p[i] * keep - first * step / (sqrt(second) / root + eps);
+        p2[i] = p[i] * keep - first * rate / (sqrt(second) * root + eps);
     }
 }
 template <class T>
-void sgd(const T* __restrict p, const T* __restrict g, const T* __restrict b, T* __restrict p2, T* __restrict b2, i64 n,
-         const SgdParams& a) {
+void sgd(const T* p, const T* g, const T* b, T* p2, T* b2, i64 n, const SgdParams& a) {
     const T lr = T(a.lr), decay = T(a.weight_decay), keep = T(a.momentum), take = T(1 - a.dampening);
-    const bool decays = decay != T(0);
+    const bool decays = decay != T(0), first = a.first, nesterov = a.nesterov;
     if (!b) {
+#pragma GCC ivdep
         for (i64 i = 0; i < n; ++i) p2[i] = p[i] - (g[i] + (decays ? p[i] * decay : T(0))) * lr;
         return;
     }
+#pragma GCC ivdep
     for (i64 i = 0; i < n; ++i) {
         const T d = g[i] + (decays ? p[i] * decay : T(0));
-        const T buffer = a.first ? d : b[i] * keep + d * take;
+        const T buffer = first ? d : b[i] * keep + d * take;
         b2[i] = buffer;
-        p2[i] = p[i] - (a.nesterov ? d + buffer * keep : buffer) * lr;
+        p2[i] = p[i] - (nesterov ? d + buffer * keep : buffer) * lr;
     }
 }
 

@@ -1,0 +1,127 @@
+"""One optimizer step over many parameters: one operation, in the memory of the old values where nobody else has them.
+
+Types for the compiled version are in step.pxd: for a small model this is most of what a step costs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlcore.errors import OutOfMemoryError
+from mlcore.inputs import cast, out_of_memory
+from mlcore.modes import MODES, recording
+from mlcore.table import entry
+
+LARGEST = 1 << 27  # elements that one call updates: it cannot be interrupted, so it should take a moment only
+
+
+def graded(parameters: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The parameters that have a gradient, and their gradients."""
+    found: list[Any] = []
+    gradients: list[Any] = []
+    for one in parameters:
+        gradient = one.grad
+        if gradient is not None:
+            found.append(one)
+            gradients.append(gradient)
+    return found, gradients
+
+
+def clear(parameters: list[Any]) -> None:
+    """Forget the gradients."""
+    for one in parameters:
+        one._grad = None
+
+
+def buckets(
+    parameters: list[Any], gradients: list[Any], keys: list[Any] | None = None, largest: int = LARGEST
+) -> list[tuple[Any, list[Any], list[Any]]]:
+    """(key, parameters, gradients) that one operation can update together: of one dtype, device and key."""
+    first = parameters[0]
+    total = 0
+    for i in range(len(parameters)):
+        one = parameters[i]
+        if (
+            one.dtype is not first.dtype
+            or one.device is not first.device
+            or gradients[i].dtype is not first.dtype
+            or (keys is not None and keys[i] != keys[0])
+        ):
+            return _sorted(parameters, gradients, keys, largest)
+        size = 1
+        for dim in one.shape:
+            size *= dim
+        total += size
+    if total > largest:
+        return _sorted(parameters, gradients, keys, largest)
+    return [(None if keys is None else keys[0], parameters, gradients)]
+
+
+def _sorted(
+    parameters: list[Any], gradients: list[Any], keys: list[Any] | None, largest: int
+) -> list[tuple[Any, list[Any], list[Any]]]:
+    done: list[tuple[Any, list[Any], list[Any]]] = []
+    filling: dict[Any, Any] = {}
+    for i in range(len(parameters)):
+        p, g = parameters[i], gradients[i]
+        key = None if keys is None else keys[i]
+        kind = (p.dtype.index, p.device.id, key)
+        bucket = filling.get(kind)
+        if bucket is None or bucket[1] + p.size > largest:
+            bucket = filling[kind] = [(key, [], []), 0]
+            done.append(bucket[0])
+        bucket[0][1].append(p)
+        bucket[0][2].append(g if g.dtype is p.dtype else cast(g, p.dtype))
+        bucket[1] += p.size
+    return done
+
+
+def run(op: Any, columns: list[list[Any]], values: tuple[Any, ...]) -> None:
+    """Give parameters and states (`columns` without the second, the gradients) what `op` makes of them.
+
+    `values` are the parameters of `op` in its order. A failure leaves everything as it was.
+    """
+    if MODES.special != 0 and MODES.local.interceptors:
+        _call(op, columns, values)
+        return
+    first = columns[0][0]
+    found = entry(op, first.device)
+    kernel = found.by_dtype[first.dtype.index]
+    update = getattr(kernel, "update", None)
+    if update is None:
+        _call(op, columns, values)
+        return
+    arrays: list[Any] = []
+    for column in columns:
+        for one in column:
+            arrays.append(one.array)
+    try:
+        replaced = update(arrays, *values)
+    except MemoryError as error:
+        raise _with_name(op, error, first) from None
+    if replaced < 0:
+        _call(op, columns, values)
+    elif replaced:
+        at = 0
+        for column in columns:
+            for one in column:
+                one.array = arrays[at]
+                at += 1
+
+
+def _with_name(op: Any, error: MemoryError, first: Any) -> OutOfMemoryError:
+    if isinstance(error, OutOfMemoryError):
+        return OutOfMemoryError(f"{op.name}: {error.what}", **error.details)
+    return out_of_memory(op.name, first.shape, first.dtype, first.device)
+
+
+def _call(op: Any, columns: list[list[Any]], values: tuple[Any, ...]) -> None:
+    """The same through dispatch, with new arrays for all results."""
+    with recording(False):
+        made = op([one for column in columns for one in column], **dict(zip(op.params, values)))
+    at = 0
+    for i in range(len(columns)):
+        if i != 1:
+            for one in columns[i]:
+                one.rebind(made[at])
+                at += 1
