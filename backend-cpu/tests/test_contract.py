@@ -146,3 +146,14 @@ assert np.allclose(backend.kernel(get("contract"))(a, a[0].T), a @ a[0].T, atol=
 """,
         MLCORE_CPU_ONEDNN="0",
     ))  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("lead", [(), (7,), (130,), (4, 50), (0,), (2, 3, 4)])
+@pytest.mark.parametrize("needs", [(True, True, True), (False, True, True), (True, False, False)])
+def test_linear_grad(lead: Any, needs: Any, dtype: Any, rng: Any) -> None:
+    w = data(rng, (90, 70), dtype)
+    for label, x in layouts(data(rng, (*lead, 70), dtype)):
+        for other, g in layouts(data(rng, (*lead, 90), dtype)):
+            got = kernel("linear_grad")(g, x, w, needs)
+            close(got, oracle("linear_grad", [g, x, w], [needs]), 16, f"{label} {other}")

@@ -30,7 +30,9 @@ def test_values(isa: str) -> None:
         pytest.skip(f"this processor has no {isa}")
     if isa == mlcore_cpu.isa:
         pytest.skip("is what the other tests run with")
-    files = [str(HERE / f"test_{name}.py") for name in ("elementwise", "vmath", "reduce", "fused", "contract")]
+    files = [
+        str(HERE / f"test_{name}.py") for name in ("elementwise", "vmath", "reduce", "fused", "contract")
+    ]
     env = {**os.environ, "MLCORE_CPU_ISA": isa, "MLCORE_CPU_TESTED_ISA": isa}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files],

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlcore.dtypes import floating
 from mlcore.errors import ShapeError
+from mlcore.modes import is_recording
 from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import iota_on
 from mlcore.ops.elementwise import exp, log, where
@@ -16,7 +17,7 @@ from mlcore.ops.reduce import add_up
 from mlcore.ops.reduce import max as max_
 from mlcore.ops.reduce import sum as sum_
 from mlcore.ops.shape import matrix_transpose, reshape
-from mlcore.ops.spec import Outs, composite, out
+from mlcore.ops.spec import Outs, composite, out, outs
 from mlcore.shapes import broadcast, normalize_axis
 
 
@@ -119,15 +120,56 @@ def _linear_samples() -> list[Sample]:
     return [sample([x, (n, x[-1]), bias]) for x, n in rows for bias in (None, (n,))]
 
 
-def _linear_grad(g: Any, x: Any, weight: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+def _linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    needs = needs if len(needs) == 3 else (*needs, False)
+    if is_recording():  # a gradient of this gradient is wanted: of all three, not of the first output only
+        found = iter(_linear_grads(g, x, weight, needs))
+    else:
+        found = iter(linear_grad(g, x, weight, needs=needs))
+    return tuple([next(found) if need else None for need in needs])
+
+
+def _linear_grads(g: Any, x: Any, weight: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
     rows = reshape(g, (-1, g.shape[-1]))
-    gx = reshape(contract(rows, weight), x.shape) if needs[0] else None
-    gw = contract(matrix_transpose(rows), reshape(x, (-1, x.shape[-1]))) if needs[1] else None
-    gb = add_up(rows, axis=0) if len(needs) > 2 and needs[2] else None
-    return gx, gw, gb
+    found = []
+    if needs[0]:
+        found.append(reshape(contract(rows, weight), x.shape))
+    if needs[1]:
+        found.append(contract(matrix_transpose(rows), reshape(x, (-1, x.shape[-1]))))
+    if needs[2]:
+        found.append(add_up(rows, axis=0))
+    return tuple(found)
 
 
-@composite(_linear_rule, accepts=floating, ulp=16, public=False, vjp=_linear_grad, samples=_linear_samples)
+def _linear_grad_rule(
+    g: Any, x: Any, weight: Any, /, *, needs: tuple[bool, ...] = (True, True, True)
+) -> Outs:
+    shapes = (x.shape, weight.shape, weight.shape[:1])
+    return outs([(one, x.dtype) for one, need in zip(shapes, needs, strict=True) if need], tuple(needs))
+
+
+def _linear_grad_samples() -> list[Sample]:
+    rows: list[tuple[tuple[int, ...], int]] = [
+        ((5, 4), 3),
+        ((2, 3, 4), 6),
+        ((4,), 3),
+        ((0, 4), 3),
+        ((129, 65), 33),
+    ]
+    chosen = [(True, True, True), (False, True, True), (True, False, False), (False, False, True)]
+    return [sample([(*x[:-1], n), x, (n, x[-1])], needs=needs) for x, n in rows for needs in chosen]
+
+
+@composite(
+    _linear_grad_rule, accepts=floating, ulp=32, public=False, listed=True, outputs=("gx", "gw", "gb"),
+    samples=_linear_grad_samples,
+)  # fmt: skip
+def linear_grad(g: Any, x: Any, weight: Any, /, *, needs: tuple[bool, ...] = (True, True, True)) -> Any:
+    """The gradients of linear that `needs` names: of the input, the weight, the bias, in one call."""
+    return _linear_grads(g, x, weight, needs)
+
+
+@composite(_linear_rule, accepts=floating, ulp=16, public=False, vjp=_linear_vjp, samples=_linear_samples)
 def linear(x: Any, weight: Any, bias: Any = None, /) -> Any:
     """`x @ weight.mT + bias`: `x` (..., in), `weight` (out, in), `bias` (out,) or None."""
     y = matmul(x, matrix_transpose(weight))

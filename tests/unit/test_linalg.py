@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import mlcore as ml
 from mlcore.errors import ArgumentError, ShapeError
+from mlcore.ops.nn import linear
+from mlcore.testing import gradgradcheck
 
 SIZES = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 2}
 
@@ -132,6 +134,19 @@ def test_norm(p: float, axis: Any) -> None:
     a = numbers((3, 4))
     expected = np.linalg.norm(a.ravel() if axis is None else a, p, axis=axis)
     close(ml.norm(ml.asarray(a), p, axis=axis), expected)
+
+
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_of_linear(lead: tuple[int, ...], bias: bool) -> None:
+    """To the second order in all three arguments: the fused gradient stands beside a body that the tape sees."""
+    shapes = [(*lead, 4), (5, 4), *([(5,)] if bias else [])]
+    values = [ml.asarray(numbers(shape, i), requires_grad=True) for i, shape in enumerate(shapes)]
+
+    def tanh_of_linear(*args: Any) -> Any:
+        return ml.tanh(linear(*args))
+
+    gradgradcheck(tanh_of_linear, values)
 
 
 BAD: list[tuple[Any, type[Exception], str]] = [

@@ -107,6 +107,10 @@ def linear(op: Any, reference: Any) -> Any:
     return K.Linear(op.name)
 
 
+def linear_grad(op: Any, reference: Any) -> Any:
+    return K.LinearGrad(op.name)
+
+
 def convolution(op: Any, reference: Any) -> Any:
     """oneDNN for float32 and bfloat16, float16 through float32, im2col for the rest."""
     ours: Callable[..., Any] = getattr(K, op.name)
@@ -234,6 +238,7 @@ CATALOG: dict[str, Maker] = {
     "astype": astype,
     "contract": contract,
     "linear": linear,
+    "linear_grad": linear_grad,
     "convolution": convolution,
     "convolution_grad_input": convolution,
     "convolution_grad_weight": convolution,

@@ -45,17 +45,14 @@ cdef inline cnp.ndarray countable(object x, int code):
     return a if own == code and whole_strides(a) else dense_copy(a, own, code)
 
 
-cdef int product(const View& av, const View& bv, const View* bias, cnp.ndarray out) except -1:
-    """Run the product into `out`, with or without the GIL."""
-    cdef View ov
+cdef int run_product(const View& a, const View& b, const View& to, cnp.ndarray out, const View* bias=NULL) except -1:
+    """Run the product into `out`, seen as `to`, with or without the GIL."""
     cdef Status status
-    cdef i64 k = av.shape[av.ndim - 1]
-    view_of(out, code_of(out), &ov)
-    if cnp.PyArray_SIZE(out) * (k + 1) < SMALL_PRODUCT:
-        status = run_matmul(av, bv, bias, ov)
+    if a.shape[a.ndim - 1] * to.size() + to.size() < SMALL_PRODUCT:
+        status = run_matmul(a, b, bias, to)
     else:
         with nogil:
-            status = run_matmul(av, bv, bias, ov)
+            status = run_matmul(a, b, bias, to)
     return check(status, out)
 
 
@@ -81,7 +78,7 @@ cdef cnp.ndarray matrix_product(cnp.ndarray a, cnp.ndarray b, int code, int resu
     cdef int na = cnp.PyArray_NDIM(a), nb = cnp.PyArray_NDIM(b), n = max(na, nb), d
     cdef cnp.npy_intp shape[MAX_NDIM]
     cdef cnp.npy_intp x, y
-    cdef View av, bv
+    cdef View av, bv, ov
     if na < 2 or nb < 2 or cnp.PyArray_DIM(a, na - 1) != cnp.PyArray_DIM(b, nb - 2):
         refuse(f"matmul: {(<object>a).shape} @ {(<object>b).shape}")
     a, b = countable(a, code), countable(b, code)
@@ -98,7 +95,8 @@ cdef cnp.ndarray matrix_product(cnp.ndarray a, cnp.ndarray b, int code, int resu
         return out
     batch_view(a, code, n, shape, &av)
     batch_view(b, code, n, shape, &bv)
-    product(av, bv, NULL, out)
+    view_of(out, result, &ov)
+    run_product(av, bv, ov, out)
     return out
 
 
@@ -154,7 +152,6 @@ cdef object call_linear(object callable, PyObject** args, size_t nargsf, PyObjec
     cdef cnp.npy_intp shape[MAX_NDIM]
     cdef View av, wv, bv, ov
     cdef const View* bias = NULL
-    cdef Status status
     if n < 1 or cnp.PyArray_NDIM(w) != 2 or cnp.PyArray_DIM(w, 1) != cnp.PyArray_DIM(a, n - 1):
         refuse(f"linear: input {(<object>a).shape}, weight {(<object>w).shape}")
     w = countable(w, code)
@@ -173,14 +170,70 @@ cdef object call_linear(object callable, PyObject** args, size_t nargsf, PyObjec
     a = as_rows(a, code, &av)
     turned_view(w, code, &wv)
     rows_view(out, code, &ov)
-    if av.shape[0] * wv.shape[1] * (wv.shape[0] + 1) < SMALL_PRODUCT:
-        status = run_matmul(av, wv, bias, ov)
-    else:
-        with nogil:
-            status = run_matmul(av, wv, bias, ov)
-    check(status, out)
+    run_product(av, wv, ov, out, bias)
     return out
 
 
+cdef class LinearGrad(Kernel):
+    """The gradients of linear that are asked for, from g (..., out), x (..., in) and the weight (out, in)."""
+    cdef const ReduceEntry* add[N_DTYPES]
+
+    def __init__(self, str name):
+        cdef int i
+        self.vectorcall = <vectorcallfunc>call_linear_grad
+        self.name, self.origin = name, "native"
+        for i in range(N_DTYPES):
+            self.add[i] = find_reduce(b"reduce_sum", F32 if i == F16 or i == BF16 else i)
+
+    def codes(self):
+        """The dtype codes that this kernel covers."""
+        return [F16, BF16, F32, F64]
+
+
+cdef object call_linear_grad(object callable, PyObject** args, size_t nargsf, PyObject* names):
+    if names != NULL or PyVectorcall_NARGS(nargsf) != 4:
+        raise TypeError("kernel linear_grad: wrong number of arguments")
+    cdef LinearGrad kernel = <LinearGrad>callable
+    cdef cnp.ndarray g = array_of(<object>args[0]), x = array_of(<object>args[1]), w = array_of(<object>args[2])
+    cdef cnp.ndarray g_rows, x_rows, gx = None, gw = None, gb = None
+    cdef int code = code_of(x), n = cnp.PyArray_NDIM(x)
+    cdef View gv, gt, xv, wv, ov
+    cdef cbool reduced[2]
+    cdef Status status
+    if n < 1 or cnp.PyArray_NDIM(g) != n or cnp.PyArray_NDIM(w) != 2 or cnp.PyArray_DIM(w, 1) != cnp.PyArray_DIM(x, n - 1) or (
+            cnp.PyArray_DIM(w, 0) != cnp.PyArray_DIM(g, n - 1) or memcmp(
+                cnp.PyArray_DIMS(g), cnp.PyArray_DIMS(x), (n - 1) * sizeof(cnp.npy_intp)) != 0):
+        refuse(f"linear_grad: gradient {(<object>g).shape}, input {(<object>x).shape}, weight {(<object>w).shape}")
+    needs_x, needs_w, needs_b = <object>args[3]
+    g_rows = as_rows(g, code, &gv)
+    if needs_x:
+        w = countable(w, code)
+        view_of(w, code, &wv)
+        gx = new_array(code, n, cnp.PyArray_DIMS(x), NULL)
+        if cnp.PyArray_SIZE(gx):
+            rows_view(gx, code, &ov)
+            run_product(gv, wv, ov, gx)
+    if needs_w:
+        x_rows = as_rows(x, code, &xv)
+        gw = new_array(code, 2, cnp.PyArray_DIMS(w), NULL)
+        if cnp.PyArray_SIZE(gw):
+            gt = gv
+            gt.shape[0], gt.shape[1] = gv.shape[1], gv.shape[0]
+            gt.strides[0], gt.strides[1] = gv.strides[1], gv.strides[0]
+            view_of(gw, code, &ov)
+            run_product(gt, xv, ov, gw)
+    if needs_b:
+        gb = new_array(code, 1, cnp.PyArray_DIMS(w), NULL)
+        reduced[0], reduced[1] = True, False
+        if gv.size() < INLINE_BELOW:
+            status = run_reduce(kernel.add[code][0], gv, reduced, <char*>cnp.PyArray_DATA(gb), code, 1.0)
+        else:
+            with nogil:
+                status = run_reduce(kernel.add[code][0], gv, reduced, <char*>cnp.PyArray_DATA(gb), code, 1.0)
+        check(status, gb)
+    return tuple([one for one in (gx, gw, gb) if one is not None])
+
+
+_enable_vectorcall(LinearGrad, LinearGrad(""))
 _enable_vectorcall(Contract, Contract("", None))
 _enable_vectorcall(Linear, Linear(""))
