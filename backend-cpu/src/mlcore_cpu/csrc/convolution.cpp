@@ -15,6 +15,7 @@ Status dnn_conv_grad_weight(const ConvShape&, int, const char*, const char*, flo
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "alloc.hpp"
 #include "pool.hpp"
@@ -22,11 +23,6 @@ Status dnn_conv_grad_weight(const ConvShape&, int, const char*, const char*, flo
 namespace mlcore_cpu {
 using namespace dnn;
 namespace {
-
-void repack(const Compiled& c, const memory::desc& from, const void* src, const memory::desc& to, void* dst) {
-    OneThread guard;
-    c.repack.execute(stream(), {{DNNL_ARG_FROM, wrap(from, src)}, {DNNL_ARG_TO, wrap(to, dst)}});
-}
 
 enum class Pass { forward, grad_input, grad_weight };
 
@@ -52,16 +48,35 @@ memory::desc plain_weights(const ConvShape& s, memory::data_type type) {
     return memory::desc(dims, type, strides);
 }
 
-Shared conv_primitive(const ConvShape& s, i64 images, int dtype, bool bias, Pass pass) {
+// The reorders between plain weights and `layout`; large weights in several, by output channels, for the pool.
+std::vector<Repack> repacks(const ConvShape& s, memory::data_type type, const memory::desc& layout, bool from_plain) {
+    const memory::desc plain = plain_weights(s, type);
+    if (plain == layout) return {};
+    auto between = [&](const memory::desc& a, const memory::desc& b) {
+        return from_plain ? Repack{reorder_between(a, b), a, b} : Repack{reorder_between(b, a), b, a};
+    };
+    constexpr i64 EACH = 64;
+    if (from_plain && s.groups == 1 && s.o > EACH && s.o % EACH == 0 && plain.get_size() > (std::size_t{1} << 18)) try {
+        std::vector<Repack> found;
+        Dims dims = weight_dims(s), at(dims.size(), 0);
+        dims[0] = EACH;
+        for (at[0] = 0; at[0] < s.o; at[0] += EACH) found.push_back(between(plain.submemory_desc(dims, at), layout.submemory_desc(dims, at)));
+        return found;
+    } catch (const dnnl::error&) {  // not a layout that is cut there
+    }
+    return {between(plain, layout)};
+}
+
+Shared conv_primitive(const ConvShape& s, int dtype, bool bias, Pass pass) {
     Key key;
-    key.add('C').add(static_cast<i64>(pass)).add(dtype).add(bias).add(images).add(s.c).add(s.o).add(s.groups);
+    key.add('C').add(static_cast<i64>(pass)).add(dtype).add(bias).add(s.n).add(s.c).add(s.o).add(s.groups);
     for (const i64* v : {s.in, s.kernel, s.out, s.stride, s.dilation, s.pad_lo, s.pad_hi}) key.add(spatial(s, v));
     return compiled(key, [&] {
         using tag = memory::format_tag;
         const tag layout = s.spatial == 1 ? tag::nwc : (s.spatial == 2 ? tag::nhwc : tag::ndhwc);
         const auto type = type_of(dtype);
-        const memory::desc x(with(images, s.c, spatial(s, s.in)), type, layout);
-        const memory::desc y(with(images, s.o, spatial(s, s.out)), type, layout);
+        const memory::desc x(with(s.n, s.c, spatial(s, s.in)), type, layout);
+        const memory::desc y(with(s.n, s.o, spatial(s, s.out)), type, layout);
         const memory::desc w(weight_dims(s), type, tag::any);
         const memory::desc b = bias ? memory::desc({s.o}, type, tag::x) : memory::desc();
         const Dims strides = spatial(s, s.stride), dilates = spatial(s, s.dilation, 1);
@@ -92,8 +107,7 @@ Shared conv_primitive(const ConvShape& s, i64 images, int dtype, bool bias, Pass
         c.src = x;
         c.dst = y;
         c.bias = b;
-        c.repack = pass == Pass::grad_weight ? reorder_between(c.weights, plain_weights(s, memory::data_type::f32))
-                                             : reorder_between(plain_weights(s, type), c.weights);
+        c.repack = repacks(s, pass == Pass::grad_weight ? memory::data_type::f32 : type, c.weights, pass != Pass::grad_weight);
         return c;
     });
 }
@@ -111,42 +125,131 @@ struct Volumes {
     }
 };
 
-// A group of images that one task works on, with the weights as its primitive wants them.
-struct Packed {
-    Shared primitive;
-    std::unique_ptr<Scratch> memory;
-    const char* weights;
-};
-Status pack(const ConvShape& s, i64 images, int dtype, bool bias, Pass pass, const char* w, Packed& out) {
-    out.primitive = conv_primitive(s, images, dtype, bias, pass);
-    const auto plain = plain_weights(s, type_of(dtype));
-    out.weights = w;
-    if (out.primitive->repack) {
-        out.memory = std::make_unique<Scratch>(static_cast<i64>(out.primitive->weights.get_size()));
-        if (out.memory->failed()) return NO_MEMORY;
-        repack(*out.primitive, plain, w, out.primitive->weights, out.memory->get());
-        out.weights = out.memory->get();
-    }
-    return OK;
+// A 1x1 convolution is one long row of pixels: no image ends anywhere.
+bool is_pointwise(const ConvShape& s) {
+    for (int d = 0; d < s.spatial; ++d)
+        if (s.kernel[d] != 1 || s.stride[d] != 1 || s.pad_lo[d] || s.pad_hi[d]) return false;
+    return true;
+}
+ConvShape flattened(ConvShape s) {
+    if (!is_pointwise(s)) return s;
+    i64 pixels = s.n;
+    for (int d = 0; d < s.spatial; ++d) pixels *= s.in[d];
+    s.n = s.spatial = 1;
+    s.in[0] = s.out[0] = pixels;
+    return s;
 }
 
-Status conv_by_images(const ConvShape& s, int dtype, bool forward, const char* in, const char* w, const char* bias, char* out) try {
+// What one task does: some images, or the output rows [begin, end) of one image.
+struct Piece {
+    ConvShape shape;
+    i64 x, y;  // where its input and output begin, in elements
+    Shared primitive;
+    const char* weights;
+};
+
+// The rows of the input that rows [begin, end) of the output read, as a convolution of their own.
+bool cut_rows(const ConvShape& s, i64 image, i64 begin, i64 end, Piece& piece) {
     const Volumes v(s);
+    const i64 first = begin * s.stride[0] - s.pad_lo[0];
+    const i64 last = (end - 1) * s.stride[0] - s.pad_lo[0] + s.dilation[0] * (s.kernel[0] - 1);
+    const i64 from = std::max<i64>(first, 0), to = std::min(last, s.in[0] - 1);
+    if (to < from) return false;  // all padding
+    piece.shape = s;
+    piece.shape.n = 1;
+    piece.shape.in[0] = to - from + 1;
+    piece.shape.out[0] = end - begin;
+    piece.shape.pad_lo[0] = from - first;
+    piece.shape.pad_hi[0] = last - to;
+    piece.x = image * v.x + from * (v.x / s.in[0]);
+    piece.y = image * v.y + begin * (v.y / s.out[0]);
+    return true;
+}
+
+constexpr double TASK = 4e6, LONG = 4e8;  // operations: what a task is worth, and what it may take (Ctrl-C)
+
+// Tasks by shape only: groups of images; rows where images are few or huge.
+std::vector<Piece> pieces_of(const ConvShape& s, bool rows_too) {
+    const Volumes v(s);
+    std::vector<Piece> found;
+    const double flops = std::max(1.0, v.flops);
+    const i64 most = s.n > 1 && v.w > (i64{1} << 19) ? 8 : 16;  // large weights are read once a task
+    const i64 wanted = std::max<i64>(1, std::min<i64>(most, static_cast<i64>(flops * s.n / TASK)));
+    i64 slices = 1;
+    if (rows_too && (s.n < 8 || v.flops > LONG)) {
+        slices = std::min<i64>({ceil_div(wanted, s.n), s.out[0] / 4, static_cast<i64>(flops / TASK)});
+        slices = std::max<i64>({1, slices, std::min(s.out[0], static_cast<i64>(flops / LONG))});
+    }
+    if (slices > 1) {
+        const i64 rows = ceil_div(s.out[0], slices);
+        bool whole = true;
+        for (i64 image = 0; image < s.n && whole; ++image)
+            for (i64 begin = 0; begin < s.out[0] && whole; begin += rows) {
+                found.emplace_back();
+                whole = cut_rows(s, image, begin, std::min(s.out[0], begin + rows), found.back());
+            }
+        if (whole) return found;
+        found.clear();
+    }
+    const i64 images = std::max<i64>(1, std::min<i64>(ceil_div(s.n, wanted), static_cast<i64>(LONG / flops)));
+    for (i64 image = 0; image < s.n; image += images) {
+        found.push_back({s, image * v.x, image * v.y, nullptr, nullptr});
+        found.back().shape.n = std::min(images, s.n - image);
+    }
+    return found;
+}
+
+// The weights as primitives want them: one copy for each layout.
+class Packed {
+  public:
+    explicit Packed(const char* plain) : plain_(plain) {}
+    Status weights(const Shared& primitive, const char** out) {
+        *out = plain_;
+        if (primitive->repack.empty()) return OK;
+        for (const auto& one : copies_)
+            if (one.layout == primitive->weights) {
+                *out = one.block->get();
+                return OK;
+            }
+        Copy copy{primitive->weights, std::make_unique<Scratch>(static_cast<i64>(primitive->weights.get_size()))};
+        if (copy.block->failed()) return NO_MEMORY;
+        char* to = copy.block->get();
+        std::atomic<bool> failed{false};
+        const Status status = parallel_for(static_cast<i64>(primitive->repack.size()), [&](i64 i) {
+            repack(primitive->repack[static_cast<std::size_t>(i)], plain_, to, failed);
+        });
+        if (status != OK || failed) return failed ? NO_MEMORY : status;
+        *out = to;
+        copies_.push_back(std::move(copy));
+        return OK;
+    }
+
+  private:
+    struct Copy {
+        memory::desc layout;
+        std::unique_ptr<Scratch> block;
+    };
+    const char* plain_;
+    std::vector<Copy> copies_;
+};
+
+Status conv_by_images(const ConvShape& given, int dtype, bool forward, const char* in, const char* w, const char* bias, char* out) try {
+    const ConvShape s = flattened(given);
     const int item = ITEMSIZE[dtype];
-    const i64 images = std::max<i64>(1, std::min<i64>(ceil_div(s.n, 16), static_cast<i64>(4e8 / std::max(1.0, v.flops))));
-    const i64 tasks = ceil_div(s.n, images), rest = s.n - (tasks - 1) * images;
     const Pass pass = forward ? Pass::forward : Pass::grad_input;
-    Packed main, tail;
-    Status status = pack(s, images, dtype, bias != nullptr, pass, w, main);
-    if (status == OK && rest != images) status = pack(s, rest, dtype, bias != nullptr, pass, w, tail);
-    if (status != OK) return status;
-    const i64 in_bytes = (forward ? v.x : v.y) * item, out_bytes = (forward ? v.y : v.x) * item;
+    std::vector<Piece> pieces = pieces_of(s, forward || is_pointwise(s));
+    Packed packed(w);
+    for (Piece& one : pieces) {
+        one.primitive = conv_primitive(one.shape, dtype, bias != nullptr, pass);
+        const Status status = packed.weights(one.primitive, &one.weights);
+        if (status != OK) return status;
+    }
     std::atomic<bool> failed{false};
-    status = parallel_for(tasks, [&](i64 task) {
-        const Packed& p = task == tasks - 1 && rest != images ? tail : main;
+    const Status status = parallel_for(static_cast<i64>(pieces.size()), [&](i64 task) {
+        const Piece& p = pieces[static_cast<std::size_t>(task)];
         const Compiled& c = *p.primitive;
-        const char* from = in + task * images * in_bytes;
-        char* to = out + task * images * out_bytes;
+        const char* from = in + (forward ? p.x : p.y) * item;
+        char* to = out + (forward ? p.y : p.x) * item;
         std::unordered_map<int, memory> args{{DNNL_ARG_WEIGHTS, wrap(c.weights, p.weights)}};
         args[forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_SRC] = wrap(c.src, forward ? from : to);
         args[forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST] = wrap(c.dst, forward ? to : from);
@@ -169,53 +272,79 @@ Status dnn_conv_grad_input(const ConvShape& s, int dtype, const char* g, const c
     return conv_by_images(s, dtype, false, g, w, nullptr, gx);
 }
 
-Status dnn_conv_grad_weight(const ConvShape& s, int dtype, const char* g, const char* x, float* gw) try {
+namespace {
+
+// Copies `width` of every `all` channels: a dense gradient of some output channels.
+void take_channels(const char* from, char* to, i64 pixels, i64 all, i64 width) {
+    for (i64 p = 0; p < pixels; ++p) std::memcpy(to + p * width, from + p * all, static_cast<std::size_t>(width));
+}
+
+// gw = the sum of the parts, in their order
+Status add_parts(const float* parts, i64 count, i64 n, float* gw) {
+    constexpr i64 CHUNK = 16 * 1024;
+    return parallel_for(ceil_div(n, CHUNK), [&](i64 chunk) {
+        const i64 first = chunk * CHUNK, last = std::min(n, first + CHUNK);
+        std::memcpy(gw + first, parts + first, static_cast<std::size_t>(last - first) * sizeof(float));
+        for (i64 part = 1; part < count; ++part) {
+            const float* p = parts + part * n;
+            for (i64 i = first; i < last; ++i) gw[i] += p[i];
+        }
+    });
+}
+
+}  // namespace
+
+Status dnn_conv_grad_weight(const ConvShape& given, int dtype, const char* g, const char* x, float* gw) try {
+    const ConvShape s = flattened(given);
     const Volumes v(s);
     const int item = ITEMSIZE[dtype];
-    // At most 8 parts, fewer where the weights are large: every part has a copy of their gradient.
-    const i64 copies = std::max<i64>(2, (i64{24} << 20) / std::max<i64>(1, v.w * static_cast<i64>(sizeof(float))));
-    const i64 wanted = std::max<i64>(1, std::min<i64>({8, copies, s.n, static_cast<i64>(v.flops * s.n / 1e7)}));
-    const i64 images = std::max<i64>(1, std::min<i64>(ceil_div(s.n, wanted), static_cast<i64>(8e8 / std::max(1.0, v.flops))));
-    const i64 tasks = ceil_div(s.n, images), rest = s.n - (tasks - 1) * images;
-    const Shared main = conv_primitive(s, images, dtype, false, Pass::grad_weight);
-    const Shared tail = rest == images ? main : conv_primitive(s, rest, dtype, false, Pass::grad_weight);
-    const auto plain = plain_weights(s, memory::data_type::f32);
-    const i64 bytes = v.w * static_cast<i64>(sizeof(float));
-    Scratch partial(tasks > 1 ? tasks * bytes : 0);
+    const i64 pixels = v.y / s.o;
+    // Large weights are cut by output channels, so that no second copy of their gradient is summed; the rest, and
+    // the rest of the parallelism, is cut by images (by pixels in a 1x1 convolution).
+    const i64 width = s.groups == 1 && s.o >= 256 && s.o % 64 == 0 && v.w >= (i64{1} << 18) ? 64 : s.o;
+    const i64 slices = s.o / width;
+    const bool by_pixels = s.n == 1 && is_pointwise(s);
+    const i64 units = by_pixels ? s.in[0] : s.n;
+    const double flops = v.flops * s.n / slices / units;  // of a unit in a slice
+    const i64 wanted = std::max<i64>(1, std::min<i64>({ceil_div(8, slices), units, static_cast<i64>(flops * units / TASK)}));
+    const i64 each = std::max<i64>(1, std::min<i64>(ceil_div(units, wanted), static_cast<i64>(2 * LONG / std::max(1.0, flops))));
+    const i64 parts = ceil_div(units, each), rest = units - (parts - 1) * each;
+    auto primitive_for = [&](i64 count) {
+        ConvShape one = s;
+        one.o = width;
+        (by_pixels ? one.in[0] : one.n) = count;
+        if (by_pixels) one.out[0] = count;
+        return conv_primitive(one, dtype, false, Pass::grad_weight);
+    };
+    const Shared main = primitive_for(each), tail = rest == each ? main : primitive_for(rest);
+    const i64 unit_x = by_pixels ? s.c : v.x, unit_pixels = by_pixels ? 1 : pixels, slice_w = v.w / slices;
+    Scratch partial(parts > 1 ? parts * v.w * static_cast<i64>(sizeof(float)) : 0);
     if (partial.failed()) return NO_MEMORY;
     std::atomic<bool> failed{false};
-    Status status = parallel_for(tasks, [&](i64 task) {
-        const Compiled& c = task == tasks - 1 ? *tail : *main;
-        float* result = tasks > 1 ? partial.get<float>() + task * v.w : gw;
-        Scratch blocked(!c.repack ? 0 : static_cast<i64>(c.weights.get_size()));
-        if (blocked.failed()) {
+    Status status = parallel_for(parts * slices, [&](i64 task) {
+        const i64 part = task / slices, slice = task % slices, count = part == parts - 1 ? rest : each;
+        const Compiled& c = part == parts - 1 ? *tail : *main;
+        float* result = (parts > 1 ? partial.get<float>() + part * v.w : gw) + slice * slice_w;
+        const char* dy = g + (part * each * unit_pixels * s.o + slice * width) * item;
+        Scratch blocked(c.repack.empty() ? 0 : static_cast<i64>(c.weights.get_size()));
+        Scratch taken(slices > 1 ? count * unit_pixels * width * item : 0);
+        if (blocked.failed() || taken.failed()) {
             failed = true;
             return;
         }
-        void* target = blocked.get() ? static_cast<void*>(blocked.get()) : result;
-        execute(c, {{DNNL_ARG_SRC, wrap(c.src, x + task * images * v.x * item)},
-                    {DNNL_ARG_DIFF_DST, wrap(c.dst, g + task * images * v.y * item)},
-                    {DNNL_ARG_DIFF_WEIGHTS, wrap(c.weights, target)}}, failed);
-        if (failed || target == result) return;
-        try {
-            repack(c, c.weights, target, plain, result);
-        } catch (...) {
-            failed = true;
+        if (slices > 1) {
+            take_channels(dy, taken.get(), count * unit_pixels, s.o * item, width * item);
+            dy = taken.get();
         }
+        void* target = blocked.get() ? static_cast<void*>(blocked.get()) : result;
+        execute(c, {{DNNL_ARG_SRC, wrap(c.src, x + part * each * unit_x * item)},
+                    {DNNL_ARG_DIFF_DST, wrap(c.dst, dy)},
+                    {DNNL_ARG_DIFF_WEIGHTS, wrap(c.weights, target)}}, failed);
+        for (const Repack& one : c.repack)
+            if (!failed) repack(one, target, result, failed);
     });
     if (status != OK || failed) return failed ? NO_MEMORY : status;
-    if (tasks > 1) {  // in the order of the images
-        constexpr i64 CHUNK = 16 * 1024;
-        status = parallel_for(ceil_div(v.w, CHUNK), [&](i64 chunk) {
-            const i64 first = chunk * CHUNK, last = std::min(v.w, first + CHUNK);
-            std::memcpy(gw + first, partial.get<float>() + first, (last - first) * sizeof(float));
-            for (i64 task = 1; task < tasks; ++task) {
-                const float* p = partial.get<float>() + task * v.w;
-                for (i64 i = first; i < last; ++i) gw[i] += p[i];
-            }
-        });
-    }
-    return status;
+    return parts > 1 ? add_parts(partial.get<float>(), parts, v.w, gw) : OK;
 } catch (const dnnl::error&) {
     return UNSUPPORTED;
 } catch (const std::bad_alloc&) {

@@ -60,6 +60,15 @@ void execute(const Compiled& c, std::unordered_map<int, memory> args, std::atomi
     }
 }
 
+void repack(const Repack& how, const void* from, void* to, std::atomic<bool>& failed) {
+    try {
+        OneThread guard;
+        how.reorder.execute(stream(), {{DNNL_ARG_FROM, wrap(how.from, from)}, {DNNL_ARG_TO, wrap(how.to, to)}});
+    } catch (...) {
+        failed = true;
+    }
+}
+
 }  // namespace dnn
 
 bool dnn_available() { return true; }

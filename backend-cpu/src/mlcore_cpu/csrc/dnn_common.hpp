@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include <oneapi/dnnl/dnnl.hpp>
 
@@ -48,11 +49,16 @@ inline dnnl::stream& stream() {
 
 inline memory::data_type type_of(int dtype) { return dtype == BF16 ? memory::data_type::bf16 : memory::data_type::f32; }
 
+struct Repack {
+    dnnl::primitive reorder;
+    memory::desc from, to;
+};
+
 // A compiled primitive and the layouts it wants.
 struct Compiled {
     dnnl::primitive primitive;
     memory::desc src, weights, bias, dst, scratch;
-    dnnl::primitive repack;  // convolutions: between plain weights and `weights`; empty where they are the same
+    std::vector<Repack> repack;  // convolutions: between plain weights and `weights`; empty where they are the same
 };
 using Shared = std::shared_ptr<const Compiled>;
 
@@ -86,6 +92,8 @@ inline memory wrap(const memory::desc& desc, const void* data) { return memory(d
 
 // Runs the primitive on this thread. Errors inside tasks are kept in `failed`.
 void execute(const Compiled& c, std::unordered_map<int, memory> args, std::atomic<bool>& failed);
+
+void repack(const Repack& how, const void* from, void* to, std::atomic<bool>& failed);
 
 // Made with its primitive, under the cache's lock, like everything that takes locks inside oneDNN.
 inline dnnl::primitive reorder_between(const memory::desc& from, const memory::desc& to) {
