@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "pool.hpp"
+#include "transpose.hpp"
 
 namespace mlcore_cpu {
 namespace {
@@ -266,6 +267,8 @@ Status run_where(const View& condition, const View& a, const View& b, const View
 }
 
 Status run_copy(const View& x, const View& out) {
+    Status transposed;
+    if (run_transpose(x, out, transposed)) return transposed;
     const View* in[] = {&x};
     const Nest nest(in, 1, out);
     const int work = out.dtype;

@@ -14,6 +14,7 @@ void make_table(Table& t) {
     t.reduce = reduce_entries(&t.n_reduce);
     t.arg = arg_entries(&t.n_arg);
     fill_casts(t);
+    fill_transposes(t);
     t.fused = fused_table();
     t.gemm = gemm_table();
     t.channels = channel_table();

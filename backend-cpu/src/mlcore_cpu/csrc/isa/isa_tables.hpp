@@ -10,6 +10,7 @@ const BinaryEntry* binary_entries(int* count);
 const ReduceEntry* reduce_entries(int* count);
 const ArgEntry* arg_entries(int* count);
 void fill_casts(Table& t);
+void fill_transposes(Table& t);
 const FusedTable* fused_table();
 const GemmTable* gemm_table();
 const ChannelTable* channel_table();
