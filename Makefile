@@ -43,6 +43,7 @@ CORE_SOURCES := mlcore setup.py pyproject.toml MANIFEST.in
 CORE := $(DONE)/core-$(call digest,$(CORE_SOURCES) constraints.txt)
 PURE := $(DONE)/pure-$(call digest,$(CORE_SOURCES))
 CPU := $(DONE)/cpu-$(call digest,backend-cpu/src backend-cpu/native backend-cpu/pyproject.toml backend-cpu/setup.py backend-cpu/MANIFEST.in constraints.txt)
+BARE := $(DONE)/bare-$(call digest,backend-cpu/src backend-cpu/pyproject.toml backend-cpu/setup.py backend-cpu/MANIFEST.in constraints.txt)
 VISION := $(DONE)/vision-$(call digest,plugins/vision/src plugins/vision/pyproject.toml constraints.txt)
 STRICT := $(DONE)/strict-$(call digest,tests/backends/dists/mlcore-strict)
 PYPROJECTS := pyproject.toml backend-cpu/pyproject.toml plugins/vision/pyproject.toml
@@ -58,8 +59,8 @@ TORCH_TOOLS := $(DONE)/torch-$(TORCH_VERSION)
 demo: install
 	$(BIN)/mlcore train digits
 
-test: install $(PURE) $(STRICT) $(TEST_TOOLS) $(if $(TORCH),$(TORCH_TOOLS))
-	$(BIN)/python tools/run_tests.py --pure "$(VENV)/pure" --strict "$(VENV)/strict" $(SUITES)
+test: install $(PURE) $(BARE) $(STRICT) $(TEST_TOOLS) $(if $(TORCH),$(TORCH_TOOLS))
+	$(BIN)/python tools/run_tests.py --pure "$(VENV)/pure" --bare "$(VENV)/bare" --strict "$(VENV)/strict" $(SUITES)
 
 install: $(CORE) $(CPU) $(VISION)
 
@@ -95,6 +96,13 @@ $(PURE): $(DONE)/venv
 	rm -rf "$(VENV)/pure"
 	MLCORE_PURE=1 $(PIP) install --no-deps --target "$(VENV)/pure" .
 	@$(call stamped,pure)
+
+# backend-cpu once more, without oneDNN, as on the platforms that have none.
+$(BARE): | $(CPU)
+	@echo "== mlcore-cpu, without oneDNN"
+	rm -rf "$(VENV)/bare"
+	MLCORE_CPU_ONEDNN=0 $(PIP) install --no-deps --target "$(VENV)/bare" ./backend-cpu
+	@$(call stamped,bare)
 
 # A backend made of array-api-strict, in a folder of its own: only its conformance run shall find it.
 $(STRICT): $(DONE)/venv

@@ -74,9 +74,10 @@ class BuildKernels(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         common = FLAGS + (["-march=x86-64-v2"] if X86 else [])
-        macros = [("MLCORE_ISAS_" + isa, "1") for isa in ISAS]
-        if onednn:
-            macros.append(("MLCORE_ONEDNN", "1"))
+        # What one instruction set's kernels are made of is the same with oneDNN and without: builds share them.
+        of_common = [("MLCORE_ISAS_" + isa, "1") for isa in ISAS] + (
+            [("MLCORE_ONEDNN", "1")] if onednn else []
+        )
         headers = [p for p in (HERE / CSRC).rglob("*") if p.suffix in (".hpp", ".inc")]
         of_isa = [
             p
@@ -98,22 +99,21 @@ class BuildKernels(build_ext):
 
         def build(job: tuple[str, str, list[str]]) -> str:
             source, isa, flags = job
-            how = hashlib.sha256(repr((flags, macros, onednn, FLAGS)).encode()).hexdigest()[
-                :8
-            ]  # other flags, other objects
-            folder = os.path.join(self.build_temp, f"{isa or 'common'}-{how}")
+            macros = [("MLCORE_ISA", isa)] if isa else of_common
+            made_with = (flags, macros, FLAGS) if isa else (flags, macros, FLAGS, onednn)
+            how = hashlib.sha256(repr(made_with).encode()).hexdigest()[:8]  # other flags, other objects
+            folder = os.path.join("build", "objects", f"{isa or 'common'}-{how}")
             target = os.path.join(folder, CSRC, os.path.relpath(source, CSRC)[:-4] + ".o")
             if not self.force and os.path.exists(target):
                 built = os.path.getmtime(target)
                 if built > max(os.path.getmtime(source), changed[bool(isa)]):
                     return target
-            defines = [*macros, *([("MLCORE_ISA", isa)] if isa else [])]
             includes = [str(HERE / CSRC), *([onednn[0]] if onednn else [])]
             extra = (FLAGS + flags) if isa else flags
             if isa and os.path.basename(source).startswith("gemm"):
                 extra = [*extra, "-ffp-contract=fast"]  # products and sums as one fused instruction
             return self.compiler.compile(
-                [source], output_dir=folder, macros=defines, include_dirs=includes, extra_postargs=extra
+                [source], output_dir=folder, macros=macros, include_dirs=includes, extra_postargs=extra
             )[0]
 
         with ThreadPoolExecutor(int(os.environ.get("MLCORE_CPU_JOBS", os.cpu_count() or 1))) as pool:
@@ -141,7 +141,7 @@ if sys.platform == "linux":
     extension.extra_link_args = [*(extension.extra_link_args or []), "-Wl,-z,relro,-z,now", "-pthread"]
 
 REQUIRES = ["mlcore-core", "numpy>=2.0"]
-if os.environ.get("MLCORE_CPU_VENDORED") != "1":
+if onednn and os.environ.get("MLCORE_CPU_VENDORED") != "1":
     REQUIRES.append("onednn-cpu-gomp==2023.2.0; sys_platform == 'linux' and platform_machine == 'x86_64'")
 
 os.chdir(HERE)
@@ -149,4 +149,7 @@ setup(
     install_requires=REQUIRES,
     ext_modules=cythonize([extension], language_level=3, annotate=False, include_path=["src/mlcore_cpu"]),
     cmdclass={"build_ext": BuildKernels},
+    options={}
+    if onednn
+    else {"build": {"build_base": "build/without-onednn"}},  # never mistaken for the other
 )

@@ -1,9 +1,9 @@
 """Runs every suite of tests on the installed packages, and prints the counts of all.
 
-``run_tests.py [--pure FOLDER] [--strict FOLDER] [SUITE...]``: the folders hold the uncompiled core and a backend
-that only tests need; without them, their suites are left out. A suite is a run of pytest or of the conformance
-kit. One that dies (a crash of the process, a collection error) counts as a failure. The exit status says whether
-all passed; the last line has the form ``N passed, N failed, N skipped``.
+``run_tests.py [--pure FOLDER] [--bare FOLDER] [--strict FOLDER] [SUITE...]``: the folders hold the uncompiled core,
+backend-cpu without oneDNN, and a backend that only tests need; without them, their suites are left out. A suite is a
+run of pytest or of the conformance kit. One that dies (a crash of the process, a collection error) counts as a
+failure. The exit status says whether all passed; the last line has the form ``N passed, N failed, N skipped``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Count:
     note: str = ""
 
 
-def suites(pure: Path | None, strict: Path | None) -> list[Suite]:
+def suites(pure: Path | None, bare: Path | None, strict: Path | None) -> list[Suite]:
     """All suites, in the order in which they run: the quick and telling ones first."""
     compiled = {"MLCORE__EXPECT": "compiled"}
     found = [pytest("core", ["tests"], compiled)]
@@ -69,6 +69,12 @@ def suites(pure: Path | None, strict: Path | None) -> list[Suite]:
         if any(folder.rglob("test_*.py")):
             found.append(pytest(folder.parent.name, [folder.relative_to(ROOT).as_posix()], compiled))
     found += [conformance("reference"), conformance("cpu")]
+    if bare is not None:
+        without = {"MLCORE_CPU__EXPECT": "without-onednn", "PYTHONPATH": str(bare.resolve())}
+        found.append(
+            pytest("backend-cpu-bare", ["backend-cpu/tests", "-m", "not slow"], {**compiled, **without})
+        )
+        found.append(conformance("cpu", "conformance-bare", "--quick", **without))
     if strict is not None:
         found.append(conformance("strict", PYTHONPATH=str(strict.resolve())))
     return found
@@ -85,9 +91,10 @@ def pytest(name: str, arguments: list[str], environment: dict[str, str]) -> Suit
     return suite
 
 
-def conformance(device: str, **environment: str) -> Suite:
+def conformance(device: str, name: str = "", *options: str, **environment: str) -> Suite:
     """The conformance kit on a device, as anybody would run it."""
-    suite = Suite(f"conformance-{device}", [beside("mlcore"), "conformance", device], suffix=".json")
+    command = [beside("mlcore"), "conformance", device, *options]
+    suite = Suite(name or f"conformance-{device}", command, suffix=".json")
     suite.environment = {"MLCORE_FALLBACK": "error", "MLCORE_CONFIG": "off", **environment}
     suite.command += ["-n", str(os.cpu_count() or 1), "--report", str(suite.report)]
     return suite
@@ -157,11 +164,12 @@ def table(counts: list[Count]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pure", type=Path, help="the folder of the uncompiled core")
+    parser.add_argument("--bare", type=Path, help="the folder of backend-cpu without oneDNN")
     parser.add_argument("--strict", type=Path, help="the folder of the backend made of array-api-strict")
     parser.add_argument("--pytest", default="", help="more options for pytest, as one string")
     parser.add_argument("suites", nargs="*", help="names of suites (all)")
     arguments = parser.parse_args()
-    known = {suite.name: suite for suite in suites(arguments.pure, arguments.strict)}
+    known = {suite.name: suite for suite in suites(arguments.pure, arguments.bare, arguments.strict)}
     unknown = set(arguments.suites) - set(known)
     if unknown:
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(known)}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import Any
 
 import numpy as np
 import pytest
 from cpu_helpers import EPS, FLOATS, close, kernel, layouts, oracle, run_python
+
+import mlcore_cpu
 
 
 def data(rng: Any, shape: Any, dtype: Any) -> Any:
@@ -122,6 +125,16 @@ def test_results_are_channels_last(rng: Any) -> None:
     )
     assert y.shape == (2, 5, 9, 8)
     assert y.strides == (9 * 8 * 5 * 4, 4, 8 * 5 * 4, 5 * 4)
+
+
+@pytest.mark.skipif(
+    "MLCORE_CPU__EXPECT" not in os.environ, reason="MLCORE_CPU__EXPECT is not set: any build will do"
+)
+def test_this_build_is_the_expected_one() -> None:
+    assert os.environ["MLCORE_CPU__EXPECT"] == "without-onednn"
+    assert mlcore_cpu.onednn_version == ""
+    with open("/proc/self/maps") as maps:
+        assert "libdnnl" not in maps.read()
 
 
 def test_without_onednn() -> None:
