@@ -180,6 +180,9 @@ class Heap {
 
     bool grow(i64 size) {
         const i64 bytes = round_up(size, HUGE);
+        // Scattered unused memory makes room, where there is much of it: fragments are not paid for twice.
+        const i64 most = std::max({last_peak_, epoch_peak_, stats.in_use + size}) / 4 * 5 + HUGE;
+        if (stats.in_use + cached_ + bytes > most) trim(std::max<i64>(0, most - stats.in_use - bytes));
         char* memory = map(bytes);
         if (!memory) {
             trim(0);
