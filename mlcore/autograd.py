@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from mlcore import dispatch
-from mlcore.dispatch import Op, apply, is_recording, recording
+from mlcore.dispatch import Op, apply, binary, is_recording, recording
 from mlcore.errors import ArgumentTypeError, AutogradError, ShapeError
 from mlcore.lines import describe_line
-from mlcore.op import DTYPE, EXTRA, GRADIENT, INPUT, OUTPUT, PARAM, SHAPE
+from mlcore.op import EXTRA, GRADIENT, INPUT, MASK, OUTPUT, PARAM, SHAPE
 from mlcore.shapes import Shape
 from mlcore.tensor import Node, TensorBase, new_node, wrap
 
@@ -159,9 +159,8 @@ def _by_serial(node: Node) -> int:
     return node.serial
 
 
-def _wanted(order: list[Node], targets: list[Any]) -> set[int]:
+def _wanted(order: list[Node], goal: set[int]) -> set[int]:
     """The nodes that lie between the outputs and the targets; the others need no gradient."""
-    goal = set(map(id, targets))
     wanted = set()
     for node in reversed(order):
         if id(node) in goal:
@@ -177,67 +176,142 @@ def _wanted(order: list[Node], targets: list[Any]) -> set[int]:
 def _run_backward(
     outputs: list[Any], seeds: list[Any], targets: list[Any] | None, retain: bool, create: bool
 ) -> Any:
-    """Push the seeds back through the tape; returns the targets' gradients, or fills the leaves' `.grad`."""
+    """Push the seeds back through the tape; returns the targets' gradients, or fills the leaves' `.grad`.
+
+    Whatever used a node's result was recorded after it: taking the latest waiting node first, its gradient is whole.
+    """
     pending: dict[Any, Any] = {}
+    waiting: list[Node] = []
+    roots = []
     for tensor, seed in zip(outputs, seeds):
-        key = tensor if tensor.node is None else tensor.node
-        before = pending.get(key)
-        pending[key] = seed if before is None else dispatch.binary(_plus[0], before, seed)
-    order = _reachable([tensor.node for tensor in outputs if tensor.node is not None])
-    wanted = None if targets is None else _wanted(order, targets)
-    found: dict[int, Any] = {}
-    goal = set() if targets is None else set(map(id, targets))
-    with recording(create):
-        for node in order:
-            gradient = pending.pop(node, None)
-            if gradient is None:
+        _receive(tensor if tensor.node is None else tensor.node, seed, pending, waiting)
+        if tensor.node is not None:
+            roots.append(tensor.node)
+    if targets is None:
+        found = goal = wanted = None
+    else:
+        found, goal = {}, set(map(id, targets))
+        wanted = _wanted(_reachable(roots), goal)
+    if create == is_recording():
+        _drain(pending, waiting, wanted, goal, found, retain, create)
+    else:
+        with recording(create):
+            _drain(pending, waiting, wanted, goal, found, retain, create)
+    return None if found is None else [found.get(id(one)) for one in targets or ()]
+
+
+def _drain(
+    pending: dict[Any, Any],
+    waiting: list[Node],
+    wanted: set[int] | None,
+    goal: set[int] | None,
+    found: dict[int, Any] | None,
+    retain: bool,
+    create: bool,
+) -> None:
+    """Step through the waiting nodes, latest first; then what is left are leaves."""
+    while waiting:
+        node = _take(waiting)
+        gradient = pending.pop(node)
+        if node.hooks is not None:
+            gradient = _call_hooks(node.hooks, gradient)
+        if node.retains is not None:
+            _accumulate_retained(node, gradient)
+        if wanted is not None and goal is not None and found is not None:
+            if id(node) in goal:
+                found[id(node)] = gradient
+            if id(node) not in wanted:
                 continue
-            if node.hooks:
-                gradient = _call_hooks(node.hooks, gradient)
-            if node.retains is not None:
-                _accumulate_retained(node, gradient)
-            if wanted is not None:
-                if id(node) in goal:
-                    found[id(node)] = gradient
-                if id(node) not in wanted:
-                    continue
-            _step(node, gradient, pending, wanted, create)
-            if not retain:
-                _free(node)
-        for leaf, gradient in pending.items():
-            hooks = getattr(leaf, "_hooks", None)
-            if hooks:
-                gradient = _call_hooks(hooks, gradient)
-            if targets is None:
-                _accumulate(leaf, gradient, create)
-            elif id(leaf) in goal:
-                found[id(leaf)] = gradient
-    return None if targets is None else [found.get(id(one)) for one in targets]
+        _step(node, gradient, pending, waiting, wanted, create)
+        if not retain:
+            _free(node)
+    for leaf, gradient in pending.items():
+        if leaf._hooks is not None:
+            gradient = _call_hooks(leaf._hooks, gradient)
+        if found is None:
+            _accumulate(leaf, gradient, create)
+        elif goal is not None and id(leaf) in goal:
+            found[id(leaf)] = gradient
 
 
-def _step(node: Node, gradient: Any, pending: dict[Any, Any], wanted: set[int] | None, create: bool) -> None:
+def _receive(key: Any, gradient: Any, pending: dict[Any, Any], waiting: list[Node]) -> None:
+    """Add a gradient to what waits at a node or leaf; a node is queued by its first one."""
+    before = pending.get(key)
+    if before is None:
+        pending[key] = gradient
+        if isinstance(key, Node):
+            _queue(waiting, key)
+    else:
+        pending[key] = binary(_plus[0], before, gradient)
+
+
+def _queue(heap: list[Node], node: Node) -> None:
+    """Put a node on a heap whose first element was recorded last."""
+    heap.append(node)
+    i = len(heap) - 1
+    while i > 0:
+        above = heap[(i - 1) >> 1]
+        if above.serial >= node.serial:
+            break
+        heap[i] = above
+        i = (i - 1) >> 1
+    heap[i] = node
+
+
+def _take(heap: list[Node]) -> Node:
+    """Remove and return the node of a heap that was recorded last."""
+    last = heap.pop()
+    if not heap:
+        return last
+    first = heap[0]
+    size = len(heap)
+    i = 0
+    while True:
+        child = 2 * i + 1
+        if child >= size:
+            break
+        below = heap[child]
+        if child + 1 < size:
+            other = heap[child + 1]
+            if other.serial > below.serial:
+                below = other
+                child += 1
+        if last.serial >= below.serial:
+            break
+        heap[i] = below
+        i = child
+    heap[i] = last
+    return first
+
+
+def _step(
+    node: Node,
+    gradient: Any,
+    pending: dict[Any, Any],
+    waiting: list[Node],
+    wanted: set[int] | None,
+    create: bool,
+) -> None:
     """One node: call its vjp and hand the results to its edges."""
     op = node.op
     edges = node.edges
     count = len(edges)
-    needs = [False] * count
-    some = False
-    for i in range(count):
-        edge = edges[i]
-        if edge is not None and (wanted is None or id(edge) in wanted):
-            needs[i] = some = True
-    if not some:
-        return
     if node.freed:
         raise _refuse_second_backward(node)
     if node.checkpoint is not None:
         node.checkpoint.restore(node)
     if op.vjps is not None:
+        rules = op.vjps
         for i in range(count):
-            if needs[i] and op.vjps[i] is not None:
-                result = op.vjps[i](*_arguments(node, op.plans[i], gradient, create, needs))
-                if result is not None:
-                    _hand_over(node, i, result, pending)
+            edge = edges[i]
+            if edge is None or rules[i] is None or (wanted is not None and id(edge) not in wanted):
+                continue
+            result = _call_rule(rules[i], node, op.plans[i], gradient, create)
+            if result is not None:
+                _hand_over(node, i, result, pending, waiting)
+        return
+    needs = tuple([edge is not None and (wanted is None or id(edge) in wanted) for edge in edges])
+    if True not in needs:
         return
     if op.vjp_all is None or (create and op.multiple and op.body is not None):
         results: Any = _replay(node, gradient, needs)
@@ -247,7 +321,7 @@ def _step(node: Node, gradient: Any, pending: dict[Any, Any], wanted: set[int] |
             results = (results,)
     for i in range(count):
         if needs[i] and results[i] is not None:
-            _hand_over(node, i, results[i], pending)
+            _hand_over(node, i, results[i], pending, waiting)
 
 
 def _refuse_second_backward(node: Node) -> AutogradError:
@@ -259,44 +333,58 @@ def _refuse_second_backward(node: Node) -> AutogradError:
     )
 
 
-def _hand_over(node: Node, i: int, gradient: Any, pending: dict[Any, Any]) -> None:
-    """Add a gradient to what waits at an edge, without the dimensions that broadcasting had added."""
+def _hand_over(
+    node: Node, i: int, gradient: Any, pending: dict[Any, Any], waiting: list[Node]
+) -> None:
+    """Pass a gradient to an input's edge, without the dimensions that broadcasting had added."""
     if node.shapes is not None and node.op.elementwise:
         gradient = unbroadcast(gradient, node.shapes[i][0])
-    key = node.edges[i]
-    before = pending.get(key)
-    pending[key] = gradient if before is None else dispatch.binary(_plus[0], before, gradient)
+    _receive(node.edges[i], gradient, pending, waiting)
+
+
+def _call_rule(rule: Any, node: Node, plan: list[tuple[int, int]], gradient: Any, create: bool) -> Any:
+    """Call the vjp of one input; most have one or two parameters."""
+    count = len(plan)
+    if count == 1:
+        return rule(_argument(node, plan[0], gradient, create, None))
+    if count == 2:
+        return rule(
+            _argument(node, plan[0], gradient, create, None), _argument(node, plan[1], gradient, create, None)
+        )
+    return rule(*_arguments(node, plan, gradient, create, None))
 
 
 def _arguments(
-    node: Node, plan: list[tuple[int, int]], gradient: Any, create: bool, needs: list[bool]
+    node: Node, plan: list[tuple[int, int]], gradient: Any, create: bool, needs: tuple[bool, ...] | None
 ) -> list[Any]:
     """The values for a vjp's parameters, by the names it was declared with."""
-    values: list[Any] = []
-    saved: Any = node.saved
-    extra: Any = node.extra
+    return [_argument(node, one, gradient, create, needs) for one in plan]
+
+
+def _argument(
+    node: Node, source: tuple[int, int], gradient: Any, create: bool, needs: tuple[bool, ...] | None
+) -> Any:
+    """The value for one parameter of a vjp."""
+    kind = source[0]
+    i = source[1]
+    if kind == GRADIENT:
+        return gradient
+    if kind == PARAM:
+        return node.params[i]
+    if kind == INPUT:
+        if node.op.variadic:
+            return [_connected(one, edge, create) for one, edge in zip(node.saved, node.edges)]
+        return _connected(node.saved[i], node.edges[i], create)
+    if kind == OUTPUT:
+        return _connected(node.out, node, create)
+    if kind == EXTRA:
+        return node.extra[i]
+    if kind == MASK:
+        return needs
     shapes: Any = node.shapes
-    for kind, i in plan:
-        if kind == GRADIENT:
-            values.append(gradient)
-        elif kind == PARAM:
-            values.append(node.params[i])
-        elif kind == INPUT:
-            if node.op.variadic:
-                values.append([_connected(one, edge, create) for one, edge in zip(saved, node.edges)])
-            else:
-                values.append(_connected(saved[i], node.edges[i], create))
-        elif kind == OUTPUT:
-            values.append(_connected(node.out, node, create))
-        elif kind == EXTRA:
-            values.append(extra[i])
-        elif kind == SHAPE:
-            values.append([one[0] for one in shapes] if node.op.variadic else shapes[i] and shapes[i][0])
-        elif kind == DTYPE:
-            values.append(shapes[i] and shapes[i][1])
-        else:
-            values.append(tuple(needs))
-    return values
+    if kind == SHAPE:
+        return [one[0] for one in shapes] if node.op.variadic else shapes[i] and shapes[i][0]
+    return shapes[i] and shapes[i][1]
 
 
 def _connected(saved: Any, edge: Any, create: bool) -> Any:
@@ -322,7 +410,7 @@ def _alias(leaf: Any, snapshot: Any) -> Any:
 _identity: list[Op] = []  # the identity operation ("positive"), put here by mlcore.ops
 
 
-def _replay(node: Node, gradient: Any, needs: list[bool]) -> list[Any]:
+def _replay(node: Node, gradient: Any, needs: tuple[bool, ...]) -> list[Any]:
     """The gradient of a composite without a rule of its own: run its body again, recorded, and differentiate that."""
     op = node.op
     with recording(True):
@@ -379,13 +467,13 @@ _plus: list[Op] = []  # the add operation, put here by mlcore.ops
 
 
 def _accumulate(leaf: Any, gradient: Any, create: bool) -> None:
-    before = leaf.grad
+    before = leaf._grad
     if before is None:
         leaf._grad = (
             gradient if create else wrap(gradient.array, gradient.device, gradient.dtype, gradient.shape)
         )
     else:
-        leaf._grad = dispatch.binary(_plus[0], before, gradient)
+        leaf._grad = binary(_plus[0], before, gradient)
 
 
 def _accumulate_retained(node: Node, gradient: Any) -> None:
@@ -393,7 +481,7 @@ def _accumulate_retained(node: Node, gradient: Any) -> None:
     if tensor is not None:
         before = tensor.grad
         tensor._grad = (
-            gradient.detach() if before is None else dispatch.binary(_plus[0], before, gradient).detach()
+            gradient.detach() if before is None else binary(_plus[0], before, gradient).detach()
         )
 
 

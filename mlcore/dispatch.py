@@ -19,6 +19,7 @@ from mlcore.inputs import (
     check_memory,
     constant,
     from_data,
+    is_large,
     out_of_memory,
     prepare,
 )
@@ -26,7 +27,7 @@ from mlcore.lines import describe_line, user_line
 from mlcore.modes import MODES, intercept, is_recording, recording, saving
 from mlcore.op import EXTRA_BIT, INPUT_BITS, OUTPUT_BIT, OpFacts
 from mlcore.shapes import Shape
-from mlcore.table import Entry, coverage, entry, path
+from mlcore.table import Entry, Plan, coverage, entry, path
 from mlcore.tensor import TensorBase, new_node, wrap, wrap_recorded
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "UnaryOp",
     "apply",
     "binary",
+    "call_one",
+    "call_two",
     "cast",
     "check_holds",
     "constant",
@@ -115,7 +118,7 @@ def _unary(op: Op, x: Any) -> Any:
                     raise out_of_memory(op.name, x.shape, dtype, device) from None
                 result = op.result[dtype.index]
                 if x.requires_grad and op.differentiable and (MODES.special == 0 or MODES.local.recording):
-                    return record(op, array, device, result, x.shape, (x,), (), None)
+                    return _record_unary(op, array, device, result, x)
                 return wrap(array, device, result, x.shape)
     return apply(op, (x,), {})
 
@@ -124,18 +127,25 @@ def binary(op: Op, x: Any, y: Any) -> Any:
     """apply for an elementwise operation of two inputs: the fast path, then the general one."""
     if isinstance(x, TensorBase) and (MODES.special == 0 or not MODES.local.interceptors):
         if isinstance(y, TensorBase):
-            if x.dtype is y.dtype and x.device is y.device:
-                return _binary(op, x, y)
-        elif (type(y) is float or type(y) is int) and (
-            x.dtype.kind == "f" or (type(y) is int and x.dtype.kind == "i")
-        ):
-            return _binary(op, x, constant(y, x.dtype, x.device))
+            return _binary(op, x, y)
+        if type(y) is float or type(y) is int:
+            return _scaled(op, x, y)
     return apply(op, (x, y), {})
+
+
+def _scaled(op: Op, x: Any, value: Any) -> Any:
+    """A tensor and a Python number, which takes the tensor's dtype where that can hold it."""
+    kind = x.dtype.kind
+    if kind == "f" or (kind == "i" and type(value) is int):
+        return _binary(op, x, constant(value, x.dtype, x.device))
+    return apply(op, (x, value), {})
 
 
 def _binary(op: Op, x: Any, y: Any) -> Any:
     device = x.device
     dtype = x.dtype
+    if dtype is not y.dtype or device is not y.device:
+        return apply(op, (x, y), {})
     table = device.table
     if op.index < len(table):
         found = table[op.index]
@@ -158,7 +168,7 @@ def _binary(op: Op, x: Any, y: Any) -> Any:
                     and op.differentiable
                     and (MODES.special == 0 or MODES.local.recording)
                 ):
-                    return record(op, array, device, result, shape, (x, y), (), None)
+                    return _record_binary(op, array, device, result, shape, x, y)
                 return wrap(array, device, result, shape)
     return apply(op, (x, y), {})
 
@@ -208,48 +218,164 @@ def _intercepted(
     return functions[-1](op, inputs, params, proceed)
 
 
-def _infer(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
-    """The op's rule: ((shape, dtype) of each output, canonical params), remembered per signature."""
+def _plan(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None) -> Plan:
+    """What this call comes to, remembered per signature."""
+    known = entry(op, device).plans
     if not op.cacheable:
-        return op.rule(*inputs, **params)
+        return _new_plan(op, inputs, params, device, dtype)
+    key: Any = (
+        tuple([None if one is None else (one.shape, one.dtype) for one in inputs]),
+        tuple(params.items()) if params else None,
+    )
     try:
-        key = (
-            tuple([None if one is None else (one.shape, one.dtype.index) for one in inputs]),
-            tuple(params.items()) if params else None,
-        )
-        found = op.cache.get(key)
+        plan = known.get(key)
     except TypeError:  # an unhashable parameter, such as a list of axes
-        return op.rule(*inputs, **params)
-    if found is None:
-        found = op.rule(*inputs, **params)
-        if len(op.cache) > 2048:
-            op.cache.clear()
-        op.cache[key] = found
-    return found
+        return _new_plan(op, inputs, params, device, dtype)
+    if plan is None:
+        plan = _remember(known, key, _new_plan(op, inputs, params, device, dtype))
+    return plan
+
+
+def _remember(known: dict[Any, Plan], key: Any, plan: Plan) -> Plan:
+    if len(known) > 2048:
+        known.clear()
+    known[key] = plan
+    return plan
+
+
+def _new_plan(
+    op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None
+) -> Plan:
+    """Ask the op's rule: this is where shapes and dtypes are checked."""
+    try:
+        outs, values = op.rule(*inputs, **params)
+    except TypeError as error:
+        raise _bad_call(op, params, error) from error
+    result = outs[0][1]
+    if result is not dtype and result not in device.backend.dtypes:
+        check_holds(result, device)
+    large = False
+    for shape, _ in outs:
+        if shape is not None and is_large(shape):
+            large = True
+    single = len(outs) == 1 and not op.listed
+    return Plan(entry(op, device).by_dtype[(dtype or result).index], outs, values, single, large)
+
+
+def call_one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
+    """apply for one tensor and every parameter, in the declared order: the short way of methods."""
+    if isinstance(x, TensorBase) and (MODES.special == 0 or not MODES.local.interceptors):
+        return _one(op, x, given)
+    return apply(op, (x,), dict(zip(op.params, given)))
+
+
+def _one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
+    device = x.device
+    table = device.table
+    if op.index >= len(table) or table[op.index] is None or op.result[x.dtype.index] is None:
+        return apply(op, (x,), dict(zip(op.params, given)))
+    found = table[op.index]
+    key = (x.shape, x.dtype, given)
+    try:
+        plan = found.plans.get(key)
+    except TypeError:  # an unhashable parameter
+        return apply(op, (x,), dict(zip(op.params, given)))
+    if plan is None:
+        plan = _new_plan(op, (x,), dict(zip(op.params, given)), device, x.dtype)
+        if op.cacheable:
+            _remember(found.plans, key, plan)
+    kernel = plan.kernel
+    values = plan.values
+    if kernel is None or plan.large or not plan.single or plan.shape is None or op.check is not None:
+        return _execute(op, plan, (x,), device, x.dtype)
+    try:
+        if len(values) == 2:
+            made = kernel(x.array, values[0], values[1])
+        elif len(values) == 1:
+            made = kernel(x.array, values[0])
+        else:
+            made = kernel(x.array, *values)
+    except MemoryError as error:
+        raise _refused(op, plan, device, error) from None
+    if x.requires_grad and op.differentiable and (MODES.special == 0 or MODES.local.recording):
+        if plan.dtype.kind in "fc":
+            return record(op, made, device, plan.dtype, plan.shape, (x,), values, None)
+    return wrap(made, device, plan.dtype, plan.shape)
+
+
+def call_two(op: Op, x: Any, y: Any) -> Any:
+    """apply for two tensors and no parameter that are not elementwise: a matrix product."""
+    if (
+        isinstance(x, TensorBase)
+        and isinstance(y, TensorBase)
+        and (MODES.special == 0 or not MODES.local.interceptors)
+    ):
+        return _two(op, x, y)
+    return apply(op, (x, y), {})
+
+
+def _two(op: Op, x: Any, y: Any) -> Any:
+    device = x.device
+    table = device.table
+    if (
+        y.device is not device
+        or x.dtype is not y.dtype
+        or op.index >= len(table)
+        or table[op.index] is None
+        or op.result[x.dtype.index] is None
+    ):
+        return apply(op, (x, y), {})
+    found = table[op.index]
+    key = (x.shape, x.dtype, y.shape)
+    plan = found.plans.get(key)
+    if plan is None:
+        plan = _remember(found.plans, key, _new_plan(op, (x, y), {}, device, x.dtype))
+    kernel = plan.kernel
+    if kernel is None or plan.large or not plan.single or op.check is not None:
+        return _execute(op, plan, (x, y), device, x.dtype)
+    try:
+        made = kernel(x.array, y.array)
+    except MemoryError as error:
+        raise _refused(op, plan, device, error) from None
+    if (
+        (x.requires_grad or y.requires_grad)
+        and op.differentiable
+        and (MODES.special == 0 or MODES.local.recording)
+        and plan.dtype.kind in "fc"
+    ):
+        return record(op, made, device, plan.dtype, plan.shape, (x, y), (), None)
+    return wrap(made, device, plan.dtype, plan.shape)
+
+
+def _refused(op: Op, plan: Plan, device: Device, error: MemoryError) -> MemoryError:
+    """The error for a result that did not fit, unless the kernel has told it already."""
+    if isinstance(error, OutOfMemoryError):
+        return error
+    return out_of_memory(op.name, plan.shape or (), plan.dtype, device)
 
 
 def _run(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None) -> Any:
     if op.rule is None:  # a composite that no backend may replace: the tape sees its parts
         return op.body(*inputs, **params)
-    try:
-        outs, values = _infer(op, inputs, params)
-    except TypeError as error:
-        raise _bad_call(op, params, error) from error
-    shape, result = outs[0]
+    return _execute(op, _plan(op, inputs, params, device, dtype), inputs, device, dtype)
+
+
+def _execute(op: Op, plan: Plan, inputs: tuple[Any, ...], device: Device, dtype: DType | None) -> Any:
+    values = plan.values
+    result = plan.dtype
     if op.check is not None:
         op.check(*inputs, *values)
-    for out_shape, out_dtype in outs:
-        if out_shape is not None:
-            check_memory(op.name, out_shape, out_dtype, device)
-    kernel = entry(op, device).by_dtype[(dtype or result).index]
-    if result is not dtype and result not in device.backend.dtypes:
-        check_holds(result, device)
+    if plan.large:
+        for out_shape, out_dtype in plan.outs:
+            if out_shape is not None:
+                check_memory(op.name, out_shape, out_dtype, device)
     record_it = False
     if op.differentiable and (MODES.special == 0 or MODES.local.recording):
         for one in inputs:
             if one is not None and one.requires_grad:
                 record_it = True
                 break
+    kernel = plan.kernel
     if kernel is None:
         if op.body is not None:
             return _compose(op, inputs, values, record_it, device)
@@ -257,25 +383,28 @@ def _run(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device
     try:
         made = kernel(*[None if one is None else one.array for one in inputs], *values)
     except MemoryError as error:
-        if isinstance(error, OutOfMemoryError):
-            raise
-        raise out_of_memory(op.name, shape, result, device) from None
-    if len(outs) == 1 and not op.listed:
+        raise _refused(op, plan, device, error) from None
+    if plan.single:
+        shape = plan.shape
         if shape is None:
             shape = tuple(made.shape)
         if record_it and result.kind in "fc":
             return record(op, made, device, result, shape, inputs, values, None)
         return wrap(made, device, result, shape)
-    extra = tuple(
-        [
-            wrap(array, device, d, tuple(array.shape) if s is None else s)
-            for array, (s, d) in zip(made[1:], outs[1:])
-        ]
-    )
-    if record_it and result.kind in "fc":
-        first = record(op, made[0], device, result, shape, inputs, values, extra)
-    else:
-        first = wrap(made[0], device, result, tuple(made[0].shape) if shape is None else shape)
+    return _several(op, plan, made, inputs, record_it, device)
+
+
+def _several(
+    op: Op, plan: Plan, made: Any, inputs: tuple[Any, ...], record_it: bool, device: Device
+) -> Any:
+    """The results of an op with more than one output; the first carries the gradient."""
+    wrapped = [
+        wrap(array, device, d, tuple(array.shape) if s is None else s) for array, (s, d) in zip(made, plan.outs)
+    ]
+    first = wrapped[0]
+    extra = tuple(wrapped[1:])
+    if record_it and first.dtype.kind in "fc":
+        first = record(op, first.array, device, first.dtype, first.shape, inputs, plan.values, extra)
     return (first, *extra)
 
 
@@ -322,6 +451,52 @@ def _host_kernel(op: Op, device: Device, dtype: DType) -> Kernel:
 _serial = 0
 
 
+def _finish(node: Node, need: int, array: Array, device: Device, dtype: DType, shape: Shape) -> Any:
+    """The tensor that a new node made, and what every node keeps."""
+    global _serial
+    if need & OUTPUT_BIT:
+        node.out = wrap(array, device, dtype, shape)
+    _serial += 1
+    node.serial = _serial
+    if need:  # only what saves values can be freed, and then asked for the line that made it
+        node.where = user_line()
+    if MODES.special != 0 and MODES.local.saver is not None:
+        MODES.local.saver(node)
+    return wrap_recorded(array, device, dtype, shape, node)
+
+
+def _record_unary(op: Op, array: Array, device: Device, dtype: DType, x: Any) -> Any:
+    """record for an elementwise operation of one input."""
+    if op.needs_shapes:
+        return record(op, array, device, dtype, x.shape, (x,), (), None)
+    need = op.mask
+    edge = x if x.node is None else x.node
+    saved = (wrap(x.array, x.device, x.dtype, x.shape),) if need & 1 else _NOTHING[1]
+    return _finish(new_node(op, device, (edge,), saved, ()), need, array, device, dtype, x.shape)
+
+
+def _record_binary(op: Op, array: Array, device: Device, dtype: DType, shape: Shape, x: Any, y: Any) -> Any:
+    """record for an elementwise operation of two inputs."""
+    if op.needs_shapes:
+        return record(op, array, device, dtype, shape, (x, y), (), None)
+    need = 0
+    head = tail = kept = other = None
+    if x.requires_grad:
+        head = x if x.node is None else x.node
+        need = op.mask
+    if y.requires_grad:
+        tail = y if y.node is None else y.node
+        need |= op.second_mask
+    if need & 1:
+        kept = wrap(x.array, device, x.dtype, x.shape)
+    if need & 2:
+        other = wrap(y.array, device, y.dtype, y.shape)
+    node = new_node(op, device, (head, tail), (kept, other) if need & 3 else _NOTHING[2], ())
+    if (x.shape is not shape and x.shape != shape) or (y.shape is not shape and y.shape != shape):
+        node.shapes = ((x.shape, x.dtype), (y.shape, y.dtype))
+    return _finish(node, need, array, device, dtype, shape)
+
+
 def record(
     op: Op,
     array: Array,
@@ -333,7 +508,6 @@ def record(
     extra: tuple[Any, ...] | None,
 ) -> Any:
     """A new tensor with its node: edges to what made it, and the values that its vjp names."""
-    global _serial
     count = len(inputs)
     masks = op.masks
     variadic = op.variadic
@@ -372,17 +546,9 @@ def record(
             if one.shape is not shape and one.shape != shape:
                 node.shapes = tuple([(other.shape, other.dtype) for other in inputs])
                 break
-    if need & OUTPUT_BIT:
-        node.out = wrap(array, device, dtype, shape)
     if need & EXTRA_BIT:
         node.extra = extra
-    _serial += 1
-    node.serial = _serial
-    if need:  # only what saves values can be freed, and then asked for the line that made it
-        node.where = user_line()
-    if MODES.special != 0 and MODES.local.saver is not None:
-        MODES.local.saver(node)
-    return wrap_recorded(array, device, dtype, shape, node)
+    return _finish(node, need, array, device, dtype, shape)
 
 
 _NOTHING = ((), (None,), (None, None), (None, None, None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,18 +22,19 @@ _LARGE = 1 << 26  # elements from which a result's size is held against the devi
 
 def constant(value: Any, dtype: DType, device: Device) -> Tensor:
     """A 0-d tensor of a Python scalar; small ones are kept, since code multiplies by 0.5 again and again."""
-    if value == 0 or value != value:  # -0.0 equals 0.0 as a key, and nan equals nothing
-        return wrap(device.backend.from_host(scalar_array(value, dtype)), device, dtype, ())
     known = device.constants.get(dtype)
     if known is None:
         known = device.constants[dtype] = {}
     found = known.get(value)
-    if found is None:
-        found = device.backend.from_host(scalar_array(value, dtype))
-        if len(known) > 1024:
-            known.clear()
-        known[value] = found
-    return wrap(found, device, dtype, ())
+    if found is not None:
+        return found
+    found = wrap(device.backend.from_host(scalar_array(value, dtype)), device, dtype, ())
+    if value == 0 or value != value:  # -0.0 equals 0.0 as a key, and nan equals nothing
+        return found
+    if len(known) > 1024:
+        known.clear()
+    known[value] = found
+    return found
 
 
 def from_data(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -51,14 +53,20 @@ def check_holds(dtype: DType, device: Device) -> None:
         raise DTypeError(f"device {device} cannot hold {dtype}", holds=held, fix="astype one of these first")
 
 
-def check_memory(what: str, shape: Shape, dtype: DType, device: Device) -> None:
-    """Refuse a result that is larger than the device's memory, before anything is allocated."""
+def is_large(shape: Shape) -> bool:
+    """Whether a result of this shape has to be held against the device's memory first."""
     count = 1
     for dim in shape:
         count *= dim
-    if count < _LARGE:
+    return count >= _LARGE
+
+
+def check_memory(what: str, shape: Shape, dtype: DType, device: Device) -> None:
+    """Refuse a result that is larger than the device's memory, before anything is allocated."""
+    if not is_large(shape):
         return
     shapes.check_size(shape, what)
+    count = math.prod(shape)
     limit = device.backend.memory_stats().limit
     if limit is not None and count * dtype.itemsize > limit:
         raise out_of_memory(what, shape, dtype, device)

@@ -30,7 +30,7 @@ def binary_operator(op: Op) -> Any:
     """An operator of two operands; what mlcore does not know gets its turn through NotImplemented."""
 
     def method(self: Any, other: Any) -> Any:
-        if isinstance(other, (TensorBase, float, int, complex)) or hasattr(other, "__array__"):
+        if isinstance(other, TensorBase) or isinstance(other, (float, int, complex)) or hasattr(other, "__array__"):
             return binary(op, self, other)
         return NotImplemented
 

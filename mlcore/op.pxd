@@ -9,6 +9,8 @@ cdef class OpFacts:
     cdef public bint cacheable
     cdef public bint casts_integers
     cdef public bint needs_shapes
+    cdef public long long mask
+    cdef public long long second_mask
     cdef public object accepts
     cdef public object promoted
     cdef public object rule

@@ -22,8 +22,8 @@ class OpFacts:
 
     __slots__ = (
         "__dict__", "__weakref__", "accepts", "body", "cache", "cacheable", "casts_integers", "check", "differentiable",
-        "elementwise", "index", "listed", "masks", "n_inputs", "name", "needs_shapes", "plans", "promoted", "result",
-        "rule", "variadic", "vjp_all", "vjps",
+        "elementwise", "index", "listed", "mask", "masks", "n_inputs", "name", "needs_shapes", "plans", "promoted",
+        "result", "rule", "second_mask", "variadic", "vjp_all", "vjps",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -73,7 +73,9 @@ class OpFacts:
         self.vjps: Any = None
         self.vjp_all: Any = None
         self.plans: Any = None
-        self.masks: list[int] = []
+        self.masks: list[int] = []  # what must be saved for each input's gradient
+        self.mask: int = 0  # the first of them, and the second: elementwise operations read these
+        self.second_mask: int = 0
         self.needs_shapes: bool = False
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

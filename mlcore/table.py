@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from typing import Any
 
 from mlcore import dtypes
 from mlcore.backends.device import Device
@@ -15,9 +16,12 @@ NATIVE, COMPOSITE, HOST = "native", "composite", "host"
 
 
 class Entry:
-    """How one device runs one operation: `by_dtype` has a native kernel per dtype of the first input, or None."""
+    """How one device runs one operation.
 
-    __slots__ = ("by_dtype", "kernel", "origin")
+    `by_dtype` has a native kernel per dtype of the first input, or None; `plans` what was worked out for signatures.
+    """
+
+    __slots__ = ("by_dtype", "kernel", "origin", "plans")
 
     def __init__(self, op: OpFacts, device: Device) -> None:
         kernel = device.backend.kernel(op)
@@ -25,6 +29,7 @@ class Entry:
         held = device.backend.dtypes
         self.kernel = kernel
         self.origin = getattr(kernel, "origin", "native") if kernel is not None else None
+        self.plans: dict[Any, Plan] = {}
         self.by_dtype: list[Kernel | None] = [
             kernel
             if kernel is not None and d in op.accepts and d in held and (limits is None or d in limits)
@@ -35,6 +40,26 @@ class Entry:
     def native(self, dtype: DType) -> Kernel | None:
         """The native kernel for inputs of `dtype`, or None."""
         return self.by_dtype[dtype.index]
+
+
+class Plan:
+    """What a signature (shapes, dtypes, parameters) of an operation comes to on a device.
+
+    `shape` and `dtype` are the first output's, `outs` has all; `values` are the canonical parameters; `kernel` is
+    None where the operation is composed or the host computes it; `large` results are held against the memory.
+    """
+
+    __slots__ = ("dtype", "kernel", "large", "outs", "shape", "single", "values")
+
+    def __init__(
+        self, kernel: Kernel | None, outs: tuple[Any, ...], values: tuple[Any, ...], single: bool, large: bool
+    ) -> None:
+        self.kernel = kernel
+        self.outs = outs
+        self.values = values
+        self.single = single
+        self.large = large
+        self.shape, self.dtype = outs[0]
 
 
 def entry(op: OpFacts, device: Device) -> Entry:

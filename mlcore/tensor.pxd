@@ -2,6 +2,8 @@ cimport cython
 from mlcore.backends.device cimport Device
 from mlcore.dtype cimport DType
 
+cdef bint COMPILED
+
 @cython.freelist(256)
 cdef class Node:
     cdef public object op
@@ -40,7 +42,10 @@ cdef extern from *:
     """
     TensorBase new_instance "mlcore_new_instance" (object type)
 
+@cython.locals(node=Node)
 cpdef Node new_node(object op, Device device, tuple edges, tuple saved, tuple params)
 cpdef assign(TensorBase tensor, object array, Device device, DType dtype, tuple shape, Node node, bint requires_grad)
+@cython.locals(tensor=TensorBase)
 cpdef TensorBase wrap(object array, Device device, DType dtype, tuple shape)
+@cython.locals(tensor=TensorBase)
 cpdef TensorBase wrap_recorded(object array, Device device, DType dtype, tuple shape, Node node)

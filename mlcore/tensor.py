@@ -10,6 +10,9 @@ import numpy as np
 
 from mlcore.errors import ArgumentTypeError, AutogradError, MlcoreError, ShapeError
 
+COMPILED = not __file__.endswith(".py")
+_BLANK_NODE = ("shapes", "out", "extra", "where", "hooks", "retains", "checkpoint")
+
 
 class Node:
     """One recorded operation: where its gradients flow, and what its vjp will read.
@@ -32,15 +35,11 @@ def new_node(op, device, edges, saved, params):
     node.edges = edges
     node.saved = saved
     node.params = params
-    node.shapes = None
-    node.out = None
-    node.extra = None
-    node.where = None
-    node.hooks = None
-    node.retains = None
-    node.checkpoint = None
-    node.freed = False
-    node.serial = 0
+    if not COMPILED:  # a new C structure is blank
+        for name in _BLANK_NODE:
+            setattr(node, name, None)
+        node.freed = False
+        node.serial = 0
     return node
 
 
@@ -52,7 +51,7 @@ class TensorBase:
     @property
     def grad(self):
         """The accumulated gradient, or None."""
-        return getattr(self, "_grad", None)
+        return self._grad
 
     @grad.setter
     def grad(self, value):
@@ -207,7 +206,7 @@ class Tensor(TensorBase):
             if self.node.hooks is None:
                 self.node.hooks = {}
             return HookHandle(self.node.hooks, hook)
-        if getattr(self, "_hooks", None) is None:
+        if self._hooks is None:
             self._hooks = {}
         return HookHandle(self._hooks, hook)
 
@@ -310,7 +309,7 @@ class HookHandle:
         self.remove()
 
 
-if __file__.endswith(".py"):  # uncompiled; tensor.pxd has the C function
+if not COMPILED:  # tensor.pxd has the C function
     globals()["new_instance"] = object.__new__
 
 
@@ -322,6 +321,8 @@ def assign(tensor, array, device, dtype, shape, node, requires_grad):
     tensor.shape = shape
     tensor.node = node
     tensor.requires_grad = requires_grad
+    tensor._grad = None
+    tensor._hooks = None
 
 
 def wrap(array, device, dtype, shape):
@@ -331,8 +332,9 @@ def wrap(array, device, dtype, shape):
     tensor.device = device
     tensor.dtype = dtype
     tensor.shape = shape
-    tensor.node = None
-    tensor.requires_grad = False
+    if not COMPILED:  # a new C structure is blank
+        tensor.node = tensor._grad = tensor._hooks = None
+        tensor.requires_grad = False
     return tensor
 
 
@@ -345,4 +347,6 @@ def wrap_recorded(array, device, dtype, shape, node):
     tensor.shape = shape
     tensor.node = node
     tensor.requires_grad = True
+    if not COMPILED:
+        tensor._grad = tensor._hooks = None
     return tensor

@@ -230,6 +230,7 @@ def _declare(
     op.__doc__ = op.doc
     op.__name__ = op.__qualname__ = name
     _gradient(op, facts.pop("vjp", None))
+    op.mask, op.second_mask = (*op.masks, 0, 0)[:2]
     if facts:
         raise TypeError(f"{name}: unknown declaration {sorted(facts)}")
     if op.reference is None and op.body is None:
