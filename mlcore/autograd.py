@@ -11,6 +11,7 @@ from typing import Any
 from mlcore import dispatch
 from mlcore.dispatch import Op, apply, binary, is_recording, recording
 from mlcore.errors import ArgumentTypeError, AutogradError, ShapeError
+from mlcore.inputs import constant
 from mlcore.lines import describe_line
 from mlcore.op import EXTRA, GRADIENT, INPUT, MASK, OUTPUT, PARAM, SHAPE
 from mlcore.shapes import Shape
@@ -123,17 +124,14 @@ def _seed(tensor: Any, gradient: Any) -> Any:
                 cause="only a tensor of one element has the default gradient 1",
                 fix="reduce it first, e.g. .sum().backward(), or pass gradient=",
             )
-        return dispatch.apply(
-            _fill[0], (), {"shape": tensor.shape, "value": 1, "dtype": tensor.dtype}, tensor.device
-        )
+        one = constant(1, tensor.dtype, tensor.device)
+        seed = wrap(one.array, one.device, one.dtype, ())  # a twin: a hook may change what it is given
+        return seed if not tensor.shape else apply(_reshape[0], (seed,), {"shape": tensor.shape})
     if not isinstance(gradient, TensorBase):
         raise ArgumentTypeError(f"backward: gradient is a {type(gradient).__name__}, expected a Tensor")
     if gradient.shape != tensor.shape:
         raise ShapeError(f"backward: gradient of shape {gradient.shape} for a tensor of shape {tensor.shape}")
     return gradient if gradient.dtype is tensor.dtype else dispatch.cast(gradient, tensor.dtype)
-
-
-_fill: list[Op] = []  # the full operation, put here by mlcore.ops
 
 
 def _reachable(roots: list[Node]) -> list[Node]:

@@ -58,6 +58,12 @@ cdef tuple _NOTHING
 cdef _finish(Node node, long long need, object array, Device device, DType dtype, tuple shape)
 @cython.locals(need="long long", saved=tuple)
 cdef _record_unary(Op op, object array, Device device, DType dtype, TensorBase x)
+@cython.locals(need="long long", saved=tuple, node=Node)
+cdef _record_one(Op op, Plan plan, object array, TensorBase x)
+@cython.locals(need="long long", node=Node)
+cdef _record_two(Op op, Plan plan, object array, TensorBase x, TensorBase y)
+@cython.locals(need="long long", node=Node)
+cdef Node _two_edges(Op op, TensorBase x, TensorBase y)
 @cython.locals(need="long long", node=Node)
 cdef _record_binary(Op op, object array, Device device, DType dtype, tuple shape, TensorBase x, TensorBase y)
 

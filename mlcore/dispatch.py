@@ -259,7 +259,8 @@ def _new_plan(
         if shape is not None and is_large(shape):
             large = True
     single = len(outs) == 1 and not op.listed
-    return Plan(entry(op, device).by_dtype[(dtype or result).index], outs, values, single, large)
+    given = tuple([None if one is None else (one.shape, one.dtype) for one in inputs])
+    return Plan(entry(op, device).by_dtype[(dtype or result).index], given, outs, values, single, large)
 
 
 def call_one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
@@ -299,7 +300,7 @@ def _one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
         raise _refused(op, plan, device, error) from None
     if x.requires_grad and op.differentiable and (MODES.special == 0 or MODES.local.recording):
         if plan.dtype.kind in "fc":
-            return record(op, made, device, plan.dtype, plan.shape, (x,), values, None)
+            return _record_one(op, plan, made, x)
     return wrap(made, device, plan.dtype, plan.shape)
 
 
@@ -343,7 +344,7 @@ def _two(op: Op, x: Any, y: Any) -> Any:
         and (MODES.special == 0 or MODES.local.recording)
         and plan.dtype.kind in "fc"
     ):
-        return record(op, made, device, plan.dtype, plan.shape, (x, y), (), None)
+        return _record_two(op, plan, made, x, y)
     return wrap(made, device, plan.dtype, plan.shape)
 
 
@@ -475,10 +476,8 @@ def _record_unary(op: Op, array: Array, device: Device, dtype: DType, x: Any) ->
     return _finish(new_node(op, device, (edge,), saved, ()), need, array, device, dtype, x.shape)
 
 
-def _record_binary(op: Op, array: Array, device: Device, dtype: DType, shape: Shape, x: Any, y: Any) -> Any:
-    """record for an elementwise operation of two inputs."""
-    if op.needs_shapes:
-        return record(op, array, device, dtype, shape, (x, y), (), None)
+def _two_edges(op: Op, x: Any, y: Any) -> Node:
+    """A node of two inputs with what must be saved of them; `need` is left in its serial."""
     need = 0
     head = tail = kept = other = None
     if x.requires_grad:
@@ -488,10 +487,40 @@ def _record_binary(op: Op, array: Array, device: Device, dtype: DType, shape: Sh
         tail = y if y.node is None else y.node
         need |= op.second_mask
     if need & 1:
-        kept = wrap(x.array, device, x.dtype, x.shape)
+        kept = wrap(x.array, x.device, x.dtype, x.shape)
     if need & 2:
-        other = wrap(y.array, device, y.dtype, y.shape)
-    node = new_node(op, device, (head, tail), (kept, other) if need & 3 else _NOTHING[2], ())
+        other = wrap(y.array, y.device, y.dtype, y.shape)
+    node = new_node(op, x.device, (head, tail), (kept, other) if need & 3 else _NOTHING[2], ())
+    node.serial = need
+    return node
+
+
+def _record_one(op: Op, plan: Plan, array: Array, x: Any) -> Any:
+    """record for one tensor and a plan."""
+    need = op.mask
+    edge = x if x.node is None else x.node
+    saved = (wrap(x.array, x.device, x.dtype, x.shape),) if need & 1 else _NOTHING[1]
+    node = new_node(op, x.device, (edge,), saved, plan.values)
+    if op.needs_shapes:
+        node.shapes = plan.given
+    return _finish(node, need, array, x.device, plan.dtype, plan.shape)
+
+
+def _record_two(op: Op, plan: Plan, array: Array, x: Any, y: Any) -> Any:
+    """record for two tensors and a plan."""
+    node = _two_edges(op, x, y)
+    need = node.serial
+    if op.needs_shapes:
+        node.shapes = plan.given
+    return _finish(node, need, array, x.device, plan.dtype, plan.shape)
+
+
+def _record_binary(op: Op, array: Array, device: Device, dtype: DType, shape: Shape, x: Any, y: Any) -> Any:
+    """record for an elementwise operation of two inputs."""
+    if op.needs_shapes:
+        return record(op, array, device, dtype, shape, (x, y), (), None)
+    node = _two_edges(op, x, y)
+    need = node.serial
     if (x.shape is not shape and x.shape != shape) or (y.shape is not shape and y.shape != shape):
         node.shapes = ((x.shape, x.dtype), (y.shape, y.dtype))
     return _finish(node, need, array, device, dtype, shape)

@@ -9,8 +9,8 @@ import numpy as np
 
 from mlcore import dtypes, shapes
 from mlcore.backends import detect
-from mlcore.backends.protocol import Device
-from mlcore.dtypes import DType
+from mlcore.backends.device import Device
+from mlcore.dtype import DType
 from mlcore.errors import ArgumentTypeError, DeviceError, DTypeError, OutOfMemoryError
 from mlcore.host import host_array, scalar_array
 from mlcore.op import OpFacts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore.dispatch import Op, binary, unary
+from mlcore.dispatch import Op, binary, call_one, call_two, unary
 from mlcore.tensor import TensorBase
 
 
@@ -44,3 +44,108 @@ def general_method(op: Any) -> Any:
         return op(self, *args, **kwargs)
 
     return method
+
+
+def reduction_method(op: Op) -> Any:
+    """A Tensor method of a reduction."""
+
+    def method(self: Any, /, *args: Any, axis: Any = None, keepdims: Any = False, **other: Any) -> Any:
+        if args or other:
+            return op(self, *args, axis=axis, keepdims=keepdims, **other)
+        return call_one(op, self, (axis, keepdims))
+
+    return method
+
+
+def widening_reduction(op: Op, general: Any) -> Any:
+    """A function that is a reduction where no dtype is asked for and none has to be widened, and `general` elsewhere."""
+
+    def face(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: Any = False) -> Any:
+        if dtype is None and isinstance(x, TensorBase) and _is_float(x):
+            return call_one(op, x, (axis, keepdims))
+        return general(x, axis, dtype=dtype, keepdims=keepdims)
+
+    return face
+
+
+def matrix_product(op: Op, general: Any) -> Any:
+    """A function that is `op` for two tensors with two dimensions or more, and `general` elsewhere."""
+
+    def face(x1: Any, x2: Any, /) -> Any:
+        if isinstance(x1, TensorBase) and isinstance(x2, TensorBase) and _are_matrices(x1, x2):
+            return call_two(op, x1, x2)
+        return general(x1, x2)
+
+    return face
+
+
+def _is_float(x: Any) -> bool:
+    return x.dtype.kind == "f"
+
+
+def _are_matrices(x: Any, y: Any) -> bool:
+    return len(x.shape) > 1 and len(y.shape) > 1
+
+
+def reshape_method(op: Op) -> Any:
+    """`Tensor.reshape`, with the shape as one tuple or as separate ints."""
+
+    def reshape(self: Any, *shape: Any, copy: Any = None) -> Any:
+        target = shape[0] if len(shape) == 1 else shape
+        if type(target) is tuple:
+            return call_one(op, self, (target,))
+        return op(self, target)
+
+    return reshape
+
+
+def subscript_method(select: Op, narrow: Op, general: Any) -> Any:
+    """`x[...]`: a plain int or a plain slice of the first axis without a detour, the rest by `general`."""
+
+    def getitem(self: Any, index: Any) -> Any:
+        if type(index) is int:
+            found = _row(select, self, index)
+        elif type(index) is slice:
+            found = _rows(narrow, self, index.start, index.stop, index.step)
+        else:
+            return general(self, index)
+        return general(self, index) if found is None else found
+
+    return getitem
+
+
+def _row(op: Op, x: Any, index: int) -> Any:
+    """x[index], or None where that is out of range."""
+    if not x.shape:
+        return None
+    size: int = x.shape[0]
+    if index < 0:
+        index += size
+    if index < 0 or index >= size:
+        return None
+    return call_one(op, x, (0, index))
+
+
+def _rows(op: Op, x: Any, start: Any, stop: Any, step: Any) -> Any:
+    """x[start:stop], or None where the bounds are not plain, or the slice is empty or everything."""
+    if not x.shape or (step is not None and step != 1):
+        return None
+    size: int = x.shape[0]
+    first = 0
+    last = size
+    if start is not None:
+        if type(start) is not int:
+            return None
+        first = start
+    if stop is not None:
+        if type(stop) is not int:
+            return None
+        last = stop
+    if first < 0:
+        first = max(first + size, 0)
+    if last < 0:
+        last += size
+    last = min(last, size)
+    if first >= last or (first == 0 and last == size):
+        return None
+    return call_one(op, x, (0, first, last))

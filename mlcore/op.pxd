@@ -16,7 +16,6 @@ cdef class OpFacts:
     cdef public object rule
     cdef public object body
     cdef public object check
-    cdef public dict cache
     cdef public list result
     cdef public list masks
     cdef public object plans

@@ -21,7 +21,7 @@ class OpFacts:
     """An operation as declared: everything that anybody needs to know about it. `mlcore.dispatch.Op` adds calling."""
 
     __slots__ = (
-        "__dict__", "__weakref__", "accepts", "body", "cache", "cacheable", "casts_integers", "check", "differentiable",
+        "__dict__", "__weakref__", "accepts", "body", "cacheable", "casts_integers", "check", "differentiable",
         "elementwise", "index", "listed", "mask", "masks", "n_inputs", "name", "needs_shapes", "plans", "promoted",
         "result", "rule", "second_mask", "variadic", "vjp_all", "vjps",
     )  # fmt: skip
@@ -67,7 +67,6 @@ class OpFacts:
         self._signature: inspect.Signature | None = None
         self.__name__: str = ""
         self.__qualname__: str = ""
-        self.cache: dict[Any, Any] = {}
         self.result: list[Any] = []
         self.differentiable: bool = False
         self.vjps: Any = None

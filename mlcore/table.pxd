@@ -11,6 +11,7 @@ cdef class Entry:
 
 cdef class Plan:
     cdef public object kernel
+    cdef public tuple given
     cdef public tuple outs
     cdef public tuple values
     cdef public tuple shape

@@ -45,15 +45,23 @@ class Entry:
 class Plan:
     """What a signature (shapes, dtypes, parameters) of an operation comes to on a device.
 
-    `shape` and `dtype` are the first output's, `outs` has all; `values` are the canonical parameters; `kernel` is
-    None where the operation is composed or the host computes it; `large` results are held against the memory.
+    `shape` and `dtype` are the first output's, `outs` has all, `given` the inputs' pairs of them; `values` are the
+    canonical parameters; `kernel` is None where the operation is composed or the host computes it; `large` results
+    are held against the memory.
     """
 
-    __slots__ = ("dtype", "kernel", "large", "outs", "shape", "single", "values")
+    __slots__ = ("dtype", "given", "kernel", "large", "outs", "shape", "single", "values")
 
     def __init__(
-        self, kernel: Kernel | None, outs: tuple[Any, ...], values: tuple[Any, ...], single: bool, large: bool
+        self,
+        kernel: Kernel | None,
+        given: tuple[Any, ...],
+        outs: tuple[Any, ...],
+        values: tuple[Any, ...],
+        single: bool,
+        large: bool,
     ) -> None:
+        self.given = given
         self.kernel = kernel
         self.outs = outs
         self.values = values

@@ -11,10 +11,18 @@ from mlcore.backends import detect
 from mlcore.dispatch import BinaryOp, Op, UnaryOp
 from mlcore.dtypes import DType, all_dtypes, as_dtype
 from mlcore.errors import did_you_mean
-from mlcore.methods import binary_method, binary_operator, general_method, unary_method
+from mlcore.methods import (
+    binary_method,
+    binary_operator,
+    general_method,
+    reduction_method,
+    reshape_method,
+    subscript_method,
+    unary_method,
+)
 from mlcore.ops import registry
 from mlcore.ops.elementwise import astype
-from mlcore.ops.shape import matrix_transpose, permute_dims, reshape
+from mlcore.ops.shape import matrix_transpose, narrow, permute_dims, reshape, select
 from mlcore.ops.subscript import getitem, setitem
 from mlcore.plugin import discovery
 from mlcore.tensor import Tensor, TensorBase
@@ -39,13 +47,14 @@ _IN_PLACE = (
 
 def _method(op: Any, name: str, doc: str) -> Any:
     """A Tensor method of an operation or function: self is its first argument."""
-    make = (
-        unary_method
-        if isinstance(op, UnaryOp)
-        else binary_method
-        if isinstance(op, BinaryOp)
-        else general_method
-    )
+    if isinstance(op, UnaryOp):
+        make: Any = unary_method
+    elif isinstance(op, BinaryOp):
+        make = binary_method
+    elif isinstance(op, Op) and op.inputs == ("x",) and op.params == ("axis", "keepdims"):
+        make = reduction_method
+    else:
+        make = general_method
     return _named(make(op), name, doc)
 
 
@@ -155,11 +164,6 @@ def _to_device(self: Any, device: Any, /, *, stream: Any = None) -> Any:
     return _to(self, device=device)
 
 
-def _reshape(self: Any, *shape: Any) -> Any:
-    """`reshape` with the shape as one tuple or as separate ints."""
-    return reshape(self, shape[0] if len(shape) == 1 else shape)
-
-
 def _permute(self: Any, *axes: Any) -> Any:
     """`permute_dims` with the axes as one tuple or as separate ints."""
     return permute_dims(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes)
@@ -196,7 +200,7 @@ registry.listeners.append(attach)
 for _name in _IN_PLACE:
     setattr(Tensor, f"__i{_name}__", _in_place(_name))
 for _name, _value in {
-    "__getitem__": getitem,
+    "__getitem__": _named(subscript_method(select, narrow, getitem), "__getitem__", getitem.__doc__ or ""),
     "__setitem__": _setitem,
     "__iter__": _iterate,
     "__contains__": _contains,
@@ -206,7 +210,7 @@ for _name, _value in {
     "mT": property(matrix_transpose),
     "to": _to,
     "to_device": _to_device,
-    "reshape": _reshape,
+    "reshape": _named(reshape_method(reshape), "reshape", reshape.doc),
     "permute_dims": _permute,
     "backward": autograd.backward,
 }.items():

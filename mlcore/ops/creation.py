@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import autograd, dispatch, dtypes, shapes
+from mlcore import dispatch, dtypes, shapes
 from mlcore.dtypes import as_dtype
 from mlcore.errors import ArgumentError, ArgumentTypeError
 from mlcore.host import scalar_array
@@ -319,4 +319,3 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Any]:
     return [swapaxes(g, 0, 1) for g in grids] if indexing == "xy" and len(grids) > 1 else grids
 
 
-autograd._fill.append(fill)

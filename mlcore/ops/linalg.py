@@ -11,6 +11,7 @@ import numpy as np
 from mlcore import autograd, shapes
 from mlcore.dtypes import complexes, numeric
 from mlcore.errors import ArgumentError, ShapeError
+from mlcore.methods import matrix_product
 from mlcore.ops.cases import sample
 from mlcore.ops.elementwise import conj
 from mlcore.ops.reduce import sum as sum_
@@ -63,7 +64,9 @@ def _right_grad(g: Any, x1: Any, shape: tuple[int, ...]) -> Any:
     return autograd.unbroadcast(contract(_t(x1), g), shape)
 
 
-@function(method=True, operators=("__matmul__", "__rmatmul__"))
+@function(
+    method=True, operators=("__matmul__", "__rmatmul__"), face=lambda general: matrix_product(contract, general)
+)  # fmt: skip
 def matmul(x1: Any, x2: Any, /) -> Any:
     """Matrix product; a 1-d operand is a row (left) or a column (right), other dimensions broadcast.
 

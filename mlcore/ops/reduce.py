@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from mlcore import autograd, dtypes
+from mlcore.dispatch import call_one
 from mlcore.dtypes import as_dtype, booleans, everything, floating, numeric, real
 from mlcore.errors import ArgumentError, ArgumentTypeError
+from mlcore.methods import widening_reduction
 from mlcore.ops.elementwise import _conj, astype, exp, log, sqrt, where
 from mlcore.ops.elementwise import abs as abs_
 from mlcore.ops.logic import equal, isfinite
@@ -21,9 +23,9 @@ AXES = [{}, dict(axis=0), dict(axis=-1, keepdims=True)]
 
 def spread(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:
     """A reduced tensor broadcast back over the axes it was reduced along."""
-    if not keepdims and axis:
-        g = reshape(g, reduced(shape, axis, True))
-    return broadcast_to(g, shape)
+    if not keepdims and axis and g.shape:
+        g = call_one(reshape, g, (reduced(shape, axis, True),))
+    return call_one(broadcast_to, g, (shape,))
 
 
 def _samples() -> list[dict[str, Any]]:
@@ -133,7 +135,7 @@ def _widened(x: Any, dtype: Any) -> Any:
     return x
 
 
-@function(method=True)
+@function(method=True, face=lambda general: widening_reduction(add_up, general))
 def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Any:
     """Sum over `axis` (an int, a tuple, or None for all); of nothing it is 0. Small integers are summed in 64 bits.
 
@@ -144,7 +146,7 @@ def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = Fals
     return add_up(_widened(x, dtype), axis=axis, keepdims=keepdims)
 
 
-@function(method=True)
+@function(method=True, face=lambda general: widening_reduction(multiply_up, general))
 def prod(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Any:
     """Product over `axis`; of nothing it is 1. Small integers are multiplied in 64 bits.
 

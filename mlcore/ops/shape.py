@@ -10,9 +10,9 @@ import numpy as np
 
 from mlcore import autograd, shapes
 from mlcore.dispatch import from_data
-from mlcore.errors import ArgumentError, ShapeError
+from mlcore.errors import ArgumentError, OutOfRangeError, ShapeError
 from mlcore.ops.cases import sample
-from mlcore.ops.spec import Outs, function, out, primitive
+from mlcore.ops.spec import Outs, composite, function, out, primitive
 from mlcore.shapes import Key, key_slices, normalize_axes, normalize_axis
 from mlcore.tensor import TensorBase
 
@@ -95,6 +95,58 @@ def slice_(x: Any, /, key: Any) -> Outs:
     """The elements that `key`, a canonical (start, stop, step) per axis, selects."""
     key = _sample_key(key, x.shape)
     return out(shapes.sliced(x.shape, key), x.dtype, key)
+
+
+def _whole_but(shape: shapes.Shape, axis: int, start: int, stop: int) -> Key:
+    """The key that selects [start, stop) along one axis and everything along the others."""
+    return tuple((start, stop, 1) if i == axis else (0, d, 1) for i, d in enumerate(shape))
+
+
+def _narrow_rule(x: Any, /, axis: Any, start: Any, stop: Any) -> Outs:
+    axis = normalize_axis("narrow", axis, x.ndim)
+    if not 0 <= start < stop <= x.shape[axis]:
+        raise OutOfRangeError(f"narrow: [{start}, {stop}) of dim {axis} of {x.shape}")
+    return out((*x.shape[:axis], stop - start, *x.shape[axis + 1 :]), x.dtype, axis, start, stop)
+
+
+@composite(
+    _narrow_rule,
+    vjp=lambda g, x_shape, axis, start, stop: slice_update(
+        _zeros_like(g, x_shape), g, key=_whole_but(x_shape, axis, start, stop)
+    ),
+    public=False,
+    samples=lambda: [
+        sample([(6, 7)], axis=0, start=1, stop=4), sample([(6, 7)], axis=-1, start=5, stop=7),
+        sample([(5,)], axis=0, start=0, stop=1),
+    ],
+)  # fmt: skip
+def narrow(x: Any, /, axis: Any, start: Any, stop: Any) -> Any:
+    """The elements from `start` to before `stop` along `axis`: what `x[start:stop]` is."""
+    return slice_(x, _whole_but(x.shape, normalize_axis("narrow", axis, x.ndim), start, stop))
+
+
+def _select_rule(x: Any, /, axis: Any, index: Any) -> Outs:
+    axis = normalize_axis("select", axis, x.ndim)
+    if not 0 <= index < x.shape[axis]:
+        raise OutOfRangeError(f"select: index {index} of dim {axis} of {x.shape}")
+    return out((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype, axis, index)
+
+
+@composite(
+    _select_rule,
+    vjp=lambda g, x_shape, axis, index: slice_update(
+        _zeros_like(g, x_shape),
+        reshape(g, (*x_shape[:axis], 1, *x_shape[axis + 1 :])),
+        key=_whole_but(x_shape, axis, index, index + 1),
+    ),
+    public=False,
+    samples=lambda: [sample([(6, 7)], axis=0, index=2), sample([(6, 7)], axis=1, index=6), sample([(5,)], axis=0, index=0)],
+)  # fmt: skip
+def select(x: Any, /, axis: Any, index: Any) -> Any:
+    """The elements at `index` along `axis`, which goes: what `x[index]` is."""
+    axis = normalize_axis("select", axis, x.ndim)
+    picked = slice_(x, _whole_but(x.shape, axis, index, index + 1))
+    return reshape(picked, (*x.shape[:axis], *x.shape[axis + 1 :]))
 
 
 @primitive(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlcore import dtypes, shapes
-from mlcore.dispatch import apply, from_data
+from mlcore.dispatch import from_data
 from mlcore.dtypes import booleans, integers
 from mlcore.errors import ArgumentTypeError, OutOfRangeError, ShapeError
 from mlcore.ops.creation import iota_on
@@ -130,16 +130,6 @@ def getitem(x: Any, index: Any) -> Any:
 
     Always a new tensor, also where everything is selected: assigning to `x` later does not change it.
     """
-    if x.shape:  # the two most frequent ones, without a plan
-        size = x.shape[0]
-        if type(index) is int and -size <= index < size:
-            row = index % size
-            picked = apply(slice_, (x,), {"key": ((row, row + 1, 1), *_whole(x.shape[1:]))})
-            return apply(reshape, (picked,), {"shape": x.shape[1:]})
-        if type(index) is slice:
-            key = shapes.slice_key(_indexable(index), size)
-            if key != (0, size, 1):
-                return apply(slice_, (x,), {"key": (key, *_whole(x.shape[1:]))})
     plan = Plan(x, index)
     picked = x if plan.key == _whole(x.shape) else slice_(x, plan.key)
     if plan.basic:

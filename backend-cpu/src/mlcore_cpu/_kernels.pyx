@@ -8,6 +8,7 @@ Every kernel keeps the core's contract: arrays first, then parameters, all posit
 
 include "_glue/declarations.pxi"
 include "_glue/arrays.pxi"
+include "_glue/views.pxi"
 include "_glue/elementwise.pxi"
 include "_glue/reduce.pxi"
 include "_glue/contract.pxi"

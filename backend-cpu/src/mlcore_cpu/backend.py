@@ -56,7 +56,7 @@ class CpuBackend(ReferenceBackend):
         made = make(op, reference)
         if made is None:
             return reference
-        if reference is None:
+        if reference is None and hasattr(made, "codes"):  # views have none: they take any dtype
             made.dtypes = frozenset(_dtype(code) for code in made.codes())
         return made  # type: ignore[no-any-return]
 

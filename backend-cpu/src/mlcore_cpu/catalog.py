@@ -21,6 +21,7 @@ F16, BF16, F32, F64 = 9, 10, 11, 12
 REAL = tuple(range(13))
 FLOATS = (F16, BF16, F32, F64)
 ALL = tuple(range(15))
+VIEWS = ("reshape", "permute_dims", "broadcast_to", "narrow", "select")
 FUSED = (
     "softmax", "softmax_grad", "log_softmax", "log_softmax_grad", "logsumexp", "softmax_cross_entropy",
     "softmax_cross_entropy_grad", "layer_norm", "layer_norm_grad", "batch_norm", "batch_norm_grad",
@@ -141,6 +142,11 @@ def fused(op: Any, reference: Any) -> Any:
     return Native(op.name, getattr(K, op.name), FLOATS)
 
 
+def view(op: Any, reference: Any) -> Any:
+    """A kernel that takes any dtype: it looks at strides only."""
+    return getattr(K, op.name)
+
+
 def dropout(op: Any, reference: Any) -> Any:
     return Native(op.name, K.dropout, FLOATS)
 
@@ -254,5 +260,6 @@ CATALOG: dict[str, Maker] = {
     "adam_step": adam,
     "sgd_step": sgd,
     "sgd_momentum_step": sgd,
+    **dict.fromkeys(VIEWS, view),
     **dict.fromkeys(FUSED, fused),
 }
