@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore.dispatch import Op, binary, call_one, call_two, unary
+from mlcore.dispatch import Op, binary, call_one, call_two, call_view, unary
 from mlcore.tensor import TensorBase
 
 
@@ -103,12 +103,14 @@ def subscript_method(select: Op, narrow: Op, general: Any) -> Any:
     """`x[...]`: a plain int or a plain slice of the first axis without a detour, the rest by `general`."""
 
     def getitem(self: Any, index: Any) -> Any:
-        if type(index) is int:
-            found = _row(select, self, index)
-        elif type(index) is slice:
-            found = _rows(narrow, self, index.start, index.stop, index.step)
-        else:
-            return general(self, index)
+        found = None
+        try:
+            if type(index) is int:
+                found = _row(select, self, index)
+            elif type(index) is slice:
+                found = _rows(narrow, self, index.start, index.stop, index.step)
+        except OverflowError:  # numbers that no size has: `general` knows what they mean
+            pass
         return general(self, index) if found is None else found
 
     return getitem
@@ -123,7 +125,7 @@ def _row(op: Op, x: Any, index: int) -> Any:
         index += size
     if index < 0 or index >= size:
         return None
-    return call_one(op, x, (0, index))
+    return call_view(op, x, x.shape[1:], (0, index))
 
 
 def _rows(op: Op, x: Any, start: Any, stop: Any, step: Any) -> Any:
@@ -148,4 +150,5 @@ def _rows(op: Op, x: Any, start: Any, stop: Any, step: Any) -> Any:
     last = min(last, size)
     if first >= last or (first == 0 and last == size):
         return None
-    return call_one(op, x, (0, first, last))
+    rest = (last - first,)
+    return call_view(op, x, rest + x.shape[1:] if len(x.shape) > 1 else rest, (0, first, last))

@@ -18,10 +18,11 @@ NATIVE, COMPOSITE, HOST = "native", "composite", "host"
 class Entry:
     """How one device runs one operation.
 
-    `by_dtype` has a native kernel per dtype of the first input, or None; `plans` what was worked out for signatures.
+    `by_dtype` has a native kernel per dtype of the first input, or None; `plans` what was worked out for signatures,
+    `last` the one that was used last, and for what.
     """
 
-    __slots__ = ("by_dtype", "kernel", "origin", "plans")
+    __slots__ = ("by_dtype", "kernel", "last", "last_dtype", "last_given", "last_shape", "origin", "plans")
 
     def __init__(self, op: OpFacts, device: Device) -> None:
         kernel = device.backend.kernel(op)
@@ -30,6 +31,10 @@ class Entry:
         self.kernel = kernel
         self.origin = getattr(kernel, "origin", "native") if kernel is not None else None
         self.plans: dict[Any, Plan] = {}
+        self.last: Plan | None = None
+        self.last_shape: Any = None
+        self.last_dtype: Any = None
+        self.last_given: Any = None
         self.by_dtype: list[Kernel | None] = [
             kernel
             if kernel is not None and d in op.accepts and d in held and (limits is None or d in limits)

@@ -178,9 +178,20 @@ def _transpose(self: Any) -> Any:
     return matrix_transpose(self)
 
 
+def _watch_for_ops(device: Any) -> None:
+    """Have unknown attributes looked up in plugins, if any declares operations (group mlcore.ops).
+
+    A class with `__getattr__` finds all its methods more slowly, so only those who have such a plugin shall have it.
+    """
+    if discovery.declares_ops() and _missing not in vars(Tensor).values():
+        Tensor.__getattr__ = _missing
+
+
 def _missing(self: Any, name: str) -> Any:
-    """An unknown attribute: perhaps a method of an operation that an installed plugin declares (group mlcore.ops)."""
+    """An unknown attribute: perhaps a method of an operation that a plugin declares."""
     if not name.startswith("_"):
+        if "__getattr__" in vars(Tensor):
+            del Tensor.__getattr__  # asked once: from now on the methods are there, or nowhere
         discovery.load_ops()
         if name in vars(Tensor):
             return getattr(self, name)
@@ -197,6 +208,7 @@ _dtype_names = {d.name for d in all_dtypes}
 for _one in registry.everything():
     attach(_one)
 registry.listeners.append(attach)
+detect.on_open.append(_watch_for_ops)
 for _name in _IN_PLACE:
     setattr(Tensor, f"__i{_name}__", _in_place(_name))
 for _name, _value in {
@@ -204,7 +216,6 @@ for _name, _value in {
     "__setitem__": _setitem,
     "__iter__": _iterate,
     "__contains__": _contains,
-    "__getattr__": _missing,
     "__array_ufunc__": None,  # so that numpy_array * tensor comes to us
     "T": property(_transpose),
     "mT": property(matrix_transpose),

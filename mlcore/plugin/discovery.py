@@ -81,6 +81,11 @@ def load_ops() -> Records:
     return _load_each(_look(OPS))
 
 
+def declares_ops() -> bool:
+    """Whether a distribution declares operations; none of them is loaded for the answer."""
+    return bool(_records(OPS))
+
+
 def _load_each(records: Records) -> Records:
     for record in records:
         if record.state in ("ready", "no_hardware", "driver_too_old"):
@@ -158,6 +163,7 @@ def reset() -> None:
     """Forget everything found, so that the next question looks again (for tests, and after installing)."""
     with _lock:
         _groups.clear()
+        _metadata.clear()
         _qualified.clear()
 
 
@@ -175,11 +181,16 @@ def unknown_filters() -> list[str]:
 # ---------------------------------------------------------------- the scan
 
 
+_metadata: list[Any] = []  # the entry points of every distribution: reading them is what takes time
+
+
 def _scan(group: str) -> Records:
     from importlib.metadata import entry_points
 
+    if not _metadata:
+        _metadata.append(entry_points())
     found = Records(_provided.values() if group == BACKENDS else ())
-    for entry_point in entry_points(group=group):
+    for entry_point in _metadata[0].select(group=group):
         try:
             dist = entry_point.dist
             name, version = (dist.name or "", dist.version or "") if dist else ("", "")

@@ -8,7 +8,7 @@ cdef const ReduceEntry* find_reduce(bytes name, int code) noexcept:
     return NULL
 
 
-cdef int reduced_shape(cnp.ndarray a, object axes, bint keepdims, cbool* reduced, cnp.npy_intp* shape) except -1:
+cdef int reduced_shape(cnp.ndarray a, tuple axes, bint keepdims, cbool* reduced, cnp.npy_intp* shape) except -1:
     """Fills in which axes are reduced and the result's shape; returns its number of axes."""
     cdef int d, n = 0, ndim = cnp.PyArray_NDIM(a)
     for d in range(ndim):
@@ -25,18 +25,15 @@ cdef int reduced_shape(cnp.ndarray a, object axes, bint keepdims, cbool* reduced
     return n
 
 
-cdef class Reduction:
+cdef class Reduction(Kernel):
     """A reduction over axes; dtypes without an entry go to the fallback."""
     cdef const ReduceEntry* entry[N_DTYPES]
-    cdef readonly str name
-    cdef public str origin
-    cdef public object dtypes
-    cdef object fallback
     cdef bint mean
 
     def __init__(self, str name, table_name, fallback, bint mean=False):
         cdef int i
         cdef bytes wanted = table_name.encode()
+        self.vectorcall = <vectorcallfunc>call_reduction
         self.name, self.origin, self.fallback, self.mean = name, "generated", fallback, mean
         for i in range(N_DTYPES):
             self.entry[i] = find_reduce(wanted, F32 if i == F16 or i == BF16 else i)
@@ -45,34 +42,38 @@ cdef class Reduction:
         """The dtype codes that this kernel has loops for."""
         return [i for i in range(N_DTYPES) if self.entry[i] != NULL and not (self.mean and i < F16)]
 
-    def __call__(self, x, axes, keepdims):
-        cdef cnp.ndarray a = array_of(x)
-        cdef int code = code_of(a), d, n, result
-        if code < 0 or self.entry[code] == NULL:
-            return self.fallback(x, axes, keepdims)
-        cdef cbool reduced[MAX_NDIM]
-        cdef cnp.npy_intp shape[MAX_NDIM]
-        cdef double divisor = 1.0
-        n = reduced_shape(a, axes, keepdims, reduced, shape)
-        result = BOOL if self.entry[code].out == BOOL else code
-        if self.mean:
-            for d in range(cnp.PyArray_NDIM(a)):
-                if reduced[d]:
-                    divisor *= cnp.PyArray_DIM(a, d)
-        cdef cnp.ndarray out = new_array(result, n, shape, NULL)
-        cdef View v
-        cdef Status status
-        view_of(a, code, &v)
-        if v.size() < INLINE_BELOW:
-            status = run_reduce(self.entry[code][0], v, reduced, <char*>cnp.PyArray_DATA(out), result, divisor)
-        else:
-            with nogil:
-                status = run_reduce(self.entry[code][0], v, reduced, <char*>cnp.PyArray_DATA(out), result, divisor)
-        check(status, out)
-        return out
 
-    def __repr__(self):
-        return f"<cpu kernel {self.name}>"
+cdef object call_reduction(object callable, PyObject** args, size_t nargsf, PyObject* names):
+    """kernel(x, axes, keepdims)"""
+    cdef Reduction k = <Reduction>callable
+    if names != NULL or PyVectorcall_NARGS(nargsf) != 3:
+        raise TypeError(f"kernel {k.name}: wrong number of arguments ({PyVectorcall_NARGS(nargsf)})")
+    cdef cnp.ndarray a = array_of(<object>args[0])
+    cdef tuple axes = <object>args[1]
+    cdef bint keepdims = <object>args[2]
+    cdef int code = code_of(a), d, n, result, ndim = cnp.PyArray_NDIM(a)
+    if code < 0 or k.entry[code] == NULL:
+        return k.fallback(<object>args[0], axes, keepdims)
+    cdef cbool reduced[MAX_NDIM]
+    cdef cnp.npy_intp shape[MAX_NDIM]
+    cdef double divisor = 1.0
+    n = reduced_shape(a, axes, keepdims, reduced, shape)
+    result = BOOL if k.entry[code].out == BOOL else code
+    if k.mean:
+        for d in range(ndim):
+            if reduced[d]:
+                divisor *= cnp.PyArray_DIM(a, d)
+    cdef cnp.ndarray out = new_array(result, n, shape, NULL)
+    cdef View v
+    cdef Status status
+    view_of(a, code, &v)
+    if v.size() < INLINE_BELOW:
+        status = run_reduce(k.entry[code][0], v, reduced, <char*>cnp.PyArray_DATA(out), result, divisor)
+    else:
+        with nogil:
+            status = run_reduce(k.entry[code][0], v, reduced, <char*>cnp.PyArray_DATA(out), result, divisor)
+    check(status, out)
+    return out
 
 
 cdef class ArgReduction:
@@ -119,3 +120,6 @@ cdef class ArgReduction:
 
     def __repr__(self):
         return f"<cpu kernel {self.name}>"
+
+
+_enable_vectorcall(Reduction, Reduction("", "", None))
