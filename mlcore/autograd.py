@@ -186,7 +186,8 @@ def _run_backward(
         if tensor.node is not None:
             roots.append(tensor.node)
     if targets is None:
-        found = goal = wanted = None
+        found: Any = None
+        goal = wanted = None
     else:
         found, goal = {}, set(map(id, targets))
         wanted = _wanted(_reachable(roots), goal)
@@ -331,9 +332,7 @@ def _refuse_second_backward(node: Node) -> AutogradError:
     )
 
 
-def _hand_over(
-    node: Node, i: int, gradient: Any, pending: dict[Any, Any], waiting: list[Node]
-) -> None:
+def _hand_over(node: Node, i: int, gradient: Any, pending: dict[Any, Any], waiting: list[Node]) -> None:
     """Pass a gradient to an input's edge, without the dimensions that broadcasting had added."""
     if node.shapes is not None and node.op.elementwise:
         gradient = unbroadcast(gradient, node.shapes[i][0])
@@ -376,7 +375,8 @@ def _argument(
     if kind == OUTPUT:
         return _connected(node.out, node, create)
     if kind == EXTRA:
-        return node.extra[i]
+        extra: Any = node.extra
+        return extra[i]
     if kind == MASK:
         return needs
     shapes: Any = node.shapes
@@ -478,9 +478,7 @@ def _accumulate_retained(node: Node, gradient: Any) -> None:
     tensor = node.retains()
     if tensor is not None:
         before = tensor.grad
-        tensor._grad = (
-            gradient.detach() if before is None else binary(_plus[0], before, gradient).detach()
-        )
+        tensor._grad = gradient.detach() if before is None else binary(_plus[0], before, gradient).detach()
 
 
 def _call_hooks(hooks: dict[Any, Any], gradient: Any) -> Any:

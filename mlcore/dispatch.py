@@ -28,7 +28,7 @@ from mlcore.modes import MODES, intercept, is_recording, recording, saving
 from mlcore.op import EXTRA_BIT, INPUT_BITS, OUTPUT_BIT, OpFacts
 from mlcore.shapes import Shape
 from mlcore.table import Entry, Plan, coverage, entry, path
-from mlcore.tensor import TensorBase, new_node, wrap, wrap_recorded
+from mlcore.tensor import Node, TensorBase, new_node, wrap, wrap_recorded
 
 __all__ = [
     "BinaryOp",
@@ -219,7 +219,9 @@ def _intercepted(
     return functions[-1](op, inputs, params, proceed)
 
 
-def _plan(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None) -> Plan:
+def _plan(
+    op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None
+) -> Plan:
     """What this call comes to, remembered per signature."""
     known = entry(op, device).plans
     if not op.cacheable:
@@ -279,7 +281,12 @@ def _one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
     found = table[op.index]
     shape = x.shape
     plan = found.last
-    if plan is None or x.dtype is not found.last_dtype or shape != found.last_shape or given != found.last_given:
+    if (
+        plan is None
+        or x.dtype is not found.last_dtype
+        or shape != found.last_shape
+        or given != found.last_given
+    ):
         plan = _find_one(op, found, x, given)
         if plan is None:
             return apply(op, (x,), dict(zip(op.params, given)))
@@ -296,9 +303,13 @@ def _one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
             made = kernel(x.array, *values)
     except MemoryError as error:
         raise _refused(op, plan, device, error) from None
-    if x.requires_grad and op.differentiable and (MODES.special == 0 or MODES.local.recording):
-        if plan.dtype.kind in "fc":
-            return _record_one(op, plan, made, x)
+    if (
+        x.requires_grad
+        and op.differentiable
+        and (MODES.special == 0 or MODES.local.recording)
+        and plan.dtype.kind in "fc"
+    ):
+        return _record_one(op, plan, made, x)
     return wrap(made, device, plan.dtype, plan.shape)
 
 
@@ -459,12 +470,11 @@ def _execute(op: Op, plan: Plan, inputs: tuple[Any, ...], device: Device, dtype:
     return _several(op, plan, made, inputs, record_it, device)
 
 
-def _several(
-    op: Op, plan: Plan, made: Any, inputs: tuple[Any, ...], record_it: bool, device: Device
-) -> Any:
+def _several(op: Op, plan: Plan, made: Any, inputs: tuple[Any, ...], record_it: bool, device: Device) -> Any:
     """The results of an op with more than one output; the first carries the gradient."""
     wrapped = [
-        wrap(array, device, d, tuple(array.shape) if s is None else s) for array, (s, d) in zip(made, plan.outs)
+        wrap(array, device, d, tuple(array.shape) if s is None else s)
+        for array, (s, d) in zip(made, plan.outs)
     ]
     first = wrapped[0]
     extra = tuple(wrapped[1:])

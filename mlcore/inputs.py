@@ -20,7 +20,7 @@ from mlcore.tensor import Tensor, TensorBase, wrap
 _LARGE = 1 << 26  # elements from which a result's size is held against the device's memory
 
 
-def constant(value: Any, dtype: DType, device: Device) -> Tensor:
+def constant(value: Any, dtype: DType, device: Device) -> Any:
     """A 0-d tensor of a Python scalar; small ones are kept, since code multiplies by 0.5 again and again."""
     known = device.constants.get(dtype)
     if known is None:

@@ -30,7 +30,9 @@ def binary_operator(op: Op) -> Any:
     """An operator of two operands; what mlcore does not know gets its turn through NotImplemented."""
 
     def method(self: Any, other: Any) -> Any:
-        if isinstance(other, TensorBase) or isinstance(other, (float, int, complex)) or hasattr(other, "__array__"):
+        if isinstance(other, TensorBase):  # by itself, since Cython makes one comparison of it
+            return binary(op, self, other)
+        if isinstance(other, (float, int, complex)) or hasattr(other, "__array__"):
             return binary(op, self, other)
         return NotImplemented
 
@@ -58,7 +60,7 @@ def reduction_method(op: Op) -> Any:
 
 
 def widening_reduction(op: Op, general: Any) -> Any:
-    """A function that is a reduction where no dtype is asked for and none has to be widened, and `general` elsewhere."""
+    """A function that is `op` where no dtype is asked for and none has to be widened, and `general` elsewhere."""
 
     def face(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: Any = False) -> Any:
         if dtype is None and isinstance(x, TensorBase) and _is_float(x):
@@ -80,7 +82,7 @@ def matrix_product(op: Op, general: Any) -> Any:
 
 
 def _is_float(x: Any) -> bool:
-    return x.dtype.kind == "f"
+    return bool(x.dtype.kind == "f")
 
 
 def _are_matrices(x: Any, y: Any) -> bool:

@@ -317,5 +317,3 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Any]:
         for i, one in enumerate(arrays)
     ]
     return [swapaxes(g, 0, 1) for g in grids] if indexing == "xy" and len(grids) > 1 else grids
-
-

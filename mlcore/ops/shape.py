@@ -140,7 +140,9 @@ def _select_rule(x: Any, /, axis: Any, index: Any) -> Outs:
         key=_whole_but(x_shape, axis, index, index + 1),
     ),
     public=False,
-    samples=lambda: [sample([(6, 7)], axis=0, index=2), sample([(6, 7)], axis=1, index=6), sample([(5,)], axis=0, index=0)],
+    samples=lambda: [
+        sample([(6, 7)], axis=0, index=2), sample([(6, 7)], axis=1, index=6), sample([(5,)], axis=0, index=0),
+    ],
 )  # fmt: skip
 def select(x: Any, /, axis: Any, index: Any) -> Any:
     """The elements at `index` along `axis`, which goes: what `x[index]` is."""
