@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlcore import autograd
+from mlcore import engine
 from mlcore.errors import ArgumentTypeError, AutogradError
 from mlcore.modes import is_recording, recording, saving
 from mlcore.tensor import Node, TensorBase, new_node, wrap
@@ -79,7 +79,7 @@ def _snapshot(value: Any) -> Any:
     twin.requires_grad = value.requires_grad
     if value.requires_grad:
         edge = value if value.node is None else value.node
-        twin.node = new_node(autograd._identity[0], value.device, (edge,), (None,), ())
+        twin.node = new_node(engine.IDENTITY[0], value.device, (edge,), (None,), ())
     return twin
 
 

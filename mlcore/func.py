@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from mlcore import autograd, dispatch
+from mlcore import autograd, dispatch, engine
 from mlcore.errors import ArgumentError, ArgumentTypeError, AutogradError
 from mlcore.ops.creation import ones_like, zeros, zeros_like
 from mlcore.ops.shape import reshape, stack
@@ -32,7 +32,7 @@ def _variables(args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[list[An
             what = f"a {one.dtype} tensor" if isinstance(one, TensorBase) else type(one).__name__
             raise ArgumentTypeError(f"grad: argument {i} is {what}, expected a floating tensor")
         if one.requires_grad and dispatch.is_recording():
-            variable = dispatch.unary(autograd._identity[0], one)
+            variable = dispatch.unary(engine.IDENTITY[0], one)
         else:
             variable = one.detach().requires_grad_()  # type: ignore[attr-defined]
         call[i] = variable

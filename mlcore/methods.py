@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore.dispatch import Op, binary, call_one, call_two, call_view, unary
+from mlcore.direct import call_one, call_two, call_view
+from mlcore.dispatch import Op, binary, unary
 from mlcore.tensor import TensorBase
 
 
@@ -62,21 +63,29 @@ def reduction_method(op: Op) -> Any:
 def widening_reduction(op: Op, general: Any) -> Any:
     """A function that is `op` where no dtype is asked for and none has to be widened, and `general` elsewhere."""
 
-    def face(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: Any = False) -> Any:
-        if dtype is None and isinstance(x, TensorBase) and _is_float(x):
-            return call_one(op, x, (axis, keepdims))
-        return general(x, axis, dtype=dtype, keepdims=keepdims)
+    def face(*args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], TensorBase) and _is_float(args[0]):
+            if not kwargs:
+                return call_one(op, args[0], _EVERYTHING)
+            axis = kwargs.get("axis")
+            keepdims = kwargs.get("keepdims", False)
+            if len(kwargs) == ("axis" in kwargs) + ("keepdims" in kwargs):
+                return call_one(op, args[0], (axis, keepdims))
+        return general(*args, **kwargs)
 
     return face
+
+
+_EVERYTHING = (None, False)  # a reduction over all axes
 
 
 def matrix_product(op: Op, general: Any) -> Any:
     """A function that is `op` for two tensors with two dimensions or more, and `general` elsewhere."""
 
-    def face(x1: Any, x2: Any, /) -> Any:
-        if isinstance(x1, TensorBase) and isinstance(x2, TensorBase) and _are_matrices(x1, x2):
-            return call_two(op, x1, x2)
-        return general(x1, x2)
+    def face(*args: Any, **kwargs: Any) -> Any:
+        if len(args) == 2 and not kwargs and _are_matrices(args[0], args[1]):
+            return call_two(op, args[0], args[1])
+        return general(*args, **kwargs)
 
     return face
 
@@ -86,7 +95,13 @@ def _is_float(x: Any) -> bool:
 
 
 def _are_matrices(x: Any, y: Any) -> bool:
-    return len(x.shape) > 1 and len(y.shape) > 1
+    if not isinstance(x, TensorBase) or not isinstance(y, TensorBase):
+        return False
+    return _rank(x) > 1 and _rank(y) > 1
+
+
+def _rank(x: Any) -> int:
+    return len(x.shape)
 
 
 def reshape_method(op: Op) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from mlcore import autograd, dispatch
+from mlcore import dispatch, engine
 from mlcore.errors import ArgumentTypeError
 from mlcore.ops.elementwise import astype
 from mlcore.ops.shape import concat, reshape
@@ -134,7 +134,7 @@ def _joined(tensors: list[Any], arrived: Callable[[list[Any]], list[Any] | None]
     if not tensors:
         return []
     if len(tensors) == 1:
-        twin = dispatch.unary(autograd._identity[0], tensors[0])
+        twin = dispatch.unary(engine.IDENTITY[0], tensors[0])
 
         def one(gradient: Any) -> Any:
             changed = arrived([gradient])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import autograd, inputs
+from mlcore import engine, inputs
 from mlcore.dtypes import booleans, complexes, everything, float32, floating, inexact, integers, numeric, real
 from mlcore.errors import ArgumentError, DivisionError
 from mlcore.ops.cases import sample
@@ -438,5 +438,5 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Outs:
 
 
 inputs._casts.append(astype)
-autograd._identity.append(positive)
-autograd._plus.append(add)
+engine.IDENTITY.append(positive)
+engine.PLUS.append(add)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import autograd, shapes
+from mlcore import engine, shapes
 from mlcore.dtypes import complexes, numeric
 from mlcore.errors import ArgumentError, ShapeError
 from mlcore.methods import matrix_product
@@ -40,7 +40,7 @@ def _matmul(x1: np.ndarray[Any, Any], x2: np.ndarray[Any, Any]) -> np.ndarray[An
 @primitive(
     reference=_matmul, accepts=numeric, ulp=16, public=False, family="contraction", standard="matmul",
     vjp=(
-        lambda g, x1_shape, x2: autograd.unbroadcast(contract(g, _t(x2)), x1_shape),
+        lambda g, x1_shape, x2: engine.unbroadcast(contract(g, _t(x2)), x1_shape),
         lambda g, x1, x2_shape: _right_grad(g, x1, x2_shape),
     ),
     samples=lambda: [sample(list(pair)) for pair in _PAIRS],
@@ -61,7 +61,7 @@ def _right_grad(g: Any, x1: Any, shape: tuple[int, ...]) -> Any:
     if len(shape) == 2 and x1.ndim > 2:
         rows = reshape(x1, (-1, x1.shape[-1]))
         return contract(_t(rows), reshape(g, (-1, g.shape[-1])))
-    return autograd.unbroadcast(contract(_t(x1), g), shape)
+    return engine.unbroadcast(contract(_t(x1), g), shape)
 
 
 @function(

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import autograd, dtypes
-from mlcore.dispatch import call_one
+from mlcore import dtypes, engine
+from mlcore.direct import call_one
 from mlcore.dtypes import as_dtype, booleans, everything, floating, numeric, real
 from mlcore.errors import ArgumentError, ArgumentTypeError
 from mlcore.methods import widening_reduction
@@ -416,4 +416,4 @@ def norm(x: Any, /, ord: float = 2, *, axis: Any = None, keepdims: bool = False)
     return sum(size**ord, axis=axis, keepdims=keepdims) ** (1 / ord)
 
 
-autograd._sum.append(add_up)
+engine.SUM.append(add_up)

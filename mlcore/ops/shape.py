@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import autograd, shapes
+from mlcore import engine, shapes
 from mlcore.dispatch import from_data
 from mlcore.errors import ArgumentError, OutOfRangeError, ShapeError
 from mlcore.ops.cases import sample
@@ -57,7 +57,7 @@ def permute_dims(x: Any, /, axes: Any) -> Outs:
 
 @primitive(
     reference=lambda x, shape: np.broadcast_to(x, shape),
-    vjp=lambda g, x_shape: autograd.unbroadcast(g, x_shape),
+    vjp=lambda g, x_shape: engine.unbroadcast(g, x_shape),
     method=True,
     samples=lambda: [dict(shape="wider")],
 )
@@ -388,4 +388,4 @@ def pad(x: Any, pad_width: Any, /, *, value: float = 0) -> Any:
     return slice_update(full(shape, value, dtype=x.dtype, device=x.device), x, key=key)
 
 
-autograd._reshape.append(reshape)
+engine.RESHAPE.append(reshape)

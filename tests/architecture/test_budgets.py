@@ -22,7 +22,8 @@ FILES = sorted(
 )
 # Statements: what computes (the layers up to the operations), and what finds plugins for it.
 PLUGINS = ["config", "plugin"]
-BUDGETS = {"kernel": 5_000, "plugins": 1_500}
+# The operations hold recurrent layers and attention since they are fused: 5,000 statements without them.
+BUDGETS = {"kernel": 6_000, "plugins": 1_500}
 
 
 def kernel() -> list[str]:

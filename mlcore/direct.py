@@ -1,0 +1,172 @@
+"""Short ways into an operation for those who call it again and again: methods, vjps, indexing.
+
+They do what `apply` does for one or two tensors without binding names, and look at the plan that was used last first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlcore.dispatch import Op, apply, execute, new_plan, refused, remember
+from mlcore.modes import MODES
+from mlcore.shapes import Shape
+from mlcore.table import Entry, Plan
+from mlcore.tape import finish, record_one, record_two
+from mlcore.tensor import TensorBase, new_node, wrap
+
+
+def call_one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
+    """apply for one tensor and every parameter, in the declared order: the short way of methods."""
+    if isinstance(x, TensorBase) and (MODES.special == 0 or not MODES.local.interceptors):
+        return _one(op, x, given)
+    return apply(op, (x,), dict(zip(op.params, given)))
+
+
+def _one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
+    device = x.device
+    table = device.table
+    if op.index >= len(table) or table[op.index] is None or op.result[x.dtype.index] is None:
+        return apply(op, (x,), dict(zip(op.params, given)))
+    found = table[op.index]
+    shape = x.shape
+    plan = found.last
+    if (
+        plan is None
+        or x.dtype is not found.last_dtype
+        or shape != found.last_shape
+        or given != found.last_given
+    ):
+        plan = _find_one(op, found, x, given)
+        if plan is None:
+            return apply(op, (x,), dict(zip(op.params, given)))
+    kernel = plan.kernel
+    values = plan.values
+    if kernel is None or plan.large or not plan.single or plan.shape is None or op.check is not None:
+        return execute(op, plan, (x,), device, x.dtype)
+    try:
+        if len(values) == 2:
+            made = kernel(x.array, values[0], values[1])
+        elif len(values) == 1:
+            made = kernel(x.array, values[0])
+        else:
+            made = kernel(x.array, *values)
+    except MemoryError as error:
+        raise refused(op, plan, device, error) from None
+    if (
+        x.requires_grad
+        and op.differentiable
+        and (MODES.special == 0 or MODES.local.recording)
+        and plan.dtype.kind in "fc"
+    ):
+        return record_one(op, plan, made, x)
+    return wrap(made, device, plan.dtype, plan.shape)
+
+
+def _find_one(op: Op, found: Entry, x: Any, given: tuple[Any, ...]) -> Plan | None:
+    """The plan for one tensor; None where a parameter cannot be a key."""
+    key = (x.shape, x.dtype, given)
+    try:
+        plan = found.plans.get(key)
+    except TypeError:
+        return None
+    if plan is None:
+        plan = new_plan(op, (x,), dict(zip(op.params, given)), x.device, x.dtype)
+        if not op.cacheable:
+            return plan
+        remember(found.plans, key, plan)
+    _keep_last(found, x, given, plan)
+    return plan
+
+
+def call_view(op: Op, x: Any, shape: Shape, values: tuple[Any, ...]) -> Any:
+    """call_one where the caller has done what the rule would do: it knows the shape and the canonical parameters."""
+    if isinstance(x, TensorBase) and (MODES.special == 0 or not MODES.local.interceptors):
+        return _view(op, x, shape, values)
+    return apply(op, (x,), dict(zip(op.params, values)))
+
+
+def _view(op: Op, x: Any, shape: Shape, values: tuple[Any, ...]) -> Any:
+    device = x.device
+    table = device.table
+    if op.index >= len(table) or table[op.index] is None:
+        return _one(op, x, values)
+    found = table[op.index]
+    kernel = found.by_dtype[x.dtype.index]
+    if kernel is None:
+        return _one(op, x, values)
+    if len(values) == 2:
+        made = kernel(x.array, values[0], values[1])
+    else:
+        made = kernel(x.array, *values)
+    if x.requires_grad and (MODES.special == 0 or MODES.local.recording):
+        edge = x if x.node is None else x.node
+        node = new_node(op, device, (edge,), (None,), values)
+        node.shapes = ((x.shape, x.dtype),)
+        return finish(node, 0, made, device, x.dtype, shape)
+    return wrap(made, device, x.dtype, shape)
+
+
+def call_two(op: Op, x: Any, y: Any) -> Any:
+    """apply for two tensors and no parameter that are not elementwise: a matrix product."""
+    if (
+        isinstance(x, TensorBase)
+        and isinstance(y, TensorBase)
+        and (MODES.special == 0 or not MODES.local.interceptors)
+    ):
+        return _two(op, x, y)
+    return apply(op, (x, y), {})
+
+
+def _two(op: Op, x: Any, y: Any) -> Any:
+    device = x.device
+    table = device.table
+    if (
+        y.device is not device
+        or x.dtype is not y.dtype
+        or op.index >= len(table)
+        or table[op.index] is None
+        or op.result[x.dtype.index] is None
+    ):
+        return apply(op, (x, y), {})
+    found = table[op.index]
+    plan = found.last
+    if (
+        plan is None
+        or x.dtype is not found.last_dtype
+        or x.shape != found.last_shape
+        or y.shape != found.last_given
+    ):
+        plan = _find_two(op, found, x, y)
+    kernel = plan.kernel
+    if kernel is None or plan.large or not plan.single or op.check is not None:
+        return execute(op, plan, (x, y), device, x.dtype)
+    try:
+        made = kernel(x.array, y.array)
+    except MemoryError as error:
+        raise refused(op, plan, device, error) from None
+    if (
+        (x.requires_grad or y.requires_grad)
+        and op.differentiable
+        and (MODES.special == 0 or MODES.local.recording)
+        and plan.dtype.kind in "fc"
+    ):
+        return record_two(op, plan, made, x, y)
+    return wrap(made, device, plan.dtype, plan.shape)
+
+
+def _keep_last(found: Entry, x: Any, given: Any, plan: Plan) -> None:
+    """Note the plan that was used last; in this order, since another thread may look in between."""
+    found.last = None
+    found.last_shape = x.shape
+    found.last_dtype = x.dtype
+    found.last_given = given
+    found.last = plan
+
+
+def _find_two(op: Op, found: Entry, x: Any, y: Any) -> Plan:
+    key = (x.shape, x.dtype, y.shape)
+    plan = found.plans.get(key)
+    if plan is None:
+        plan = remember(found.plans, key, new_plan(op, (x, y), {}, x.device, x.dtype))
+    _keep_last(found, x, y.shape, plan)
+    return plan
