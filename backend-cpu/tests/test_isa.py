@@ -48,3 +48,9 @@ def test_values(isa: str) -> None:
 def test_an_unknown_one_is_refused() -> None:
     code = "import mlcore_cpu\ntry:\n    mlcore_cpu.isa\nexcept ImportError as error:\n    print(error)\n"
     assert "MLCORE_CPU_ISA=v9" in run_python(code, MLCORE_CPU_ISA="v9")
+
+
+def test_the_doctor_names_the_live_one() -> None:
+    for isa in ORDER[: ORDER.index(best_isa()) + 1] if best_isa() in ORDER else []:
+        code = "from mlcore.cli import main\nmain(['doctor', 'cpu'])"
+        assert f"isa {isa}" in run_python(code, MLCORE_CPU_ISA=isa)

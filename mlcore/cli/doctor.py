@@ -9,6 +9,7 @@ import argparse
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -199,9 +200,20 @@ def _print_one(record: Record) -> None:
         ("probe", f"{record.probe_ms:.1f} ms" if record.probe_ms is not None else ""),
     ]
     print_pairs(pairs)
-    rows = [(i.id, i.name, i.kind, i.arch, _size(i.memory), i.driver, i.uuid) for i in record.devices]
+    rows = [
+        (i.id, i.name, i.kind, i.arch, _size(i.memory), i.driver, i.uuid, _details(i.details))
+        for i in record.devices
+    ]
     print_section("devices", aligned(rows))
     print_section("traceback", record.traceback)
+
+
+def _details(details: Mapping[str, str]) -> str:
+    """
+    >>> _details({"threads": "2", "isa": "v4"})
+    'threads 2, isa v4'
+    """
+    return ", ".join(f"{name} {value}" for name, value in details.items())
 
 
 def _size(memory: int | None) -> str:
