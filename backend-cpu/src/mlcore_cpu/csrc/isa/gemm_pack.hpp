@@ -116,7 +116,7 @@ INL void transpose(const T* __restrict x, i64 rs, i64 rows, i64 columns, T* __re
 
 // y[p * ld + j] = x[j * stride + p * k_stride] for j < width; zero from there to ld.
 template <class From, class T>
-void pack(const From* x, i64 stride, i64 k_stride, i64 width, i64 ld, i64 k, T* y) {
+void pack_plain(const From* x, i64 stride, i64 k_stride, i64 width, i64 ld, i64 k, T* y) {
     if (width < ld) {
         for (i64 p = 0; p < k; ++p)
             for (i64 j = width; j < ld; ++j) y[p * ld + j] = T(0);

@@ -1,5 +1,6 @@
 // The pieces of one instruction set's table, one file each; isa.cpp puts them together.
 #pragma once
+#include "../gemm.hpp"
 #include "loops.hpp"
 
 namespace mlcore_cpu {
@@ -13,6 +14,7 @@ void fill_casts(Table& t);
 void fill_transposes(Table& t);
 const FusedTable* fused_table();
 const GemmTable* gemm_table();
+void add_dot_kernels(GemmTable& t);
 const ChannelTable* channel_table();
 const PoolTable* pool_table();
 const RecurrentTable* recurrent_table();

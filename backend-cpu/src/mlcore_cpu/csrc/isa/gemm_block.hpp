@@ -1,0 +1,191 @@
+// The product of a block on one thread, for any way to multiply and add: register tiles over packed panels (Goto and
+// van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
+//
+// A `Way` says what is read (From), what a panel holds (Unit: one element, or PER neighbours along k in 32 bits), what
+// is added up (Sum), and how: mac(sums, units of b, one unit of a).
+#pragma once
+#include "gemm_pack.hpp"
+
+namespace mlcore_cpu {
+namespace MLCORE_ISA {
+namespace {
+
+template <class FromType, class T>
+struct Plain {
+    using From = FromType;
+    using Unit = T;
+    using Sum = T;
+    static constexpr i64 PER = 1;
+    static constexpr bool SHIFTED = false;
+    static INL void mac(Vec<T>& sum, Vec<T> b, T a) { sum += b * a; }
+    static void pack(const From* x, i64 stride, i64 k_stride, i64 width, i64 ld, i64 k, T* y, bool) {
+        pack_plain<From, T>(x, stride, k_stride, width, ld, k, y);
+    }
+};
+
+// c (R, V vectors) = init + a (R, k) @ b (k, V vectors)
+template <class Way, int R, int V>
+void tile(i64 k, const typename Way::Unit* a, i64 a_rs, i64 a_cs, const typename Way::Unit* b, i64 b_rs, typename Way::Sum* c,
+          i64 c_rs, const typename Way::Sum* init, i64 init_rs) {
+    using Unit = typename Way::Unit;
+    using Sum = typename Way::Sum;
+    constexpr int W = Lanes<Unit>;
+    Vec<Sum> acc[R][V] = {};
+    for (i64 p = 0; p < k; ++p) {
+        Vec<Unit> row[V];
+#pragma GCC unroll 8
+        for (int j = 0; j < V; ++j) row[j] = load(b + j * W);
+#pragma GCC unroll 16
+        for (int i = 0; i < R; ++i) {
+            const Unit x = a[i * a_rs];
+#pragma GCC unroll 8
+            for (int j = 0; j < V; ++j) Way::mac(acc[i][j], row[j], x);
+        }
+        a += a_cs;
+        b += b_rs;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 8
+        for (int j = 0; j < V; ++j) {
+            Vec<Sum> sum = acc[i][j];
+            if (init) sum += load(init + i * init_rs + j * W);
+            store(c + i * c_rs + j * W, sum);
+        }
+    }
+}
+template <class Way>
+using Tile = void (*)(i64, const typename Way::Unit*, i64, i64, const typename Way::Unit*, i64, typename Way::Sum*, i64,
+                      const typename Way::Sum*, i64);
+
+template <class Way, int V, int... R>
+constexpr std::array<Tile<Way>, sizeof...(R)> tiles_of(std::integer_sequence<int, R...>) {
+    return {&tile<Way, R + 1, V>...};
+}
+// by vectors - 1 and rows - 1
+template <class Way>
+constexpr std::array<Tile<Way>, TILE_ROWS> TILES[2] = {tiles_of<Way, 1>(std::make_integer_sequence<int, TILE_ROWS>()),
+                                                       tiles_of<Way, 2>(std::make_integer_sequence<int, TILE_ROWS>())};
+
+// A tile whose last columns do not exist: b is packed, with zeros there.
+template <class Way, class Unit = typename Way::Unit, class Sum = typename Way::Sum>
+void narrow_tile(Tile<Way> whole, i64 rows, i64 columns, i64 k, const Unit* a, i64 a_rs, i64 a_cs, const Unit* b, Sum* c, i64 c_rs,
+                 const Sum* init, i64 init_rs) {
+    constexpr i64 N = Panel<Unit>;
+    alignas(64) Sum found[TILE_ROWS * N];
+    whole(k, a, a_rs, a_cs, b, N, found, N, nullptr, 0);
+    for (i64 i = 0; i < rows; ++i) {
+        const Sum* from = found + i * N;
+        Sum* to = c + i * c_rs;
+        if (init) {
+            const Sum* base = init + i * init_rs;
+            for (i64 j = 0; j < columns; ++j) to[j] = from[j] + base[j];
+        } else {
+            for (i64 j = 0; j < columns; ++j) to[j] = from[j];
+        }
+    }
+}
+
+struct Depths {  // of the blocks along k, in units
+    i64 all, block;
+};
+template <class Way>
+INL Depths depths(i64 k) {
+    const i64 all = ceil_div(k, Way::PER), steps = ceil_div(all, Depth<typename Way::Unit>);
+    return {all, steps ? ceil_div(all, steps) : 0};
+}
+
+// Blocks along k (KC), then rows (MC), columns (a panel of b in L1), rows of a tile.
+template <class Way>
+void block(const GemmBlock& g) {
+    using From = typename Way::From;
+    using Unit = typename Way::Unit;
+    using Sum = typename Way::Sum;
+    constexpr bool same = std::is_same_v<From, Unit>;
+    constexpr i64 N = Panel<Unit>, W = Lanes<Unit>, MC = RowBlock<Unit>, PER = Way::PER;
+    const From* a = reinterpret_cast<const From*>(g.a);
+    const From* b = reinterpret_cast<const From*>(g.b);
+    const Unit* packed_b = reinterpret_cast<const Unit*>(g.packed_b);
+    Sum* c = reinterpret_cast<Sum*>(g.c);
+    Unit* packed_a = reinterpret_cast<Unit*>(g.scratch);
+    alignas(64) Unit panel[Depth<Unit> * N];
+    const Depths depth = depths<Way>(g.k);
+    const Sum* init = reinterpret_cast<const Sum*>(g.init);
+    i64 init_rs = g.init_rs;
+    if constexpr (Way::SHIFTED) {  // the result so far is that of the shift: it is what the sums start from
+        for (i64 j = 0; j < g.n; ++j) c[j] = Way::shift(b + j * g.b_cs, g.b_rs, g.k) + (init ? init[j] : Sum(0));
+        for (i64 i = 1; i < g.m; ++i) std::memcpy(c + i * g.c_rs, c, g.n * sizeof(Sum));
+        init = c;
+        init_rs = g.c_rs;
+    }
+    for (i64 p = 0; p < depth.all || p == 0; p += depth.block) {
+        const i64 kc = std::min(depth.block, depth.all - p), elements = std::min(kc * PER, g.k - p * PER);
+        const From* b0 = b + p * PER * g.b_rs;
+        for (i64 i0 = 0; i0 < g.m; i0 += MC) {
+            const i64 mc = std::min(MC, g.m - i0);
+            const i64 r = ceil_div(mc, ceil_div(mc, static_cast<i64>(TILE_ROWS)));  // tiles of nearly equal height
+            const From* a0 = a + i0 * g.a_rs + p * PER * g.a_cs;
+            const bool direct = same && direct_a<Unit>(g, mc);
+            if (!direct) {
+                for (i64 i = 0; i < mc; i += r)
+                    Way::pack(a0 + i * g.a_rs, g.a_rs, g.a_cs, std::min(r, mc - i), r, elements, packed_a + i * kc, true);
+            }
+            for (i64 j = 0; j < g.n; j += N) {
+                const i64 columns = std::min(N, g.n - j);
+                const Unit* bp = panel;
+                i64 b_rs = N;
+                if (packed_b) {
+                    bp = packed_b + p * ceil_div(g.n, N) * N + j * kc;
+                } else if (same && g.b_cs == 1 && columns % W == 0 && direct_b<Unit>(g)) {
+                    bp = reinterpret_cast<const Unit*>(b0 + j);
+                    b_rs = g.b_rs;
+                } else {
+                    Way::pack(b0 + j * g.b_cs, g.b_cs, g.b_rs, columns, N, elements, panel, false);
+                }
+                const auto& tiles = TILES<Way>[columns > W];
+                for (i64 i = 0; i < mc; i += r) {
+                    const i64 rows = std::min(r, mc - i);
+                    const Unit* at = direct ? reinterpret_cast<const Unit*>(a0 + i * g.a_rs) : packed_a + i * kc;
+                    const i64 a_rs = direct ? g.a_rs : 1, a_cs = direct ? g.a_cs : r;
+                    Sum* to = c + (i0 + i) * g.c_rs + j;
+                    const Sum* base = init ? init + (i0 + i) * init_rs + j : nullptr;
+                    if (columns % W == 0) tiles[rows - 1](kc, at, a_rs, a_cs, bp, b_rs, to, g.c_rs, base, init_rs);
+                    else narrow_tile<Way>(tiles[rows - 1], rows, columns, kc, at, a_rs, a_cs, bp, to, g.c_rs, base, init_rs);
+                }
+            }
+        }
+        init = c;
+        init_rs = g.c_rs;
+        if (!depth.block) break;
+    }
+}
+
+template <class Way>
+void pack_b(const GemmBlock& g, i64 first, i64 last, char* packed) {
+    using From = typename Way::From;
+    using Unit = typename Way::Unit;
+    constexpr i64 N = Panel<Unit>, PER = Way::PER;
+    const From* b = reinterpret_cast<const From*>(g.b);
+    const Depths depth = depths<Way>(g.k);
+    const i64 width = ceil_div(g.n, N) * N;
+    for (i64 p = 0; p < depth.all; p += depth.block) {
+        const i64 kc = std::min(depth.block, depth.all - p), elements = std::min(kc * PER, g.k - p * PER);
+        for (i64 j = first; j < last; j += N)
+            Way::pack(b + p * PER * g.b_rs + j * g.b_cs, g.b_cs, g.b_rs, std::min(N, last - j), N, elements,
+                      reinterpret_cast<Unit*>(packed) + p * width + j * kc, false);
+    }
+}
+template <class Way>
+i64 packed_bytes(i64 k, i64 n) {
+    using Unit = typename Way::Unit;
+    return ceil_div(k, Way::PER) * ceil_div(n, Panel<Unit>) * Panel<Unit> * static_cast<i64>(sizeof(Unit));
+}
+
+template <class Way>
+constexpr GemmKernel kernel(int in, int acc) {
+    return {in, acc, TILE_ROWS, Panel<typename Way::Unit>, &block<Way>, &pack_b<Way>, &packed_bytes<Way>, nullptr};
+}
+
+}  // namespace
+}  // namespace MLCORE_ISA
+}  // namespace mlcore_cpu
