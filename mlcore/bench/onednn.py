@@ -64,7 +64,9 @@ class OneDnn(Library):
             fastest()
             return out
 
-        return self.task(product)
+        return self.task(
+            product, {"operands": inputs}
+        )  # oneDNN knows their addresses only: they must live as long
 
     def _primitive(self, a: Array, b: Array, out: Array) -> Callable[[], None]:
         described = [self._described(one) for one in (a, b, out)]
@@ -76,9 +78,9 @@ class OneDnn(Library):
             self.engine,
             source,
             weights,
-            None,
+            Pointer(None),
             result,
-            None,
+            Pointer(None),
         )
         self._do("primitive_create", ctypes.byref(made), how)
         arguments = (_Argument * 3)()

@@ -64,6 +64,9 @@ def onednn() -> str | None:
 def environment(threads: int, device: str | None = None) -> dict[str, str]:
     """The environment of a process: the same number of threads for all libraries."""
     made = {**os.environ, **dict.fromkeys(VARIABLES, str(threads))}
+    made.setdefault(
+        "OPENBLAS_THREAD_TIMEOUT", "24"
+    )  # 2^24 cycles of spinning after a call, not 2^28, for NumPy's sake
     if device:
         made["MLCORE_DEVICE"] = device
     return made

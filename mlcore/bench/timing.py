@@ -35,7 +35,7 @@ class Effort:
 
 
 FULL = Effort(block=0.01, budget=0.6, rounds=7)
-QUICK = Effort(block=0.003, budget=0.1, rounds=3)
+QUICK = Effort(block=0.003, budget=0.12, rounds=3)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import time
 import timeit
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import numpy as np
 
@@ -32,6 +32,13 @@ def library(name: str) -> Library:
     return OTHERS[name]()
 
 
+WARM_UP: Final = 0.008
+"""Seconds of calls before those that are timed: data, code and threads come back, the system's scheduler spreads them."""
+
+LONG: Final = 0.05
+"""Seconds of a call from which on that does not count."""
+
+
 class Held:
     """A row that was built."""
 
@@ -39,13 +46,16 @@ class Held:
         self.row, self.data = row, row.data()
         self.task: Task = row.build(lib, self.data, **how)
         self.timer = timeit.Timer(self.task.step, globals=self.task.names)
+        self.took = 0.0  # seconds of a call, when last timed
 
     def block(self, count: int) -> float:
         """Seconds that so many calls take."""
         started = time.perf_counter()
         self.timer.timeit(count)
         self.task.finish()
-        return time.perf_counter() - started
+        took = time.perf_counter() - started
+        self.took = took / count
+        return took
 
 
 class Worker:
@@ -77,9 +87,11 @@ class Worker:
         return max(1, round(count * block / took))
 
     def block(self, key: str, count: int) -> float:
-        """Seconds a call, over a block of calls; before it, one that brings data, code and threads back."""
-        self.held[key].block(1)
-        return self.held[key].block(count) / count
+        """Seconds a call, over a block of calls; before it, some that are not timed."""
+        held = self.held[key]
+        if held.took < LONG:
+            held.block(max(1, round(WARM_UP / held.took)))
+        return held.block(count) / count
 
     def repeat(self, key: str, times: int) -> None:
         """Run the row so many times: the memory rows do."""
@@ -139,6 +151,16 @@ class Worker:
         gc.collect()
 
 
+def quieten() -> None:
+    """Wait until this process's threads rest. libgomp's go on spinning after a call for 10 ms and OpenBLAS's for 100, as
+    measured: they would take a core from the library that comes next."""
+    for _ in range(30):
+        before = time.process_time()
+        time.sleep(0.009)  # the system may count processor time in ticks of 4 ms
+        if time.process_time() - before < 0.0005:
+            return
+
+
 def resident() -> dict[str, int]:
     """Resident memory now and at its peak, in bytes."""
     try:
@@ -181,6 +203,8 @@ def serve(commands: TextIO, replies: TextIO, name: str, threads: int) -> None:
                 worker = Worker(name, threads)
             method: Callable[..., Any] = getattr(worker, command.pop("do"))
             reply = {"result": method(**command)}
+            if threads > 1:
+                quieten()
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}".partition("\n")[0]}
         replies.write(json.dumps(reply) + "\n")
