@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,6 +51,18 @@ class Peaks:
         return max(
             work.flops / self.flops[kind], work.bytes / self.bandwidth(work.bytes) if work.bytes else 0.0
         )
+
+    def raised(self, seen: Iterable[tuple[str, float]]) -> Peaks:
+        """With the rates that were reached later in the run, where they are higher.
+
+        >>> Peaks({"float32": 4e11}, []).raised([("float32", 4.5e11), ("int8", 1e12)]).flops
+        {'float32': 450000000000.0}
+        """
+        flops = dict(self.flops)
+        for kind, rate in seen:
+            if kind in flops:
+                flops[kind] = max(flops[kind], rate)
+        return Peaks(flops, self.bandwidths)
 
     def to_json(self) -> dict[str, Any]:
         """GFLOP/s and GB/s."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlcore.bench import fresh, machine, memory, peaks, rows, timing
+from mlcore.bench.groups import matmul
 from mlcore.bench.processes import Pool
 from mlcore.bench.rows import Row
 from mlcore.bench.timing import Effort, Result
@@ -71,7 +72,7 @@ def _timed(plan: Plan, threads: int, facts: dict[str, Any]) -> Iterator[Result]:
     kinds = {"float32", *(row.work.kind for row in chosen)}
     with Pool(threads, plan.device) as pool:
         found = peaks.measure(pool, [kind for kind in peaks.DTYPES if kind in kinds])
-        facts["peaks"][str(threads)] = found.to_json()
+        done = []
         group = ""
         for row in chosen:
             if row.group != group:  # what other rows left in memory goes with the process
@@ -79,4 +80,17 @@ def _timed(plan: Plan, threads: int, facts: dict[str, Any]) -> Iterator[Result]:
                 group = row.group
             result = timing.run(row, pool, plan.effort, plan.compilers)
             result.floor = found.floor(row.work)
+            done.append(result)
             yield result
+    found = found.raised(rate for one in done for rate in _rates(one))
+    for one in done:
+        one.floor = found.floor(one.work)
+    facts["peaks"][str(threads)] = found.to_json()
+
+
+def _rates(result: Result) -> Iterator[tuple[str, float]]:
+    """What everybody reached in a product of matrices: the peak cannot be less."""
+    everybody = [*result.rivals.values(), *result.others.values()]
+    if result.group == matmul.GROUP and result.mine:
+        for one in (result.mine, *everybody):
+            yield result.work.kind, result.work.flops / one.median

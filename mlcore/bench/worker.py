@@ -33,7 +33,7 @@ def library(name: str) -> Library:
 
 
 WARM_UP: Final = 0.008
-"""Seconds of calls before those that are timed: data, code and threads come back, the system's scheduler spreads them."""
+"""Seconds of calls before those that are timed: data and code come back, the scheduler spreads the threads."""
 
 LONG: Final = 0.05
 """Seconds of a call from which on that does not count."""
@@ -152,8 +152,11 @@ class Worker:
 
 
 def quieten() -> None:
-    """Wait until this process's threads rest. libgomp's go on spinning after a call for 10 ms and OpenBLAS's for 100, as
-    measured: they would take a core from the library that comes next."""
+    """Wait until this process's threads rest.
+
+    libgomp's go on spinning after a call for 10 ms and OpenBLAS's for 100, as measured: they would take a core from
+    the library that comes next.
+    """
     for _ in range(30):
         before = time.process_time()
         time.sleep(0.009)  # the system may count processor time in ticks of 4 ms
