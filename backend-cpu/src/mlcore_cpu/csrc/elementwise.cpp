@@ -218,7 +218,14 @@ void walk(const Nest& nest, const int* work_in, int work_out, bool scalars, i64 
     }
 }
 
-constexpr i64 CHUNK = 32 * 1024;  // elements per task
+constexpr i64 CHUNK = 32 * 1024;  // most elements per task
+constexpr i64 LINE = 64;          // tasks begin on whole cache lines
+
+// Elements per task: eight equal tasks at least, so that two, four or eight threads end together.
+i64 chunk_of(i64 size) {
+    const i64 tasks = ceil_div(ceil_div(size, CHUNK), 8) * 8;
+    return ceil_div(ceil_div(size, tasks), LINE) * LINE;
+}
 
 template <class Kernel>
 Status run(const Nest& nest, const int* work_in, int work_out, bool scalars, Kernel&& kernel) {
@@ -227,8 +234,9 @@ Status run(const Nest& nest, const int* work_in, int work_out, bool scalars, Ker
         walk(nest, work_in, work_out, scalars, 0, nest.size, kernel);
         return OK;
     }
-    return parallel_for(ceil_div(nest.size, CHUNK), [&](i64 i) {
-        walk(nest, work_in, work_out, scalars, i * CHUNK, std::min(nest.size, (i + 1) * CHUNK), kernel);
+    const i64 each = chunk_of(nest.size);
+    return parallel_for(ceil_div(nest.size, each), [&](i64 i) {
+        walk(nest, work_in, work_out, scalars, i * each, std::min(nest.size, (i + 1) * each), kernel);
     });
 }
 

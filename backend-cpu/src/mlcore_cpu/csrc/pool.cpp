@@ -19,7 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto POLL_EVERY = std::chrono::milliseconds(20);
-constexpr int SPINS = 4000;  // some 30 us: long enough to catch the next kernel, too short to disturb others
+constexpr int SPINS = 4000;  // some 30 to 100 us: long enough to catch the next kernel, too short to disturb others
 
 thread_local bool tls_inside = false;  // in a chunk already: run nested loops inline
 thread_local int tls_patient = 0;      // loops of this thread are not interrupted
@@ -47,23 +47,35 @@ struct Poller {
     }
 };
 
-struct Job {
-    void (*fn)(void*, i64);
-    void* context;
-    i64 n;
-    std::atomic<i64> next{0};
-    std::atomic<int> busy{0};  // workers inside the job
+// What is left of one participant's share: chunks [front, back), packed so that one exchange takes one of them.
+// The owner takes from the front, thieves from the back: a share mostly stays on the core that has it in its cache.
+struct alignas(64) Share {
+    std::atomic<std::uint64_t> left{0};
+
+    void set(std::uint64_t front, std::uint64_t back) { left.store(front << 32 | back, std::memory_order_relaxed); }
+    template <bool Own>
+    i64 take() {  // -1 when nothing is left
+        std::uint64_t now = left.load(std::memory_order_relaxed);
+        for (;;) {
+            const std::uint64_t front = now >> 32, back = now & 0xffffffffu;
+            if (front >= back) return -1;
+            const std::uint64_t then = Own ? (front + 1) << 32 | back : front << 32 | (back - 1);
+            if (left.compare_exchange_weak(now, then, std::memory_order_relaxed))
+                return static_cast<i64>(Own ? front : back - 1);
+        }
+    }
 };
+constexpr i64 MOST_CHUNKS = i64{1} << 31;  // of one job: a share's ends are 32 bits wide
 
 class Pool {
   public:
-    explicit Pool(int workers) {
+    explicit Pool(int workers) : shares_(static_cast<std::size_t>(workers) + 1) {
         sigset_t all, old;
         sigfillset(&all);  // signals belong to the threads that Python knows
         pthread_sigmask(SIG_SETMASK, &all, &old);
         for (int i = 0; i < workers; ++i) {
             try {
-                threads_.emplace_back([this] { work(); });
+                threads_.emplace_back([this, i] { work(i + 1); });
             } catch (...) {
                 break;  // the system gives no more threads: work with those we have
             }
@@ -74,8 +86,8 @@ class Pool {
     void shutdown() {
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            stopping_ = true;
-            generation_.fetch_add(1);
+            stopping_.store(true);
+            gate_.fetch_add(GENERATION);
         }
         wake_.notify_all();
         for (auto& thread : threads_) thread.join();
@@ -83,40 +95,39 @@ class Pool {
 
     int workers() const { return static_cast<int>(threads_.size()); }
 
-    Status run(Job& job) {
-        {
-            std::lock_guard<std::mutex> lock(mutex_);
-            job_ = &job;
-            generation_.fetch_add(1, std::memory_order_release);
+    Status run(i64 n, void (*fn)(void*, i64), void* context) {  // 0 < n < MOST_CHUNKS
+        const std::uint64_t all = static_cast<std::uint64_t>(n), count = threads_.size() + 1;
+        for (std::uint64_t p = 0; p < count; ++p) shares_[p].set(all * p / count, all * (p + 1) / count);
+        fn_ = fn;
+        context_ = context;
+        gate_.store((gate_.load(std::memory_order_relaxed) / GENERATION + 1) * GENERATION + OPEN);
+        if (sleeping_.load() > 0) {
+            { std::lock_guard<std::mutex> lock(mutex_); }  // whoever counted himself in is waiting by now
+            wake_.notify_all();
         }
-        if (sleeping_.load() > 0) wake_.notify_all();
         Poller poller;
         bool stopped = false;
         tls_inside = true;
-        for (i64 i; (i = job.next.fetch_add(1)) < job.n;) {
-            job.fn(job.context, i);
-            if (poller.stop()) {
-                stopped = true;
-                job.next.store(job.n);
-                break;
-            }
-        }
+        each_chunk(0, [&](i64 i) {
+            fn(context, i);
+            return !(stopped = poller.stop());
+        });
         tls_inside = false;
-        {
-            std::lock_guard<std::mutex> lock(mutex_);
-            job_ = nullptr;  // no worker may enter any more
-        }
-        for (int spin = 0; job.busy.load(std::memory_order_acquire) > 0; ++spin) {
+        if (stopped) drop_rest();
+        gate_.fetch_and(~OPEN);  // no worker may enter any more
+        for (int spin = 0; busy(); ++spin) {
             if (spin < SPINS) {
                 relax();
                 continue;
             }
             std::unique_lock<std::mutex> lock(mutex_);
-            done_.wait_for(lock, POLL_EVERY, [&] { return job.busy.load() == 0; });
+            waiting_.store(true);
+            done_.wait_for(lock, POLL_EVERY, [&] { return !busy(); });
+            waiting_.store(false);
             lock.unlock();
             if (!stopped && poller.stop()) {
                 stopped = true;
-                job.next.store(job.n);
+                drop_rest();
             }
         }
         return stopped ? INTERRUPTED : OK;
@@ -125,36 +136,66 @@ class Pool {
     std::mutex in_use;  // held by the thread whose job runs
 
   private:
-    void work() {
-        tls_inside = true;
-        std::uint64_t seen = 0;
-        for (;;) {
-            for (int spin = 0; spin < SPINS && generation_.load(std::memory_order_acquire) == seen; ++spin) relax();
-            Job* job;
-            {
-                std::unique_lock<std::mutex> lock(mutex_);
-                sleeping_.fetch_add(1);
-                wake_.wait(lock, [&] { return generation_.load() != seen; });
-                sleeping_.fetch_sub(1);
-                if (stopping_) return;
-                seen = generation_.load();
-                job = job_;
-                if (!job) continue;
-                job->busy.fetch_add(1);
-            }
-            for (i64 i; (i = job->next.fetch_add(1)) < job->n;) job->fn(job->context, i);
-            std::lock_guard<std::mutex> lock(mutex_);  // the job dies with the caller's wait: touch it last here
-            if (job->busy.fetch_sub(1, std::memory_order_release) == 1) done_.notify_all();
+    // gate_: the job's number, how many workers are inside, and whether more may enter
+    static constexpr std::uint64_t OPEN = 1, ENTRY = 2, GENERATION = std::uint64_t{1} << 20;
+
+    bool busy() const { return (gate_.load() % GENERATION) >= ENTRY; }
+
+    void drop_rest() {
+        for (Share& share : shares_) share.set(0, 0);
+    }
+
+    // f(chunk) for the chunks of the participant's own share, then for what it can take from others; until f says no.
+    template <class F>
+    void each_chunk(std::size_t self, F&& f) {
+        for (i64 i; (i = shares_[self].take<true>()) >= 0;)
+            if (!f(i)) return;
+        for (std::size_t k = 1; k < shares_.size(); ++k) {
+            Share& other = shares_[(self + k) % shares_.size()];
+            for (i64 i; (i = other.take<false>()) >= 0;)
+                if (!f(i)) return;
         }
     }
 
+    void work(std::size_t self) {
+        tls_inside = true;
+        std::uint64_t seen = 0;
+        const auto news = [&] { return gate_.load() / GENERATION != seen; };
+        for (;;) {
+            for (int spin = 0; spin < SPINS && !news(); ++spin) relax();
+            if (!news()) {
+                std::unique_lock<std::mutex> lock(mutex_);
+                sleeping_.fetch_add(1);
+                wake_.wait(lock, news);
+                sleeping_.fetch_sub(1);
+            }
+            if (stopping_.load()) return;
+            std::uint64_t gate = gate_.load();
+            seen = gate / GENERATION;
+            while ((gate & OPEN) && !gate_.compare_exchange_weak(gate, gate + ENTRY)) {}
+            if (!(gate & OPEN)) continue;
+            seen = gate / GENERATION;
+            each_chunk(self, [this](i64 i) {
+                fn_(context_, i);
+                return true;
+            });
+            gate_.fetch_sub(ENTRY);  // from here on the job may be gone; the pool stays
+            if (waiting_.load()) {
+                { std::lock_guard<std::mutex> lock(mutex_); }
+                done_.notify_all();
+            }
+        }
+    }
+
+    std::vector<Share> shares_;
     std::vector<std::thread> threads_;
+    void (*fn_)(void*, i64) = nullptr;
+    void* context_ = nullptr;
+    alignas(64) std::atomic<std::uint64_t> gate_{0};
     std::mutex mutex_;
     std::condition_variable wake_, done_;
-    std::atomic<std::uint64_t> generation_{0};
     std::atomic<int> sleeping_{0};
-    Job* job_ = nullptr;
-    bool stopping_ = false;
+    std::atomic<bool> waiting_{false}, stopping_{false};
 };
 
 int default_threads() {
@@ -230,15 +271,11 @@ Status parallel_run(i64 n, void (*fn)(void*, i64), void* context) {
         for (i64 i = 0; i < n; ++i) fn(context, i);
         return OK;
     }
-    if (n > 1 && get_num_threads() > 1) {
+    if (n > 1 && n < MOST_CHUNKS && get_num_threads() > 1) {
         Pool* shared = pool();
         std::unique_lock<std::mutex> mine(shared->in_use, std::try_to_lock);
         if (mine.owns_lock() && shared == the_pool.load()) {
-            Job job;
-            job.fn = fn;
-            job.context = context;
-            job.n = n;
-            return shared->run(job);
+            return shared->run(n, fn, context);
         }
     }
     Poller poller;  // one thread, or the pool serves another caller
