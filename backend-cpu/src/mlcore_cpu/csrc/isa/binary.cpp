@@ -15,6 +15,10 @@ namespace {
 #include "../own_ops.inc"
 #undef MLCORE_BINARY
 
+#define RUNS_WIDE(name) template <> struct RunsWide<name##_FLOAT> { static constexpr bool value = true; };
+RUNS_WIDE(silu_grad) RUNS_WIDE(gelu_grad_none) RUNS_WIDE(gelu_grad_tanh)
+#undef RUNS_WIDE
+
 #define ROW(D, name, kind, out) {#name, D, OUTCODE_##out(D), &binary_loop<name##_##kind, ctype<D>, STORE_##out(D)>},
 #define MLCORE_BINARY(name, kind, out, ...) FOR_##kind(ROW, name, kind, out)
 const BinaryEntry entries[] = {

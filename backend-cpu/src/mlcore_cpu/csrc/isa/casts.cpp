@@ -88,7 +88,7 @@ void select_loop(const unsigned char* c, const char* av, const char* bv, char* y
     T* __restrict y = reinterpret_cast<T*>(yv);
     for (i64 i = 0; i < n; ++i) y[i] = c[i] ? a[i] : b[i];
 }
-struct Wide { std::uint64_t lo, hi; };  // complex128
+struct Bytes16 { std::uint64_t lo, hi; };  // complex128
 
 template <class T>
 void moves(Table& t, int k) {
@@ -107,7 +107,7 @@ void fill_casts(Table& t) {
     t.cast[BF16][F16] = &via_loop<float, &bf16_to_f32, &f32_to_f16, 2, 2>;
     t.cast[F16][F16] = t.cast[BF16][BF16] = t.cast[U16][U16];
     moves<std::uint8_t>(t, 0); moves<std::uint16_t>(t, 1); moves<std::uint32_t>(t, 2);
-    moves<std::uint64_t>(t, 3); moves<Wide>(t, 4);
+    moves<std::uint64_t>(t, 3); moves<Bytes16>(t, 4);
 }
 
 }  // namespace MLCORE_ISA

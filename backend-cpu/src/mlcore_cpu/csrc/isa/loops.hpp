@@ -1,5 +1,7 @@
 // Loop templates over contiguous memory: the only place where elementwise bodies meet memory.
 #pragma once
+#include <type_traits>
+
 #include "../tables.hpp"
 #include "ops.hpp"
 
@@ -21,10 +23,23 @@ template <> struct CType<F32> { using type = float; };
 template <> struct CType<F64> { using type = double; };
 template <int D> using ctype = typename CType<D>::type;
 
+// Bodies that loop over registers where there are any (wide.hpp); specialised where they are listed.
+template <class Op> struct RunsWide { static constexpr bool value = false; };
+template <class Op, class T, class R>
+inline constexpr bool WIDE = RunsWide<Op>::value && std::is_same<T, float>::value && std::is_same<R, float>::value;
+
 template <class Op, class T, class R>
 void unary_loop(const void* xv, void* yv, i64 n) {
     const T* __restrict x = static_cast<const T*>(xv);
     R* __restrict y = static_cast<R*>(yv);
+#ifdef MLCORE_WIDE
+    if constexpr (WIDE<Op, T, R>) {
+        i64 i = 0;
+        for (; i + Wide::LANES <= n; i += Wide::LANES) Op::template f<Wide>(Wide::load(x + i)).store(y + i);
+        if (i < n) Op::template f<Wide>(Wide::load(x + i, n - i)).store(y + i, n - i);
+        return;
+    }
+#endif
     for (i64 i = 0; i < n; ++i) y[i] = static_cast<R>(Op::template f<T>(x[i]));
 }
 
@@ -56,6 +71,16 @@ void binary_loop(const void* av, const void* bv, void* yv, i64 n, int mode) {
     const T* __restrict a = static_cast<const T*>(av);
     const T* __restrict b = static_cast<const T*>(bv);
     R* __restrict y = static_cast<R*>(yv);
+#ifdef MLCORE_WIDE
+    if constexpr (WIDE<Op, T, R>) {
+        const auto left = [&](i64 i, i64 m) { return mode == 1 ? Wide(*a) : (m < Wide::LANES ? Wide::load(a + i, m) : Wide::load(a + i)); };
+        const auto right = [&](i64 i, i64 m) { return mode == 2 ? Wide(*b) : (m < Wide::LANES ? Wide::load(b + i, m) : Wide::load(b + i)); };
+        i64 i = 0;
+        for (; i + Wide::LANES <= n; i += Wide::LANES) Op::template f<Wide>(left(i, Wide::LANES), right(i, Wide::LANES)).store(y + i);
+        if (i < n) Op::template f<Wide>(left(i, n - i), right(i, n - i)).store(y + i, n - i);
+        return;
+    }
+#endif
     if (mode == 0) {
         for (i64 i = 0; i < n; ++i) y[i] = static_cast<R>(Op::template f<T>(a[i], b[i]));
     } else if (mode == 1) {

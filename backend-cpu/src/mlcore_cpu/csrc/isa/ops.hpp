@@ -1,6 +1,7 @@
 // The functions that `c=` bodies may call, overloaded on type; every body of generated_ops.inc compiles
 // against these. float32 has own branch-free versions (vmath_f32.hpp), float64 uses libm.
 #pragma once
+#include "../normal_tables.hpp"
 #include "vmath_f32.hpp"
 
 namespace mlcore_cpu {
@@ -124,10 +125,20 @@ template <class T> INL T right_shift(T a, T n) {
     return in_range ? T(a >> (in_range ? n : T(0))) : T(a < T(0) ? -1 : 0);
 }
 
+#ifdef MLCORE_WIDE
+INL Wide exp(Wide x) { return exp_(x); }
+INL Wide expm1(Wide x) { return expm1_(x); }
+INL Wide log(Wide x) { return log_(x); }
+INL Wide tanh(Wide x) { return tanh_(x); }
+INL Wide erf(Wide x) { return erf_(x); }
+INL Wide sigmoid(Wide x) { return sigmoid_(x); }
+#endif
+
 template <class T> INL T silu_grad(T g, T x) {
     const T s = sigmoid(x);
     return g * (s * (T(1) + x * (T(1) - s)));
 }
+template <class T> INL T gelu_none(T x) { return T(0.5) * x * (T(1) + erf(x * T(0.70710678118654752440))); }
 template <class T> INL T gelu_grad_none(T g, T x) {
     const T cdf = T(0.5) * (T(1) + erf(x * T(0.70710678118654752440)));
     const T pdf = T(0.39894228040143267794) * exp(T(-0.5) * x * x);
@@ -135,10 +146,27 @@ template <class T> INL T gelu_grad_none(T g, T x) {
 }
 template <class T> INL T gelu_grad_tanh(T g, T x) {  // by the sigmoid of 2u = 1 + tanh(u), which does not cancel
     const T u = T(1.5957691216057308) * (x + T(0.044715) * x * x * x);
-    const T s = u < T(-37.5) ? T(0) : sigmoid(u);  // where double's tanh is -1
+    const T s = select(u < T(-37.5), T(0), sigmoid(u));  // where double's tanh is -1
     const T du = T(1.5957691216057308) * (T(1) + T(0.134145) * x * x);
     return g * (s + x * s * (T(1) - s) * du);
 }
+#ifdef MLCORE_WIDE
+INL Wide half_line(const HalfLine& table, Wide a) {  // a <= 7.75
+    const Wide magic(12582912.0f), t = mad(a, Wide(4.0f), magic), r = mad(t - magic, Wide(-0.25f), a);
+    const __m512i k = _mm512_castps_si512(t.v);
+    Wide p = lookup(table.c[HalfLine::DEGREE], k);
+    for (int i = HalfLine::DEGREE - 1; i >= 0; --i) p = mad(p, r, lookup(table.c[i], k));
+    return p;
+}
+INL Wide gelu_none(Wide x) {  // max(x, 0) - |x| Q(|x|): nothing cancels on the left
+    const Wide a = at_most(Wide(7.75f), fabs_(x));
+    return mad(-a, half_line(normal_tables.tail, a), at_least(Wide(0.0f), x));
+}
+INL Wide gelu_grad_none(Wide g, Wide x) {
+    const Wide s = half_line(normal_tables.slope, at_most(Wide(7.75f), fabs_(x)));
+    return g * select(x < Wide(0.0f), s, Wide(1.0f) - s);
+}
+#endif
 
 // Truncating conversion without undefined behaviour: saturates, NaN becomes 0.
 template <class To, class From> INL To convert(From x) {

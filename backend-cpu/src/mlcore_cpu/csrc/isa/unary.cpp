@@ -15,6 +15,11 @@ namespace {
 #include "../own_ops.inc"
 #undef MLCORE_UNARY
 
+#define RUNS_WIDE(name) template <> struct RunsWide<name##_FLOAT> { static constexpr bool value = true; };
+RUNS_WIDE(exp) RUNS_WIDE(expm1) RUNS_WIDE(log) RUNS_WIDE(tanh) RUNS_WIDE(erf)
+RUNS_WIDE(sigmoid) RUNS_WIDE(silu) RUNS_WIDE(gelu_none) RUNS_WIDE(gelu_tanh)
+#undef RUNS_WIDE
+
 #define ROW(D, name, kind, out, how) \
     {#name, D, OUTCODE_##out(D), &how##_loop<name##_##kind, ctype<D>, STORE_##out(D)>},
 #define MLCORE_UNARY(name, kind, out, how, ...) FOR_##kind(ROW, name, kind, out, how)

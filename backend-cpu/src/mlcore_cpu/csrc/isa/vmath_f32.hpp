@@ -11,12 +11,15 @@
 #ifndef MLCORE_ISA
 #error "compile with -DMLCORE_ISA=<name>"
 #endif
+#include "wide.hpp"
 
 namespace mlcore_cpu {
 namespace MLCORE_ISA {
 namespace {
 
+#ifndef INL
 #define INL inline __attribute__((always_inline))
+#endif
 
 INL float as_f(std::uint32_t u) { float f; std::memcpy(&f, &u, 4); return f; }
 INL std::uint32_t as_u(float f) { std::uint32_t u; std::memcpy(&u, &f, 4); return u; }
@@ -39,64 +42,96 @@ INL float fabs_(float x) { return as_f(as_u(x) & 0x7fffffffu); }
 INL float copysign_(float x, float s) { return as_f((as_u(x) & 0x7fffffffu) | (as_u(s) & 0x80000000u)); }
 INL double fabs_(double x) { return as_d(as_u(x) & 0x7fffffffffffffffull); }
 
-// x = n ln2 + r with |r| <= ln2 / 2; n as a small integer.
-struct Split { float r; std::int32_t n; };
-INL Split split_ln2(float x) {
-    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, in the low bits
-    const float t = mad(x, 1.44269504088896341f, magic);
-    const float n = t - magic;
-    float r = mad(n, -0.693359375f, x);  // 9 bits: the product is exact even without fma
-    r = mad(n, 2.12194440e-4f, r);
-    return {r, static_cast<std::int32_t>(as_u(t) - 0x4B400000u)};
+// The functions below are templates where they also run on registers (wide.hpp); these make a float one lane.
+template <class T> INL T select(bool c, T a, T b) { return c ? a : b; }
+INL float at_least(float low, float x) { return x < low ? low : x; }  // NaN passes
+INL float at_most(float high, float x) { return x > high ? high : x; }
+
+// x = n ln2 + r with |r| <= ln2 / 2; magic_n = n + 1.5 * 2^23 has n in its low bits.
+template <class F> struct Split { F r, n, magic_n; };
+template <class F> INL Split<F> split_ln2(F x) {
+    const F magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+    const F t = mad(x, F(1.44269504088896341f), magic);
+    const F n = t - magic;
+    F r = mad(n, F(-0.693359375f), x);  // 9 bits: the product is exact even without fma
+    r = mad(n, F(2.12194440e-4f), r);
+    return {r, n, t};
 }
 INL float pow2(std::int32_t n) { return as_f(static_cast<std::uint32_t>(n + 127) << 23); }
 
-INL float exp_(float x) {  // 1.0 ulp
-    const float c = x > 89.0f ? 89.0f : (x < -104.0f ? -104.0f : x);  // NaN passes
-    const Split s = split_ln2(c);
-    float p = 1.9875691500e-4f;
-    p = mad(p, s.r, 1.3981999507e-3f);
-    p = mad(p, s.r, 8.3334519073e-3f);
-    p = mad(p, s.r, 4.1665795894e-2f);
-    p = mad(p, s.r, 1.6666665459e-1f);
-    p = mad(p, s.r, 5.0000001201e-1f);
-    const float y = mad(p, s.r * s.r, s.r) + 1.0f;
-    const std::int32_t half = s.n >> 1;  // two factors, so that subnormals and the largest values come out
-    return y * pow2(half) * pow2(s.n - half);
+// y * 2^n in two factors, so that subnormals and the largest values come out
+INL float scale_by(float y, const Split<float>& s) {
+    const std::int32_t n = static_cast<std::int32_t>(as_u(s.magic_n) - 0x4B400000u), half = n >> 1;
+    return y * pow2(half) * pow2(n - half);
+}
+#ifdef MLCORE_WIDE
+INL Wide scale_by(Wide y, const Split<Wide>& s) { return scale2(y, s.n); }
+#endif
+
+template <class F> INL F exp_poly(F r) {  // exp(r) - 1
+    F p = F(1.9875691500e-4f);
+    p = mad(p, r, F(1.3981999507e-3f));
+    p = mad(p, r, F(8.3334519073e-3f));
+    p = mad(p, r, F(4.1665795894e-2f));
+    p = mad(p, r, F(1.6666665459e-1f));
+    p = mad(p, r, F(5.0000001201e-1f));
+    return mad(p, r * r, r);
+}
+template <class F> INL F exp_(F x) {  // 1.0 ulp
+    const Split<F> s = split_ln2(at_most(F(89.0f), at_least(F(-104.0f), x)));
+    return scale_by(exp_poly(s.r) + F(1.0f), s);
+}
+template <class F> INL F exp_down(F x) {  // exp for x <= 0, in which one factor is enough
+    return exp_(x);
+}
+template <> INL float exp_down(float x) {
+    const Split<float> s = split_ln2(at_least(-104.0f, x));
+    const float scale = as_f((as_u(s.magic_n) + (64 + 127 - 0x4B400000u)) << 23);  // 2^(n + 64)
+    return (exp_poly(s.r) + 1.0f) * scale * 5.42101086242752217e-20f;              // 2^-64
 }
 
-INL float expm1_(float x) {  // 1.5 ulp
-    const float c = x > 89.0f ? 89.0f : (x < -18.0f ? -18.0f : x);
-    const Split s = split_ln2(c);
-    float p = 1.9875691500e-4f;
-    p = mad(p, s.r, 1.3981999507e-3f);
-    p = mad(p, s.r, 8.3334519073e-3f);
-    p = mad(p, s.r, 4.1665795894e-2f);
-    p = mad(p, s.r, 1.6666665459e-1f);
-    p = mad(p, s.r, 5.0000001201e-1f);
-    const float e = mad(p, s.r * s.r, s.r);    // expm1(r)
-    const float scale = pow2(s.n - 1);         // half of 2^n: n = 128 is reachable
-    const float y = (mad(e, scale, scale - 0.5f)) * 2.0f;
-    return x == 0.0f ? x : y;  // keeps -0
+INL float half_of_2n(const Split<float>& s) {  // 2^(n - 1): n = 128 is reachable
+    return as_f((as_u(s.magic_n) + (126 - 0x4B400000u)) << 23);
+}
+#ifdef MLCORE_WIDE
+INL Wide half_of_2n(const Split<Wide>& s) { return scale2(Wide(0.5f), s.n); }
+#endif
+template <class F> INL F expm1_(F x) {  // 1.5 ulp
+    const Split<F> s = split_ln2(at_most(F(89.0f), at_least(F(-18.0f), x)));
+    const F e = exp_poly(s.r);
+    const F scale = half_of_2n(s);
+    const F y = mad(e, scale, scale - F(0.5f)) * F(2.0f);
+    return select(x == F(0.0f), x, y);  // keeps -0
 }
 
-INL float log_(float x) {  // 1 ulp; musl's logf without its branches
+template <class F> INL F log_of(F f, F k) {  // log(1 + f) + k ln2, f in [sqrt(1/2), sqrt(2)) - 1; musl's logf without its branches
+    const F s = f / (F(2.0f) + f);
+    const F z = s * s, w = z * z;
+    const F t1 = w * mad(w, F(0.24279078841f), F(0.40000972152f));
+    const F t2 = z * mad(w, F(0.28498786688f), F(0.66666662693f));
+    const F hfsq = F(0.5f) * f * f;
+    return s * (hfsq + (t1 + t2)) + k * F(9.0580006145e-06f) - hfsq + f + k * F(6.9313812256e-01f);
+}
+template <class F> INL F log_or_special(F x, F y) {
+    const F special = select(x == F(0.0f), F(-F_INF), select(x < F(0.0f), F(F_NAN), x));  // inf and nan pass
+    return select((x > F(0.0f)) & (x < F(F_INF)), y, special);
+}
+INL float log_(float x) {  // 1 ulp
     const bool tiny = x < 1.17549435e-38f;
     const float scaled = tiny ? x * 8388608.0f : x;
     const std::uint32_t bits = as_u(scaled) + (0x3f800000u - 0x3f3504f3u);
     const std::int32_t k = static_cast<std::int32_t>(bits >> 23) - (tiny ? 127 + 23 : 127);
     const float m = as_f((bits & 0x007fffffu) + 0x3f3504f3u);
-    const float f = m - 1.0f;
-    const float s = f / (2.0f + f);
-    const float z = s * s, w = z * z;
-    const float t1 = w * mad(w, 0.24279078841f, 0.40000972152f);
-    const float t2 = z * mad(w, 0.28498786688f, 0.66666662693f);
-    const float hfsq = 0.5f * f * f;
-    const float dk = static_cast<float>(k);
-    const float y = s * (hfsq + (t1 + t2)) + dk * 9.0580006145e-06f - hfsq + f + dk * 6.9313812256e-01f;
-    const float special = x == 0.0f ? -F_INF : (x < 0.0f ? F_NAN : x);  // inf and nan pass
-    return (x > 0.0f && x < F_INF) ? y : special;
+    return log_or_special(x, log_of(m - 1.0f, static_cast<float>(k)));
 }
+#ifdef MLCORE_WIDE
+INL Wide log_(Wide x) {
+    const __m512 m = _mm512_getmant_ps(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero), k = _mm512_getexp_ps(x.v);
+    const __mmask16 upper = _mm512_cmp_ps_mask(m, _mm512_set1_ps(1.41421354f), _CMP_GE_OQ);
+    const Wide f = _mm512_mask_mul_ps(m, upper, m, _mm512_set1_ps(0.5f));
+    return log_or_special(x, log_of(f - Wide(1.0f), Wide(_mm512_mask_add_ps(k, upper, k, _mm512_set1_ps(1.0f)))));
+}
+#endif
 
 // ---- double helpers behind float32 functions: about 1e-11 relative, twice what float32 needs -----------------
 
@@ -173,11 +208,9 @@ INL float cosh_(float x) {
     const double e = exp_wide(x);
     return static_cast<float>(0.5 * (e + 1.0 / e));
 }
-INL float tanh_(float x) {  // 3 ulp
-    const float a = fabs_(x);
-    const float e = expm1_((a > 10.0f ? 10.0f : a) * 2.0f);
-    const float y = e / (e + 2.0f);
-    return x != x ? x : copysign_(y, x);
+template <class F> INL F tanh_(F x) {  // 3 ulp
+    const F e = expm1_(at_most(F(10.0f), fabs_(x)) * F(2.0f));
+    return copysign_(e / (e + F(2.0f)), x);
 }
 INL float asinh_(float x) {
     const double a = fabs_(static_cast<double>(x));
@@ -272,30 +305,30 @@ INL float atan2_(float y, float x) {
     return ((x != x) | (y != y)) ? x + y : copysign_(found, y);
 }
 
-INL float erf_(float x) {  // 1 ulp; minimax pieces after N. Juffa
-    const float t = fabs_(x), s = x * x;
-    float r = mad(-1.72853470e-5f, t, 3.83197126e-4f);
-    const float u = mad(-3.88396438e-3f, t, 2.42546219e-2f);
+template <class F> INL F erf_(F x) {  // 1 ulp; minimax pieces after N. Juffa
+    const F t = fabs_(x), s = x * x;
+    F r = mad(F(-1.72853470e-5f), t, F(3.83197126e-4f));
+    const F u = mad(F(-3.88396438e-3f), t, F(2.42546219e-2f));
     r = mad(r, s, u);
-    r = mad(r, t, -1.06777877e-1f);
-    r = mad(r, t, -6.34846687e-1f);
-    r = mad(r, t, -1.28717512e-1f);
+    r = mad(r, t, F(-1.06777877e-1f));
+    r = mad(r, t, F(-6.34846687e-1f));
+    r = mad(r, t, F(-1.28717512e-1f));
     r = mad(r, t, -t);
-    const float far = t > 4.0f ? 1.0f : 1.0f - exp_(r);
-    float q = -5.96761703e-4f;
-    q = mad(q, s, 4.99119423e-3f);
-    q = mad(q, s, -2.67681349e-2f);
-    q = mad(q, s, 1.12819925e-1f);
-    q = mad(q, s, -3.76125336e-1f);
-    q = mad(q, s, 1.28379166e-1f);
+    const F far = select(t > F(4.0f), F(1.0f), F(1.0f) - exp_down(r));
+    F q = F(-5.96761703e-4f);
+    q = mad(q, s, F(4.99119423e-3f));
+    q = mad(q, s, F(-2.67681349e-2f));
+    q = mad(q, s, F(1.12819925e-1f));
+    q = mad(q, s, F(-3.76125336e-1f));
+    q = mad(q, s, F(1.28379166e-1f));
     q = mad(q, x, x);
-    return x != x ? x : (t > 0.927734375f ? copysign_(far, x) : q);
+    return select(x != x, x, select(t > F(0.927734375f), copysign_(far, x), q));
 }
 
-INL float sigmoid_(float x) {  // 2.5 ulp, also where the result is subnormal
-    const float e = exp_(-fabs_(x));
-    const float r = 1.0f / (1.0f + e);
-    return x != x ? x : (x >= 0.0f ? r : e * r);
+template <class F> INL F sigmoid_(F x) {  // 2.5 ulp, also where the result is subnormal
+    const F e = exp_down(-fabs_(x));
+    const F r = F(1.0f) / (F(1.0f) + e);
+    return select(x < F(0.0f), e * r, r);  // NaN went through e
 }
 
 INL float pow_(float x, float y) {  // 1 ulp: 2^(y log2|x|) in double, then the special cases of C99
