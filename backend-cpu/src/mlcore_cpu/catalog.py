@@ -77,6 +77,10 @@ def mean(op: Any, reference: Any) -> Any:
     return K.Reduction(op.name, "reduce_sum", reference, True)
 
 
+def var(op: Any, reference: Any) -> Any:
+    return K.Reduction(op.name, "var", reference, True, True)
+
+
 def arg(op: Any, reference: Any) -> Any:
     return K.ArgReduction(op.name, op.name, reference)
 
@@ -238,6 +242,7 @@ CATALOG: dict[str, Maker] = {
     "gelu": gelu,
     "gelu_grad": gelu,
     "mean": mean,
+    "var": var,
     "reduce_argmax": arg,
     "reduce_argmin": arg,
     "where": where,

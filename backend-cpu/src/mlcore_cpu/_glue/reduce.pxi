@@ -28,41 +28,45 @@ cdef int reduced_shape(cnp.ndarray a, tuple axes, bint keepdims, cbool* reduced,
 cdef class Reduction(Kernel):
     """A reduction over axes; dtypes without an entry go to the fallback."""
     cdef const ReduceEntry* entry[N_DTYPES]
-    cdef bint mean
+    cdef bint divides  # by the number of elements reduced: mean, and var, which takes a correction off it
+    cdef bint corrects
 
-    def __init__(self, str name, table_name, fallback, bint mean=False):
+    def __init__(self, str name, table_name, fallback, bint divides=False, bint corrects=False):
         cdef int i
         cdef bytes wanted = table_name.encode()
         self.vectorcall = <vectorcallfunc>call_reduction
-        self.name, self.origin, self.fallback, self.mean = name, "generated", fallback, mean
+        self.name, self.origin, self.fallback, self.divides, self.corrects = name, "generated", fallback, divides, corrects
         for i in range(N_DTYPES):
             self.entry[i] = find_reduce(wanted, F32 if i == F16 or i == BF16 else i)
 
     def codes(self):
         """The dtype codes that this kernel has loops for."""
-        return [i for i in range(N_DTYPES) if self.entry[i] != NULL and not (self.mean and i < F16)]
+        return [i for i in range(N_DTYPES) if self.entry[i] != NULL and not (self.divides and i < F16)]
 
 
 cdef object call_reduction(object callable, PyObject** args, size_t nargsf, PyObject* names):
-    """kernel(x, axes, keepdims)"""
+    """kernel(x, axes, keepdims), of var kernel(x, axes, correction, keepdims)"""
     cdef Reduction k = <Reduction>callable
-    if names != NULL or PyVectorcall_NARGS(nargsf) != 3:
-        raise TypeError(f"kernel {k.name}: wrong number of arguments ({PyVectorcall_NARGS(nargsf)})")
+    cdef Py_ssize_t given = PyVectorcall_NARGS(nargsf), last = 3 if k.corrects else 2
+    if names != NULL or given != last + 1:
+        raise TypeError(f"kernel {k.name}: wrong number of arguments ({given})")
     cdef cnp.ndarray a = array_of(<object>args[0])
     cdef tuple axes = <object>args[1]
-    cdef bint keepdims = <object>args[2]
+    cdef double correction = <object>args[2] if k.corrects else 0.0
+    cdef bint keepdims = <object>args[last]
     cdef int code = code_of(a), d, n, result, ndim = cnp.PyArray_NDIM(a)
     if code < 0 or k.entry[code] == NULL:
-        return k.fallback(<object>args[0], axes, keepdims)
+        return k.fallback(*[<object>args[i] for i in range(given)])
     cdef cbool reduced[MAX_NDIM]
     cdef cnp.npy_intp shape[MAX_NDIM]
     cdef double divisor = 1.0
     n = reduced_shape(a, axes, keepdims, reduced, shape)
     result = BOOL if k.entry[code].out == BOOL else code
-    if k.mean:
+    if k.divides:
         for d in range(ndim):
             if reduced[d]:
                 divisor *= cnp.PyArray_DIM(a, d)
+        divisor = max(divisor - correction, 0.0)
     cdef cnp.ndarray out = new_array(result, n, shape, NULL)
     cdef View v
     cdef Status status

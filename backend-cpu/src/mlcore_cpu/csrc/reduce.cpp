@@ -84,6 +84,10 @@ struct Plan {
         segments = std::max<i64>(1, ceil_div(pieces, pieces_each));
     }
 
+    // Whole contiguous lines of the work dtype, one after the other, each one result.
+    bool plain_rows() const {
+        return !columns && n_red == 0 && segments == 1 && as_is(line) && (n_kept == 0 || (n_kept == 1 && kept[0].out_stride == 1));
+    }
     i64 unit_width(i64 unit) const { return std::min(TILE, wide.size - unit % tiles * TILE); }
 
     void unit_offsets(i64 unit, i64* in, i64* out) const {
@@ -134,7 +138,7 @@ struct alignas(64) Block {
     char bytes[BLOCK * 8];
 };
 struct alignas(64) Accumulators {
-    char bytes[TILE * 16];
+    char bytes[TILE * 24];
 };
 
 void reduce_segment(const ReduceEntry& e, const Plan& plan, i64 unit, i64 segment, void* acc) {
@@ -222,6 +226,24 @@ Status run_reduce(const ReduceEntry& e, const View& x, const bool* reduced, char
     const Plan plan(x, reduced, e.in);
     if (plan.units == 0 || plan.wide.size == 0) return OK;
     const i64 reduced_size = plan.lines * plan.line.size;
+    if (plan.plain_rows()) {
+        const Axis& kept = plan.kept[0];
+        const i64 count = plan.n_kept ? kept.size : 1, each = std::clamp<i64>(GRAIN / (reduced_size + 8), 1, TILE);
+        const int size = ITEMSIZE[out_dtype];
+        const auto rows = [&](i64 task) {
+            Accumulators acc;
+            Block values, converted;
+            const i64 first = task * each, m = std::min(each, count - first);
+            e.init(acc.bytes, m);
+            for (i64 r = 0; r < m; ++r) e.row(plan.data + (first + r) * kept.stride, reduced_size, acc.bytes + r * e.acc_bytes);
+            char* to = out + (plan.out_offset + first) * size;
+            e.finish(acc.bytes, e.out == out_dtype ? to : values.bytes, m, divisor);
+            if (e.out != out_dtype) table().cast[e.out][out_dtype](values.bytes, to, m);
+        };
+        if (count * (reduced_size + 8) >= INLINE_BELOW) return parallel_for(ceil_div(count, each), rows);
+        for (i64 task = 0; task * each < count; ++task) rows(task);
+        return OK;
+    }
     if (plan.segments == 1) {
         return over_units(plan, (reduced_size + 8) * std::min(plan.wide.size, TILE), [&](i64 unit) {
             Accumulators acc;

@@ -153,9 +153,8 @@ template <class T> INL T gelu_grad_tanh(T g, T x) {  // by the sigmoid of 2u = 1
 #ifdef MLCORE_WIDE
 INL Wide half_line(const HalfLine& table, Wide a) {  // a <= 7.75
     const Wide magic(12582912.0f), t = mad(a, Wide(4.0f), magic), r = mad(t - magic, Wide(-0.25f), a);
-    const __m512i k = _mm512_castps_si512(t.v);
-    Wide p = lookup(table.c[HalfLine::DEGREE], k);
-    for (int i = HalfLine::DEGREE - 1; i >= 0; --i) p = mad(p, r, lookup(table.c[i], k));
+    Wide p = lookup(table.c[HalfLine::DEGREE], t);
+    for (int i = HalfLine::DEGREE - 1; i >= 0; --i) p = mad(p, r, lookup(table.c[i], t));
     return p;
 }
 INL Wide gelu_none(Wide x) {  // max(x, 0) - |x| Q(|x|): nothing cancels on the left

@@ -35,11 +35,22 @@ struct Generic {
         *acc = Op::template f<R, R>(*acc, lane[0]);
     }
     static void column(const void* xv, i64 rows, i64 row_stride, i64 width, void* accv) {
-        R* __restrict acc = static_cast<R*>(accv);
+        R* acc = static_cast<R*>(accv);
         const char* base = static_cast<const char*>(xv);
-        for (i64 r = 0; r < rows; ++r) {
-            const T* __restrict x = reinterpret_cast<const T*>(base + r * row_stride);
-            for (i64 j = 0; j < width; ++j) acc[j] = Op::template f<R, T>(acc[j], x[j]);
+        constexpr int TILE = L;  // columns held in registers
+        for (i64 j0 = 0; j0 < width; j0 += TILE) {
+            const i64 w = width - j0 < TILE ? width - j0 : TILE;
+            R lane[TILE];
+            for (i64 j = 0; j < w; ++j) lane[j] = acc[j0 + j];
+            for (i64 r = 0; r < rows; ++r) {
+                const T* __restrict x = reinterpret_cast<const T*>(base + r * row_stride) + j0;
+                if (w == TILE) {
+                    for (int j = 0; j < TILE; ++j) lane[j] = Op::template f<R, T>(lane[j], x[j]);
+                } else {
+                    for (i64 j = 0; j < w; ++j) lane[j] = Op::template f<R, T>(lane[j], x[j]);
+                }
+            }
+            for (i64 j = 0; j < w; ++j) acc[j0 + j] = lane[j];
         }
     }
     static void combine(void* accv, const void* otherv, i64 n) {
@@ -80,7 +91,7 @@ struct Compensated {  // Knuth's TwoSum
 template <class T, class Acc>
 struct Sum {
     static constexpr int L = 32;     // lanes of a row: four 512-bit registers
-    static constexpr int RUN = sizeof(T) == 4 ? 64 : 16;  // additions per lane before the accumulator takes over
+    static constexpr int RUN = sizeof(T) == 4 ? 1 << 20 : 16;  // additions per lane before the accumulator takes over
 
     static void init(void* accv, i64 n) {
         Acc* acc = static_cast<Acc*>(accv);
@@ -136,6 +147,91 @@ struct Sum {
     }
 };
 
+// ---- variance: mean and squared distances of a block in L1, blocks joined by Chan's formula -------------------
+
+struct Moments {
+    double count, mean, m2;
+    INL void add(double n, double m, double s) {
+        if (n == 0) return;
+        const double total = count + n, d = m - mean;
+        mean += d * (n / total);
+        m2 += s + d * d * (count * n / total);
+        count = total;
+    }
+};
+
+template <class T>
+struct Variance {
+    static constexpr int L = 32, BLOCK = 1024, ROWS = 32, TILE = 64;
+
+    static void init(void* accv, i64 n) {
+        Moments* acc = static_cast<Moments*>(accv);
+        for (i64 i = 0; i < n; ++i) acc[i] = Moments{};
+    }
+    template <class F>
+    static INL double total(i64 n, F f) {
+        double lane[L];
+        for (int j = 0; j < L; ++j) lane[j] = 0;
+        i64 i = 0;
+        for (; i + L <= n; i += L)
+            for (int j = 0; j < L; ++j) lane[j] += f(i + j);
+        for (int j = 0; i < n; ++i, ++j) lane[j] += f(i);
+        for (int half = L / 2; half > 0; half /= 2)
+            for (int j = 0; j < half; ++j) lane[j] += lane[j + half];
+        return lane[0];
+    }
+    static void row(const void* xv, i64 n, void* accv) {
+        for (i64 start = 0; start < n; start += BLOCK) {
+            const i64 m = n - start < BLOCK ? n - start : BLOCK;
+            const T* __restrict x = static_cast<const T*>(xv) + start;
+            const double mean = total(m, [&](i64 i) { return static_cast<double>(x[i]); }) / static_cast<double>(m);
+            const double m2 = total(m, [&](i64 i) { const double d = static_cast<double>(x[i]) - mean; return d * d; });
+            static_cast<Moments*>(accv)->add(static_cast<double>(m), mean, m2);
+        }
+    }
+    static void column(const void* xv, i64 rows, i64 row_stride, i64 width, void* accv) {
+        Moments* acc = static_cast<Moments*>(accv);
+        const char* base = static_cast<const char*>(xv);
+        for (i64 r0 = 0; r0 < rows; r0 += ROWS) {
+            const i64 m = rows - r0 < ROWS ? rows - r0 : ROWS;
+            for (i64 j0 = 0; j0 < width; j0 += TILE) {
+                const i64 w = width - j0 < TILE ? width - j0 : TILE;
+                double mean[TILE], m2[TILE];
+                for (int j = 0; j < TILE; ++j) mean[j] = m2[j] = 0;
+                for (i64 r = 0; r < m; ++r) {
+                    const T* __restrict x = reinterpret_cast<const T*>(base + (r0 + r) * row_stride) + j0;
+                    if (w == TILE) {
+                        for (int j = 0; j < TILE; ++j) mean[j] += static_cast<double>(x[j]);
+                    } else {
+                        for (i64 j = 0; j < w; ++j) mean[j] += static_cast<double>(x[j]);
+                    }
+                }
+                for (int j = 0; j < TILE; ++j) mean[j] /= static_cast<double>(m);
+                for (i64 r = 0; r < m; ++r) {
+                    const T* __restrict x = reinterpret_cast<const T*>(base + (r0 + r) * row_stride) + j0;
+                    const auto square = [&](i64 j) { const double d = static_cast<double>(x[j]) - mean[j]; return d * d; };
+                    if (w == TILE) {
+                        for (int j = 0; j < TILE; ++j) m2[j] += square(j);
+                    } else {
+                        for (i64 j = 0; j < w; ++j) m2[j] += square(j);
+                    }
+                }
+                for (i64 j = 0; j < w; ++j) acc[j0 + j].add(static_cast<double>(m), mean[j], m2[j]);
+            }
+        }
+    }
+    static void combine(void* accv, const void* otherv, i64 n) {
+        Moments* acc = static_cast<Moments*>(accv);
+        const Moments* other = static_cast<const Moments*>(otherv);
+        for (i64 i = 0; i < n; ++i) acc[i].add(other[i].count, other[i].mean, other[i].m2);
+    }
+    static void finish(const void* accv, void* yv, i64 n, double freedom) {
+        const Moments* acc = static_cast<const Moments*>(accv);
+        T* y = static_cast<T*>(yv);
+        for (i64 i = 0; i < n; ++i) y[i] = static_cast<T>(acc[i].m2 / freedom);
+    }
+};
+
 #define MLCORE_UNARY(...)
 #define MLCORE_BINARY(...)
 #define MLCORE_REDUCE(name, kind, out, start_, ...)                                       \
@@ -159,6 +255,8 @@ const ReduceEntry entries[] = {
 #include "../generated_ops.inc"
     entry<Sum<float, Plain>, Plain>("reduce_sum", F32, F32),
     entry<Sum<double, Compensated>, Compensated>("reduce_sum", F64, F64),
+    entry<Variance<float>, Moments>("var", F32, F32),
+    entry<Variance<double>, Moments>("var", F64, F64),
 };
 
 // ---- argmax and argmin ---------------------------------------------------------------------------------------

@@ -126,10 +126,8 @@ INL float log_(float x) {  // 1 ulp
 }
 #ifdef MLCORE_WIDE
 INL Wide log_(Wide x) {
-    const __m512 m = _mm512_getmant_ps(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_zero), k = _mm512_getexp_ps(x.v);
-    const __mmask16 upper = _mm512_cmp_ps_mask(m, _mm512_set1_ps(1.41421354f), _CMP_GE_OQ);
-    const Wide f = _mm512_mask_mul_ps(m, upper, m, _mm512_set1_ps(0.5f));
-    return log_or_special(x, log_of(f - Wide(1.0f), Wide(_mm512_mask_add_ps(k, upper, k, _mm512_set1_ps(1.0f)))));
+    const WideParts p = log_parts(x);
+    return log_or_special(x, log_of(p.f, p.k));
 }
 #endif
 
