@@ -83,8 +83,8 @@ class BuildKernels(build_ext):
             p
             for p in headers
             if p.parent.name == "isa"
-            or p.stem in ("common", "tables", "fused", "gemm", "channels", "pooling", "transpose", "recurrent", "attention",
-                          "normal_tables")
+            or p.stem in ("common", "tables", "fused", "gemm", "channels", "pooling", "transpose", "recurrent",
+                          "attention", "normal_tables")
             or p.suffix == ".inc"
         ]
         changed = {
