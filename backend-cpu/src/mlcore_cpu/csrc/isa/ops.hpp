@@ -162,7 +162,8 @@ INL Wide gelu_none(Wide x) {  // max(x, 0) - |x| Q(|x|): nothing cancels on the 
     return mad(at_most(-a, x), half_line(normal_tables.tail, a), at_least(Wide(0.0f), x));  // -inf * 0 is nan, as in the body
 }
 INL Wide gelu_grad_none(Wide g, Wide x) {
-    const Wide s = half_line(normal_tables.slope, at_most(Wide(7.75f), fabs_(x)));
+    const Wide a = fabs_(x);
+    const Wide s = select(a > Wide(14.0f), Wide(0.0f), half_line(normal_tables.slope, at_most(Wide(7.75f), a)));
     return g * mad(x, Wide(0.0f), select(x < Wide(0.0f), s, Wide(1.0f) - s));  // nan of infinities, as in the body
 }
 #endif
