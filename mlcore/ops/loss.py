@@ -1,4 +1,4 @@
-"""The classification loss as one composite of rows; `nn.functional` adds reductions, weights and targets."""
+"""Losses as one composite: of rows for classes, of all elements for numbers; `nn.functional` adds the rest."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mlcore.ops.elementwise import astype, exp
 from mlcore.ops.index import take_along_axis
 from mlcore.ops.logic import equal
 from mlcore.ops.reduce import logsumexp
+from mlcore.ops.reduce import sum as sum_
 from mlcore.ops.shape import reshape
 from mlcore.ops.spec import Outs, composite, out, outs
 
@@ -25,6 +26,48 @@ def _rule(logits: Any, target: Any, /) -> Outs:
     if target.dtype is not dtypes.int64:
         raise DTypeError(f"softmax_cross_entropy: target is {target.dtype}, expected int64")
     return outs([(target.shape, logits.dtype), (target.shape, logits.dtype)])
+
+
+def _error_rule(x: Any, target: Any, /, *, scale: float = 1.0) -> Outs:
+    if x.shape != target.shape:
+        raise ShapeError(
+            f"squared_error: {x.shape} with target {target.shape}", fix="the shapes must be equal"
+        )
+    return out((), x.dtype, float(scale))
+
+
+def _error_grad_rule(g: Any, x: Any, target: Any, /, *, scale: float = 1.0) -> Outs:
+    return out(x.shape, x.dtype, float(scale))
+
+
+_SHAPES: tuple[tuple[int, ...], ...] = ((5, 7), (), (0, 3), (1029,), (2, 3, 5))
+
+
+@composite(
+    _error_grad_rule, accepts=floating, public=False, ulp=4,
+    samples=lambda: [sample([(), s, s], scale=0.5) for s in _SHAPES],
+)  # fmt: skip
+def squared_error_grad(g: Any, x: Any, target: Any, /, *, scale: float = 1.0) -> Any:
+    """`g * 2 * scale * (x - target)`; g is 0-d."""
+    return (x - target) * (g * (2 * scale))
+
+
+def _error_grads(g: Any, x: Any, target: Any, scale: float, needs: tuple[bool, ...]) -> tuple[Any, Any]:
+    found = squared_error_grad(g, x, target, scale=scale)
+    return found, -found if needs[1] else None
+
+
+@composite(
+    _error_rule, accepts=floating, public=False, ulp=8, vjp=_error_grads,
+    samples=lambda: [sample([s, s], scale=0.25) for s in _SHAPES],
+)  # fmt: skip
+def squared_error(x: Any, target: Any, /, *, scale: float = 1.0) -> Any:
+    """`scale * sum((x - target) ** 2)`, 0-d: one pass, where the parts would write two tensors."""
+    if x.dtype.itemsize == 2:  # the sum may overflow where the scaled one does not
+        wide = squared_error(astype(x, dtypes.float32), astype(target, dtypes.float32), scale=scale)
+        return astype(wide, x.dtype)
+    difference = x - target
+    return sum_(difference * difference) * scale
 
 
 _ROWS: tuple[tuple[int, int], ...] = ((5, 7), (1, 1), (0, 3), (9, 129))

@@ -16,7 +16,7 @@ from mlcore.ops.creation import ones_like
 from mlcore.ops.elementwise import abs as abs_
 from mlcore.ops.elementwise import astype, square, where
 from mlcore.ops.index import gather, take_along_axis
-from mlcore.ops.loss import softmax_cross_entropy
+from mlcore.ops.loss import softmax_cross_entropy, squared_error
 from mlcore.ops.reduce import mean
 from mlcore.ops.reduce import sum as sum_
 from mlcore.ops.shape import expand_dims, reshape, squeeze
@@ -184,6 +184,9 @@ def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
     2.0
     """
     input, target = _pair("mse_loss", input, target)
+    if reduction in ("mean", "sum") and input.dtype in floating and target.dtype in floating:
+        scale = 1.0 if reduction == "sum" else 1 / input.size if input.size else math.nan
+        return squared_error(input, target, scale=scale)
     return reduced("mse_loss", square(input - target), reduction)
 
 

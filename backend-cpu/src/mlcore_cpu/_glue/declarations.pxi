@@ -198,6 +198,8 @@ cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
     Status run_layer_norm(int, const void*, const void*, const void*, void*, void*, void*, i64, i64, double)
     Status run_layer_norm_grad(int, const void*, const void*, const void*, const void*, const void*, void*, void*, void*, i64, i64)
     Status run_dropout(int, const void*, void*, i64, unsigned int, unsigned int, unsigned long long, double)
+    Status run_squared_error(int, const void*, const void*, void*, i64, double)
+    Status run_squared_error_grad(int, const void*, const void*, const void*, void*, i64, double)
     Status run_threefry(unsigned int, unsigned int, unsigned long long, unsigned int*, i64)
     Status run_adam(int, const StepArrays*, i64, const AdamParams&)
     Status run_sgd(int, const StepArrays*, i64, const SgdParams&)

@@ -163,6 +163,41 @@ def softmax_cross_entropy_grad(g, logits, target, lse):
     return narrowed(out, code)
 
 
+def squared_error(x, target, double scale):
+    """scale * sum((x - target) ** 2), 0-d."""
+    cdef int code = code_of(array_of(x)), work = work_code(code)
+    cdef cnp.ndarray a = contiguous(x, work), b = contiguous(target, work), out = new_array(work, 0, NULL, NULL)
+    expect("squared_error", "the target", b, (<object>a).shape)
+    cdef const void* xd = cnp.PyArray_DATA(a)
+    cdef const void* td = cnp.PyArray_DATA(b)
+    cdef void* od = cnp.PyArray_DATA(out)
+    cdef i64 n = cnp.PyArray_SIZE(a)
+    cdef Status status
+    with nogil:
+        status = run_squared_error(work, xd, td, od, n, scale)
+    check(status, out)
+    return narrowed(out, code)
+
+
+def squared_error_grad(g, x, target, double scale):
+    """g * 2 * scale * (x - target)."""
+    cdef int code = code_of(array_of(x)), work = work_code(code)
+    cdef cnp.ndarray a = contiguous(x, work), b = contiguous(target, work), w = contiguous(g, work)
+    expect("squared_error_grad", "the target", b, (<object>a).shape)
+    expect("squared_error_grad", "the gradient", w, ())
+    cdef cnp.ndarray out = new_array(work, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), NULL)
+    cdef const void* gd = cnp.PyArray_DATA(w)
+    cdef const void* xd = cnp.PyArray_DATA(a)
+    cdef const void* td = cnp.PyArray_DATA(b)
+    cdef void* od = cnp.PyArray_DATA(out)
+    cdef i64 n = cnp.PyArray_SIZE(a)
+    cdef Status status
+    with nogil:
+        status = run_squared_error_grad(work, gd, xd, td, od, n, scale)
+    check(status, out)
+    return narrowed(out, code)
+
+
 def layer_norm(x, weight, bias, n_axes, eps):
     """(y, mean, rstd) over the last n_axes dimensions."""
     cdef int code = code_of(array_of(x)), work = work_code(code)

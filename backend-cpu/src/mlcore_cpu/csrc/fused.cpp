@@ -106,6 +106,35 @@ Status run_dropout(int dtype, const void* x, void* y, i64 n, std::uint32_t k0, s
     });
 }
 
+Status run_squared_error(int dtype, const void* x, const void* target, void* y, i64 n, double scale) {
+    constexpr i64 PART = 32 * 1024;
+    const i64 parts = ceil_div(n, PART);
+    Scratch sums(parts * static_cast<i64>(sizeof(double)));
+    if (sums.failed()) return NO_MEMORY;
+    return typed(dtype, [&](auto type) {
+        using T = decltype(type);
+        const auto part = [&](i64 p) {
+            const i64 first = p * PART, count = std::min(PART, n - first);
+            sums.get<double>()[p] = loops<T>().squared_error(in<T>(x) + first, in<T>(target) + first, count);
+        };
+        Status status = OK;
+        if (parts <= 1) for (i64 p = 0; p < parts; ++p) part(p);
+        else status = parallel_for(parts, part);
+        double total = 0;
+        for (i64 p = 0; p < parts; ++p) total += sums.get<double>()[p];
+        *out<T>(y) = static_cast<T>(total * scale);
+        return status;
+    });
+}
+Status run_squared_error_grad(int dtype, const void* g, const void* x, const void* target, void* gx, i64 n, double scale) {
+    return typed(dtype, [&](auto type) {
+        using T = decltype(type);
+        const T by = static_cast<T>(static_cast<double>(*in<T>(g)) * 2 * scale);
+        return ranges(n, 1, [&](i64 first, i64 count) {
+            loops<T>().squared_error_grad(in<T>(x) + first, in<T>(target) + first, out<T>(gx) + first, count, by);
+        });
+    });
+}
 Status run_threefry(std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, std::uint32_t* y, i64 n) {
     return ranges(n, 1, [&](i64 first, i64 count) { table().fused->threefry(k0, k1, counter + static_cast<std::uint64_t>(first), y + first, count); });
 }

@@ -34,6 +34,8 @@ struct FusedLoops {
     void (*sgd)(const T* p, const T* g, const T* b, T* p2, T* b2, i64 n, const SgdParams& a);
     void (*dropout)(const T* x, T* y, i64 n, std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, std::uint32_t threshold, T scale);
     void (*accumulate)(T* y, const T* x, i64 n);  // y += x
+    double (*squared_error)(const T* x, const T* y, i64 n);
+    void (*squared_error_grad)(const T* x, const T* y, T* gx, i64 n, T scale);
 };
 
 struct FusedTable {
@@ -51,6 +53,9 @@ Status run_cross_entropy_grad(int dtype, const void* g, const void* x, const i64
 Status run_layer_norm(int dtype, const void* x, const void* w, const void* b, void* y, void* mean, void* rstd, i64 rows, i64 n, double eps);
 Status run_layer_norm_grad(int dtype, const void* g, const void* x, const void* w, const void* mean, const void* rstd, void* gx, void* gw, void* gb, i64 rows, i64 n);
 Status run_dropout(int dtype, const void* x, void* y, i64 n, std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, double p);
+// y = scale * the sum of the squared differences, and its gradient g * 2 * scale * (x - y)
+Status run_squared_error(int dtype, const void* x, const void* target, void* y, i64 n, double scale);
+Status run_squared_error_grad(int dtype, const void* g, const void* x, const void* target, void* gx, i64 n, double scale);
 Status run_threefry(std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, std::uint32_t* y, i64 n);
 
 // One array of an optimizer step; the tensors of all parameters go in one call. A result may be the array that it

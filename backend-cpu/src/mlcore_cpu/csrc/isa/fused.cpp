@@ -217,9 +217,22 @@ void accumulate(T* y_, const T* x_, i64 n) {
 }
 
 template <class T>
+double squared_error(const T* x_, const T* y_, i64 n) {
+    const T *__restrict x = x_, *__restrict y = y_;
+    return sum_of<T>(n, [&](i64 i) { return (x[i] - y[i]) * (x[i] - y[i]); });
+}
+template <class T>
+void squared_error_grad(const T* x_, const T* y_, T* gx_, i64 n, T scale) {
+    const T *__restrict x = x_, *__restrict y = y_;
+    T* __restrict gx = gx_;
+    for (i64 i = 0; i < n; ++i) gx[i] = scale * (x[i] - y[i]);
+}
+
+template <class T>
 FusedLoops<T> loops() {
     return {&softmax<T>, &log_softmax<T>, &softmax_grad<T>, &log_softmax_grad<T>, &logsumexp<T>, &cross_entropy<T>,
-            &cross_entropy_grad<T>, &layer_norm<T>, &layer_norm_grad<T>, &adam<T>, &sgd<T>, &dropout<T>, &accumulate<T>};
+            &cross_entropy_grad<T>, &layer_norm<T>, &layer_norm_grad<T>, &adam<T>, &sgd<T>, &dropout<T>, &accumulate<T>,
+            &squared_error<T>, &squared_error_grad<T>};
 }
 
 const FusedTable fused{loops<float>(), loops<double>(), &threefry};
