@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cpu_helpers import EPS, FLOATS, close, kernel, layouts, oracle, run_python
+from cpu_helpers import BF16, EPS, FLOATS, close, kernel, layouts, oracle, run_python
 
 import mlcore_cpu
+from mlcore_cpu.loader import kernels
 
 
 def data(rng: Any, shape: Any, dtype: Any) -> Any:
@@ -58,6 +59,55 @@ def test_matmul(left: Any, right: Any, dtype: Any, rng: Any) -> None:
             eps = EPS.get(dtype.name, 2**-23)
             size = np.matmul(abs(v.astype(wide)), abs(w.astype(wide))) if want.size else want
             assert (np.abs(got.astype(wide) - want) <= 2 * eps * (size + np.abs(want))).all(), what
+
+
+CUT = [  # m, n, k: products with few rows or columns, parts of k, slices of rows and of columns, tails of all tiles
+    (1, 5000, 1203), (3, 2100, 1501), (8, 1030, 700), (9, 1030, 700), (5000, 1, 1203), (2100, 3, 1501), (4100, 8, 99),
+    (1, 1, 300_000), (2, 3, 150_001), (40, 30, 40_003), (300, 70, 501), (700, 501, 300), (50, 2000, 257), (1031, 10, 7),
+    (257, 255, 256), (48, 65, 513), (13, 33, 1), (241, 64, 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.dtype("float32"), np.dtype("float64"), BF16, np.dtype("int8")], ids=str)
+@pytest.mark.parametrize("shape", CUT, ids=str)
+def test_products_that_are_cut(shape: Any, dtype: Any, rng: Any) -> None:
+    """Right, and bit for bit the same on one thread, two and four."""
+    m, n, k = shape
+    wide = np.int64 if dtype.kind == "i" else np.float64
+    turned = [((m, k), (k, n)), ((k, m), (k, n)), ((m, k), (n, k))]
+    threads = kernels.get_num_threads()
+    for left, right in turned:
+        x, y = (data(rng, s, "f").astype(dtype) if dtype.kind != "i" else rng.integers(-128, 128, s).astype(dtype)
+                for s in (left, right))  # fmt: skip
+        x, y = x if left == (m, k) else x.T, y if right == (k, n) else y.T
+        found = []
+        try:
+            for count in (1, 2, 4):
+                kernels.set_num_threads(count)
+                found.append(kernel("contract")(x, y))
+        finally:
+            kernels.set_num_threads(threads)
+        assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
+        want = x.astype(wide) @ y.astype(wide)
+        if dtype.kind == "i":
+            np.testing.assert_array_equal(found[0], want.astype(dtype))
+        else:
+            size = np.abs(x.astype(wide)) @ np.abs(y.astype(wide))
+            assert (np.abs(found[0].astype(wide) - want) <= 2 * EPS[dtype.name] * (size + np.abs(want))).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1, 300, 70), (300, 1, 70), (5, 7, 3), (60, 47, 33), (300, 200, 100)], ids=str
+)
+def test_nan_and_infinity_stay_in_their_rows_and_columns(shape: Any, dtype: Any, rng: Any) -> None:
+    m, n, k = shape
+    x, y = data(rng, (m, k), dtype), data(rng, (k, n), dtype)
+    x[m // 2, k - 1], y[0, n - 1] = np.nan, np.inf
+    for v, w in itertools.product((x, np.asfortranarray(x)), (y, np.asfortranarray(y))):
+        got, want = kernel("contract")(v, w).astype(float), x.astype(float) @ y.astype(float)
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+        np.testing.assert_array_equal(np.isinf(got), np.isinf(want))
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

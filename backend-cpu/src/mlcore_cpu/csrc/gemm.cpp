@@ -205,31 +205,66 @@ Status large(const Product& p, const Cut& c) {
     return failed ? NO_MEMORY : status;
 }
 
-// Few rows of a and rows of b along k (or the other way round): dot products, no packing.
-bool suits_dots(const Product& p, bool& turned) {
-    if (!p.kernel->dots || p.a.cols < 2 * p.kernel->columns) return false;
-    if (p.a.rows <= 8 && p.b.rs == 1 && p.a.rows <= p.b.cols) {
-        turned = false;
-        return p.a.cs == 1;
-    }
-    turned = true;
-    return p.b.cols <= 8 && p.a.cs == 1 && p.b.rs == 1;
+// Products with few rows or few columns need no packing: every element of the large operand is used a few times only.
+enum class Thin { no, dots, axpys };
+
+// `p` as few rows of a times b; with few columns instead, the operands change places. `turned` says so.
+Thin thin(const Product& p, bool& turned) {
+    if (!p.kernel->dots) return Thin::no;
+    const i64 M = p.a.rows, N = p.b.cols, wide = p.kernel->columns;
+    turned = M > N;
+    const i64 few = turned ? N : M;
+    const i64 few_cs = turned ? p.b.rs : p.a.cs, large_along_k = turned ? p.a.cs : p.b.rs, large_across = turned ? p.a.rs : p.b.cs;
+    if (few <= 8 && few_cs == 1 && large_along_k == 1 && p.a.cols >= 2 * wide) return Thin::dots;
+    if (few <= 4 && large_across == 1 && (turned ? M : N) >= 4 * wide && !(turned && (N > 1 || p.bias))) return Thin::axpys;
+    return Thin::no;
 }
-void dots(const Product& p, bool turned, i64 first, i64 last) {
-    const i64 N = p.b.cols, K = p.a.cols;
-    if (!turned)
-        p.kernel->dots(p.a.rows, last - first, K, p.a.data, p.a.rs, p.b.data + first * p.b.cs * p.item, p.b.cs,
-                       p.c + first * p.item, N, 1, p.bias ? p.bias + first * p.item : nullptr, 0, 1);
-    else
-        p.kernel->dots(N, last - first, K, p.b.data, p.b.cs, p.a.data + first * p.a.rs * p.item, p.a.rs,
-                       p.c + first * N * p.item, 1, N, p.bias, 1, 0);
+// The columns (turned: rows) [first, last) of c, from the k range [k0, k1); into `to` (all of c) if given, without bias.
+void run_thin(const Product& p, Thin how, bool turned, i64 first, i64 last, i64 k0, i64 k1, char* to) {
+    const i64 M = p.a.rows, N = p.b.cols, K = k1 - k0;
+    char* c = to ? to : p.c;
+    const char* bias = to ? nullptr : p.bias;
+    const char *a = p.a.data + k0 * p.a.cs * p.item, *b = p.b.data + k0 * p.b.rs * p.item;
+    if (turned) {
+        a += first * p.a.rs * p.item, c += first * N * p.item;
+        if (how == Thin::dots) p.kernel->dots(N, last - first, K, b, p.b.cs, a, p.a.rs, c, 1, N, bias, 1, 0);
+        else p.kernel->axpys(1, last - first, K, b, p.b.cs, p.b.rs, a, p.a.cs, c, N, nullptr, 0);
+    } else {
+        b += first * p.b.cs * p.item, c += first * p.item;
+        if (bias) bias += first * p.item;
+        if (how == Thin::dots) p.kernel->dots(M, last - first, K, a, p.a.rs, b, p.b.cs, c, N, 1, bias, 0, 1);
+        else p.kernel->axpys(M, last - first, K, a, p.a.rs, p.a.cs, b, p.b.rs, c, N, bias, 0);
+    }
+}
+
+// A large one: pieces of its long side, and of k where that does not give enough.
+Status large_thin(const Product& p, Thin how, bool turned, i64 tasks) {
+    const i64 n = turned ? p.a.rows : p.b.cols, least = how == Thin::dots ? 8 : 1024;
+    Cut c{p.a.rows, p.b.cols, p.a.cols, 1, 1, 1, false};
+    i64 length = std::min(n, ceil_div(ceil_div(n, tasks), least) * least);
+    const i64 pieces = ceil_div(n, length);
+    if (pieces < tasks / 2 && c.depth >= 1024) {
+        c.k = std::min(tasks / pieces, c.depth / 512);
+        c.depth = ceil_div(ceil_div(c.depth, c.k), 64) * 64;
+        c.k = ceil_div(p.a.cols, c.depth);
+    }
+    const i64 bytes = p.a.rows * p.b.cols * p.item;
+    Scratch parts(c.k > 1 ? c.k * bytes : 0);
+    if (parts.failed()) return NO_MEMORY;
+    const Status status = parallel_for(pieces * c.k, [&](i64 task) {
+        const i64 k = task % c.k, first = task / c.k * length;
+        run_thin(p, how, turned, first, std::min(n, first + length), k * c.depth, std::min(p.a.cols, (k + 1) * c.depth),
+                 c.k > 1 ? parts.get() + k * bytes : nullptr);
+    });
+    return status == OK && c.k > 1 ? put_together(p, c, parts.get()) : status;
 }
 
 // One product on this thread.
 bool whole(const Product& p) {
     bool turned;
-    if (suits_dots(p, turned)) {
-        dots(p, turned, 0, turned ? p.a.rows : p.b.cols);
+    const Thin how = thin(p, turned);
+    if (how != Thin::no) {
+        run_thin(p, how, turned, 0, turned ? p.a.rows : p.b.cols, 0, p.a.cols, nullptr);
         return true;
     }
     return block(p, 0, p.a.rows, 0, p.b.cols, 0, p.a.cols, nullptr, nullptr);
@@ -287,13 +322,8 @@ Status run_matmul(const View& av, const View& bv, const View* bias, const View& 
     if (batch == 1 && work < SERIAL_BELOW) return whole(p) ? OK : NO_MEMORY;
     if (batch == 1) {
         bool turned;
-        if (suits_dots(p, turned)) {
-            const i64 n = turned ? p.a.rows : p.b.cols;
-            const i64 tasks = std::min(power_of_two(work / TASK), std::max<i64>(1, n / 8));
-            const i64 length = ceil_div(ceil_div(n, tasks), 8) * 8;
-            if (tasks > 1 || p.a.cols < 64 * 1024)
-                return parallel_for(ceil_div(n, length), [&](i64 i) { dots(p, turned, i * length, std::min(n, (i + 1) * length)); });
-        }
+        const Thin how = thin(p, turned);
+        if (how != Thin::no) return large_thin(p, how, turned, power_of_two(work / TASK));
         return large(p, cut(p, power_of_two(work / TASK)));
     }
     auto nth = [&](i64 index) {

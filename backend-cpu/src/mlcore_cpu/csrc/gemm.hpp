@@ -33,6 +33,9 @@ struct GemmKernel {
     // stride one. Few rows of a (up to 4), any number of b. Null where the dtype has none.
     void (*dots)(i64 m, i64 n, i64 k, const char* a, i64 a_rs, const char* b, i64 b_rs, char* c, i64 c_rs, i64 c_cs,
                  const char* init, i64 init_rs, i64 init_cs);
+    // c (m, n) = init + a (m, k) @ b (k, n) for m up to 4 and rows of b with stride one. Null where the dtype has none.
+    void (*axpys)(i64 m, i64 n, i64 k, const char* a, i64 a_rs, i64 a_cs, const char* b, i64 b_rs, char* c, i64 c_rs,
+                  const char* init, i64 init_rs);
 };
 inline constexpr i64 GEMM_SCRATCH = 512 * 1024;  // bytes
 

@@ -73,11 +73,65 @@ void dots(i64 m, i64 n, i64 k, const char* av, i64 a_rs, const char* bv, i64 b_r
     }
 }
 
+// c (R, n) = init + a (R, k) @ b (k, n), R few: b is read once, row after row, in blocks of columns whose sums stay in L1.
+template <class T, int R>
+void axpy_rows(i64 n, i64 k, const T* a, i64 a_rs, i64 a_cs, const T* b, i64 b_rs, T* c, i64 c_rs, const T* init, i64 init_rs) {
+    constexpr i64 W = Lanes<T>, COLUMNS = 1024, STEP = 8;
+    for (i64 j0 = 0; j0 < n; j0 += COLUMNS) {
+        const i64 columns = std::min(COLUMNS, n - j0);
+        for (int i = 0; i < R; ++i) {
+            T* to = c + i * c_rs + j0;
+            if (init) std::copy(init + i * init_rs + j0, init + i * init_rs + j0 + columns, to);
+            else std::fill(to, to + columns, T(0));
+        }
+        for (i64 p = 0; p < k; p += STEP) {
+            const i64 steps = std::min(STEP, k - p);
+            T x[R][STEP] = {};
+            for (int i = 0; i < R; ++i)
+                for (i64 q = 0; q < steps; ++q) x[i][q] = a[i * a_rs + (p + q) * a_cs];
+            const T* from = b + p * b_rs + j0;
+            i64 j = 0;
+            if (steps == STEP) {
+                for (; j + W <= columns; j += W) {
+                    Vec<T> row[STEP];
+#pragma GCC unroll 8
+                    for (int q = 0; q < STEP; ++q) row[q] = load(from + q * b_rs + j);
+#pragma GCC unroll 4
+                    for (int i = 0; i < R; ++i) {
+                        Vec<T> sum = load(c + i * c_rs + j0 + j);
+#pragma GCC unroll 8
+                        for (int q = 0; q < STEP; ++q) sum += row[q] * x[i][q];
+                        store(c + i * c_rs + j0 + j, sum);
+                    }
+                }
+            }
+            for (int i = 0; i < R; ++i)
+                for (i64 q = 0; q < steps; ++q)
+                    for (i64 l = j; l < columns; ++l) c[i * c_rs + j0 + l] += x[i][q] * from[q * b_rs + l];
+        }
+    }
+}
+template <class T>
+void axpys(i64 m, i64 n, i64 k, const char* av, i64 a_rs, i64 a_cs, const char* bv, i64 b_rs, char* cv, i64 c_rs, const char* iv,
+           i64 init_rs) {
+    const T *a = reinterpret_cast<const T*>(av), *b = reinterpret_cast<const T*>(bv), *init = reinterpret_cast<const T*>(iv);
+    T* c = reinterpret_cast<T*>(cv);
+    switch (m) {
+        case 1: return axpy_rows<T, 1>(n, k, a, a_rs, a_cs, b, b_rs, c, c_rs, init, init_rs);
+        case 2: return axpy_rows<T, 2>(n, k, a, a_rs, a_cs, b, b_rs, c, c_rs, init, init_rs);
+        case 3: return axpy_rows<T, 3>(n, k, a, a_rs, a_cs, b, b_rs, c, c_rs, init, init_rs);
+        default: return axpy_rows<T, 4>(n, k, a, a_rs, a_cs, b, b_rs, c, c_rs, init, init_rs);
+    }
+}
+
 template <class From, class T, int IN, int ACC>
 const GemmKernel* entry() {
     static const GemmKernel made = [] {
         GemmKernel k = kernel<Plain<From, T>>(IN, ACC);
-        if constexpr (std::is_same_v<From, T> && std::is_floating_point_v<T>) k.dots = &dots<T>;
+        if constexpr (std::is_same_v<From, T> && std::is_floating_point_v<T>) {
+            k.dots = &dots<T>;
+            k.axpys = &axpys<T>;
+        }
         return k;
     }();
     return &made;

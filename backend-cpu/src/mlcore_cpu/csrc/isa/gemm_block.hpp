@@ -67,21 +67,33 @@ template <class Way>
 constexpr std::array<Tile<Way>, TILE_ROWS> TILES[2] = {tiles_of<Way, 1>(std::make_integer_sequence<int, TILE_ROWS>()),
                                                        tiles_of<Way, 2>(std::make_integer_sequence<int, TILE_ROWS>())};
 
+// The first n (less than 16) values: by powers of two, which compile to one move each.
+template <class T>
+INL void copy_first(T* to, const T* from, i64 n) {
+    if (n & 8) std::memcpy(to, from, 8 * sizeof(T)), to += 8, from += 8;
+    if (n & 4) std::memcpy(to, from, 4 * sizeof(T)), to += 4, from += 4;
+    if (n & 2) std::memcpy(to, from, 2 * sizeof(T)), to += 2, from += 2;
+    if (n & 1) *to = *from;
+}
+
 // A tile whose last columns do not exist: b is packed, with zeros there.
 template <class Way, class Unit = typename Way::Unit, class Sum = typename Way::Sum>
 void narrow_tile(Tile<Way> whole, i64 rows, i64 columns, i64 k, const Unit* a, i64 a_rs, i64 a_cs, const Unit* b, Sum* c, i64 c_rs,
                  const Sum* init, i64 init_rs) {
-    constexpr i64 N = Panel<Unit>;
-    alignas(64) Sum found[TILE_ROWS * N];
-    whole(k, a, a_rs, a_cs, b, N, found, N, nullptr, 0);
+    constexpr i64 N = Panel<Unit>, W = Lanes<Unit>;
+    alignas(64) Sum found[TILE_ROWS * N], base[N];
+    const bool row = init && init_rs == 0;
+    if (row) std::copy(init, init + columns, base);
+    whole(k, a, a_rs, a_cs, b, N, found, N, row ? base : nullptr, 0);
     for (i64 i = 0; i < rows; ++i) {
         const Sum* from = found + i * N;
         Sum* to = c + i * c_rs;
-        if (init) {
-            const Sum* base = init + i * init_rs;
-            for (i64 j = 0; j < columns; ++j) to[j] = from[j] + base[j];
+        if (init && !row) {
+            for (i64 j = 0; j < columns; ++j) to[j] = from[j] + init[i * init_rs + j];
         } else {
-            for (i64 j = 0; j < columns; ++j) to[j] = from[j];
+            if (columns > W) store(to, load(from));
+            const i64 done = columns > W ? W : 0;
+            copy_first(to + done, from + done, columns - done);
         }
     }
 }
@@ -143,8 +155,12 @@ void block(const GemmBlock& g) {
                     Way::pack(b0 + j * g.b_cs, g.b_cs, g.b_rs, columns, N, elements, panel, false);
                 }
                 const auto& tiles = TILES<Way>[columns > W];
+                const bool ahead = direct && j == 0 && g.a_cs == 1 && kc * sizeof(Unit) <= 1024;
                 for (i64 i = 0; i < mc; i += r) {
                     const i64 rows = std::min(r, mc - i);
+                    if (ahead)  // short rows: the processor does not see where the next ones are
+                        for (i64 next = i + r; next < std::min(mc, i + 2 * r); ++next)
+                            for (i64 line = 0; line < kc; line += 64 / sizeof(Unit)) __builtin_prefetch(a0 + next * g.a_rs + line);
                     const Unit* at = direct ? reinterpret_cast<const Unit*>(a0 + i * g.a_rs) : packed_a + i * kc;
                     const i64 a_rs = direct ? g.a_rs : 1, a_cs = direct ? g.a_cs : r;
                     Sum* to = c + (i0 + i) * g.c_rs + j;
@@ -183,7 +199,7 @@ i64 packed_bytes(i64 k, i64 n) {
 
 template <class Way>
 constexpr GemmKernel kernel(int in, int acc) {
-    return {in, acc, TILE_ROWS, Panel<typename Way::Unit>, &block<Way>, &pack_b<Way>, &packed_bytes<Way>, nullptr};
+    return {in, acc, TILE_ROWS, Panel<typename Way::Unit>, &block<Way>, &pack_b<Way>, &packed_bytes<Way>, nullptr, nullptr};
 }
 
 }  // namespace

@@ -38,13 +38,14 @@ INL Vec<T> load(const T* p) { return *reinterpret_cast<const typename VecOf<T>::
 template <class T>
 INL void store(T* p, Vec<T> v) { *reinterpret_cast<typename VecOf<T>::loose*>(p) = v; }
 
-template <class T>
-INL T add_up(Vec<T> v) {
-    T sums[Lanes<T>];
-    store<T>(sums, v);
-    for (int half = Lanes<T> / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
-    return sums[0];
+template <class V, int... I>
+INL auto halves_added(V v, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(v, v, I...) + __builtin_shufflevector(v, v, (I + static_cast<int>(sizeof...(I)))...);
+}
+template <class T, int N = Lanes<T>, class V>
+INL T add_up(V v) {
+    if constexpr (N == 2) return v[0] + v[1];
+    else return add_up<T, N / 2>(halves_added(v, std::make_integer_sequence<int, N / 2>()));
 }
 
 // Whether tiles may read an operand where it lies: packing pays where it is read often enough.
