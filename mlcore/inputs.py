@@ -86,6 +86,13 @@ def out_of_memory(what: str, shape: Shape, dtype: DType, device: Device) -> OutO
     )
 
 
+def no_memory(error: MemoryError, what: str, shape: Shape, dtype: DType, device: Device) -> OutOfMemoryError:
+    """What a kernel's MemoryError becomes: its own account, where it has one, with the operation's name."""
+    if not isinstance(error, OutOfMemoryError):
+        return out_of_memory(what, shape, dtype, device)
+    return OutOfMemoryError(f"{what}: {error.what}", **error.details)
+
+
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, (bool, int, float, complex))
 

@@ -25,5 +25,4 @@ cdef list _sorted(list parameters, list gradients, list keys, long long largest)
 @cython.locals(first=TensorBase, one=TensorBase, found=Entry, arrays=list, column=list, at="Py_ssize_t", replaced="Py_ssize_t")
 cpdef run(OpFacts op, list columns, tuple values)
 
-cdef _with_name(OpFacts op, object error, TensorBase first)
 cdef _call(object op, list columns, tuple values)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore.errors import OutOfMemoryError
-from mlcore.inputs import cast, out_of_memory
+from mlcore.inputs import cast, no_memory
 from mlcore.modes import MODES, recording
 from mlcore.table import entry
 
@@ -98,7 +97,7 @@ def run(op: Any, columns: list[list[Any]], values: tuple[Any, ...]) -> None:
     try:
         replaced = update(arrays, *values)
     except MemoryError as error:
-        raise _with_name(op, error, first) from None
+        raise no_memory(error, op.name, first.shape, first.dtype, first.device) from None
     if replaced < 0:
         _call(op, columns, values)
     elif replaced:
@@ -107,12 +106,6 @@ def run(op: Any, columns: list[list[Any]], values: tuple[Any, ...]) -> None:
             for one in column:
                 one.array = arrays[at]
                 at += 1
-
-
-def _with_name(op: Any, error: MemoryError, first: Any) -> OutOfMemoryError:
-    if isinstance(error, OutOfMemoryError):
-        return OutOfMemoryError(f"{op.name}: {error.what}", **error.details)
-    return out_of_memory(op.name, first.shape, first.dtype, first.device)
 
 
 def _call(op: Any, columns: list[list[Any]], values: tuple[Any, ...]) -> None:
