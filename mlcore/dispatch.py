@@ -12,7 +12,7 @@ from mlcore.backends import detect
 from mlcore.backends.device import Device
 from mlcore.backends.protocol import Kernel
 from mlcore.dtype import DType
-from mlcore.errors import ArgumentTypeError, DTypeError, OutOfMemoryError
+from mlcore.errors import ArgumentTypeError, DTypeError
 from mlcore.inputs import (
     cast,
     check_holds,
@@ -20,6 +20,7 @@ from mlcore.inputs import (
     constant,
     from_data,
     is_large,
+    no_memory,
     out_of_memory,
     prepare,
 )
@@ -264,10 +265,8 @@ def new_plan(
 
 
 def refused(op: Op, plan: Plan, device: Device, error: MemoryError) -> MemoryError:
-    """The error for a result that did not fit, unless the kernel has told it already."""
-    if isinstance(error, OutOfMemoryError):
-        return error
-    return out_of_memory(op.name, plan.shape or (), plan.dtype, device)
+    """The error for a result that did not fit."""
+    return no_memory(error, op.name, plan.shape or (), plan.dtype, device)
 
 
 def _run(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None) -> Any:

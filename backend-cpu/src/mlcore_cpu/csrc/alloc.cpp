@@ -261,7 +261,12 @@ struct ForkHandler {  // the child inherits a consistent heap
 
 std::atomic<i64> fail_countdown{-1};
 
-bool fail_counted() { return fail_countdown.fetch_sub(1) == 0; }
+bool fail_counted() {
+    i64 left = fail_countdown.load();
+    while (left >= 0)
+        if (fail_countdown.compare_exchange_weak(left, left - 1)) return left == 0;
+    return false;
+}
 
 i64 fail_allocation(i64 count) { return fail_countdown.exchange(count < 0 ? -1 : count); }
 
