@@ -66,6 +66,23 @@ def find_onednn() -> tuple[str, str] | None:
     return include, library
 
 
+def is_fresh(made: str) -> bool:
+    """Whether an object is newer than everything that it was made from, which the compiler has listed beside it."""
+    listed = Path(made).with_suffix(".d")
+    if not os.path.exists(made) or not listed.exists():
+        return False
+    files = listed.read_text().replace("\\\n", " ").partition(": ")[2].split()
+    built = os.path.getmtime(made)
+    return all(os.path.exists(file) and os.path.getmtime(file) < built for file in files)
+
+
+def refuse_constructors(made: str) -> None:
+    """Code that runs when the library is loaded may not be in an object that not every processor can run."""
+    content = Path(made).read_bytes()
+    if b".init_array" in content or b"__mod_init_func" in content:
+        raise SystemExit(f"mlcore-cpu: {made} initialises something at load: make it a static of a function")
+
+
 onednn = find_onednn()
 
 
@@ -78,19 +95,6 @@ class BuildKernels(build_ext):
         of_common = [("MLCORE_ISAS_" + isa, "1") for isa in ISAS] + (
             [("MLCORE_ONEDNN", "1")] if onednn else []
         )
-        headers = [p for p in (HERE / CSRC).rglob("*") if p.suffix in (".hpp", ".inc")]
-        of_isa = [
-            p
-            for p in headers
-            if p.parent.name == "isa"
-            or p.stem in ("common", "tables", "fused", "gemm", "channels", "pooling", "transpose", "recurrent",
-                          "attention", "normal_tables")
-            or p.suffix == ".inc"
-        ]
-        changed = {
-            True: max(map(os.path.getmtime, of_isa)),
-            False: max(p.stat().st_mtime for p in headers if p.parent.name != "isa"),
-        }
         jobs = [
             (src, isa, ISA_FLAGS.get(isa, []))
             for isa in ISAS
@@ -105,17 +109,22 @@ class BuildKernels(build_ext):
             how = hashlib.sha256(repr(made_with).encode()).hexdigest()[:8]  # other flags, other objects
             folder = os.path.join("build", "objects", f"{isa or 'common'}-{how}")
             target = os.path.join(folder, CSRC, os.path.relpath(source, CSRC)[:-4] + ".o")
-            if not self.force and os.path.exists(target):
-                built = os.path.getmtime(target)
-                if built > max(os.path.getmtime(source), changed[bool(isa)]):
-                    return target
+            if not self.force and is_fresh(target):
+                return target
             includes = [str(HERE / CSRC), *([onednn[0]] if onednn else [])]
             extra = (FLAGS + flags) if isa else flags
             if isa and os.path.basename(source).startswith("gemm"):
                 extra = [*extra, "-ffp-contract=fast"]  # products and sums as one fused instruction
-            return self.compiler.compile(
-                [source], output_dir=folder, macros=macros, include_dirs=includes, extra_postargs=extra
+            made: str = self.compiler.compile(
+                [source],
+                output_dir=folder,
+                macros=macros,
+                include_dirs=includes,
+                extra_postargs=[*extra, "-MMD"],
             )[0]
+            if isa:
+                refuse_constructors(made)
+            return made
 
         with ThreadPoolExecutor(int(os.environ.get("MLCORE_CPU_JOBS", os.cpu_count() or 1))) as pool:
             objects = list(pool.map(build, jobs))

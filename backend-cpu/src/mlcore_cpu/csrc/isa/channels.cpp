@@ -124,11 +124,12 @@ ChannelLoops<T> loops() {
     return {&channel_sum<T>, &channel_scale<T>, &channel_grad_sum<T>, &channel_grad<T>};
 }
 
-const ChannelTable channels{loops<float>(), loops<double>()};
-
 }  // namespace
 
-const ChannelTable* channel_table() { return &channels; }
+const ChannelTable* channel_table() {
+    static const ChannelTable channels{loops<float>(), loops<double>()};
+    return &channels;
+}
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu

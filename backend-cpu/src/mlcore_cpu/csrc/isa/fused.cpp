@@ -235,11 +235,12 @@ FusedLoops<T> loops() {
             &squared_error<T>, &squared_error_grad<T>};
 }
 
-const FusedTable fused{loops<float>(), loops<double>(), &threefry};
-
 }  // namespace
 
-const FusedTable* fused_table() { return &fused; }
+const FusedTable* fused_table() {
+    static const FusedTable fused{loops<float>(), loops<double>(), &threefry};
+    return &fused;
+}
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu

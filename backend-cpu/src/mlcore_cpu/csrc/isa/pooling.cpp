@@ -133,11 +133,12 @@ PoolLoops<T> loops() {
     return {&max_pool<T>, &max_pool_grad<T>, &avg_pool<T>, &avg_pool_grad<T>};
 }
 
-const PoolTable pooling{loops<float>(), loops<double>()};
-
 }  // namespace
 
-const PoolTable* pool_table() { return &pooling; }
+const PoolTable* pool_table() {
+    static const PoolTable pooling{loops<float>(), loops<double>()};
+    return &pooling;
+}
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu

@@ -178,11 +178,12 @@ RecurrentLoops<T> loops() {
     return {&packed<T>, &pack_panels<T>, &lstm<T>, &lstm_grad<T>, &gru<T>, &gru_grad<T>, &rnn<T>, &rnn_grad<T>};
 }
 
-const RecurrentTable recurrent{loops<float>(), loops<double>()};
-
 }  // namespace
 
-const RecurrentTable* recurrent_table() { return &recurrent; }
+const RecurrentTable* recurrent_table() {
+    static const RecurrentTable recurrent{loops<float>(), loops<double>()};
+    return &recurrent;
+}
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu
