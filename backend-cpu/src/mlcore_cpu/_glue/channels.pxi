@@ -2,19 +2,7 @@
 
 cdef bint is_channels_last(cnp.ndarray a) noexcept:
     """Dense in the order (N, *S, C), and not plain C order as well."""
-    cdef int n = cnp.PyArray_NDIM(a), d
-    cdef i64 expect = cnp.PyArray_ITEMSIZE(a)
-    if n < 3 or cnp.PyArray_IS_C_CONTIGUOUS(a):
-        return False
-    if cnp.PyArray_DIM(a, 1) != 1 and cnp.PyArray_STRIDE(a, 1) != expect:
-        return False
-    expect *= cnp.PyArray_DIM(a, 1)
-    for d in range(n - 1, -1, -1):
-        if d != 1:
-            if cnp.PyArray_DIM(a, d) != 1 and cnp.PyArray_STRIDE(a, d) != expect:
-                return False
-            expect *= cnp.PyArray_DIM(a, d)
-    return True
+    return cnp.PyArray_NDIM(a) >= 3 and not cnp.PyArray_IS_C_CONTIGUOUS(a) and dense_channels_last(a)
 
 
 cdef cnp.ndarray channel_layout(object x, int work, bint last):

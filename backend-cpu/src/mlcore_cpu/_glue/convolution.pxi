@@ -1,27 +1,39 @@
 # Convolutions. None means "not here": the backend then takes its other way.
 
 
+cdef bint dense_channels_last(cnp.ndarray a) noexcept:
+    """Whether memory has the order (N, *S, C)."""
+    cdef int n = cnp.PyArray_NDIM(a), d
+    cdef i64 expect = cnp.PyArray_ITEMSIZE(a)
+    if cnp.PyArray_DIM(a, 1) != 1 and cnp.PyArray_STRIDE(a, 1) != expect:
+        return False
+    expect *= cnp.PyArray_DIM(a, 1)
+    for d in range(n - 1, -1, -1):
+        if d != 1:
+            if cnp.PyArray_DIM(a, d) != 1 and cnp.PyArray_STRIDE(a, d) != expect:
+                return False
+            expect *= cnp.PyArray_DIM(a, d)
+    return True
+
+
 cdef cnp.ndarray channels_last(object x, int code):
     """`x` (N, C, *S) with memory order (N, *S, C): itself if it has that, else a copy."""
     cdef cnp.ndarray a = array_of(x)
-    cdef int n = cnp.PyArray_NDIM(a), d
-    cdef i64 expect = ITEMSIZE[code]
-    cdef bint fits = code_of(a) == code
-    if fits:
-        if cnp.PyArray_DIM(a, 1) != 1 and cnp.PyArray_STRIDE(a, 1) != expect:
-            fits = False
-        expect *= cnp.PyArray_DIM(a, 1)
-        for d in range(n - 1, -1, -1):
-            if d == 1:
-                continue
-            if cnp.PyArray_DIM(a, d) != 1 and cnp.PyArray_STRIDE(a, d) != expect:
-                fits = False
-            expect *= cnp.PyArray_DIM(a, d)
-    if fits:
+    if code_of(a) == code and dense_channels_last(a):
         return a
-    cdef cnp.ndarray out = new_channels_last(code, n, cnp.PyArray_DIMS(a))
+    cdef cnp.ndarray out = new_channels_last(code, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a))
     copy_into(a, code_of(a), out, code)
     return out
+
+
+cdef cnp.ndarray activation(object x, int code, Activation* out):
+    """`x` as a convolution reads it: channels-last or planes, else a channels-last copy; it must outlive `out`."""
+    cdef cnp.ndarray a = array_of(x)
+    out.planes = code_of(a) == code and cnp.PyArray_IS_C_CONTIGUOUS(a) and not dense_channels_last(a)
+    if not out.planes:
+        a = channels_last(a, code)
+    out.data = <const char*>cnp.PyArray_DATA(a)
+    return a
 
 
 cdef cnp.ndarray new_channels_last(int code, int n, const cnp.npy_intp* shape):
@@ -76,7 +88,8 @@ def convolution(x, weight, bias, stride, padding, dilation, groups):
     expect("convolution", "bias", bias, (s.o,))
     if not conv_usable(&s, code):
         return None
-    cdef cnp.ndarray a = channels_last(x, code), w = contiguous(weight, code), b = None
+    cdef Activation ax
+    cdef cnp.ndarray a = activation(x, code, &ax), w = contiguous(weight, code), b = None
     cdef cnp.npy_intp shape[MAX_NDIM]
     cdef const char* bias_data = NULL
     if bias is not None:
@@ -86,12 +99,11 @@ def convolution(x, weight, bias, stride, padding, dilation, groups):
     for d in range(s.spatial):
         shape[2 + d] = s.out[d]
     cdef cnp.ndarray out = new_channels_last(code, s.spatial + 2, shape)
-    cdef const char* xd = <const char*>cnp.PyArray_DATA(a)
     cdef const char* wd = <const char*>cnp.PyArray_DATA(w)
     cdef char* od = <char*>cnp.PyArray_DATA(out)
     cdef Status status
     with nogil:
-        status = dnn_conv_forward(s, code, xd, wd, bias_data, od)
+        status = dnn_conv_forward(s, code, ax, wd, bias_data, od)
     if status == UNSUPPORTED:
         return None
     check(status, out)
@@ -106,18 +118,18 @@ def convolution_grad_input(g, weight, input_shape, stride, padding, dilation, gr
     expect("convolution_grad_input", "the gradient", g, conv_output(&s))
     if not conv_usable(&s, code):
         return None
-    cdef cnp.ndarray a = channels_last(g, code), w = contiguous(weight, code)
+    cdef Activation ag
+    cdef cnp.ndarray a = activation(g, code, &ag), w = contiguous(weight, code)
     cdef cnp.npy_intp shape[MAX_NDIM]
     shape[0], shape[1] = s.n, s.c
     for d in range(s.spatial):
         shape[2 + d] = s.in_[d]
     cdef cnp.ndarray out = new_channels_last(code, s.spatial + 2, shape)
-    cdef const char* gd = <const char*>cnp.PyArray_DATA(a)
     cdef const char* wd = <const char*>cnp.PyArray_DATA(w)
     cdef char* od = <char*>cnp.PyArray_DATA(out)
     cdef Status status
     with nogil:
-        status = dnn_conv_grad_input(s, code, gd, wd, od)
+        status = dnn_conv_grad_input(s, code, ag, wd, od)
     if status == UNSUPPORTED:
         return None
     check(status, out)
@@ -132,17 +144,16 @@ def convolution_grad_weight(g, x, weight_shape, stride, padding, dilation, group
     expect("convolution_grad_weight", "the gradient", g, conv_output(&s))
     if not conv_usable(&s, code):
         return None
-    cdef cnp.ndarray a = channels_last(g, code), b = channels_last(x, code)
+    cdef Activation ag, ax
+    cdef cnp.ndarray a = activation(g, code, &ag), b = activation(x, code, &ax)
     cdef cnp.npy_intp shape[MAX_NDIM]
     for d in range(s.spatial + 2):
         shape[d] = weight_shape[d]
     cdef cnp.ndarray out = new_array(F32, s.spatial + 2, shape, NULL)
-    cdef const char* gd = <const char*>cnp.PyArray_DATA(a)
-    cdef const char* xd = <const char*>cnp.PyArray_DATA(b)
     cdef float* od = <float*>cnp.PyArray_DATA(out)
     cdef Status status
     with nogil:
-        status = dnn_conv_grad_weight(s, code, gd, xd, od)
+        status = dnn_conv_grad_weight(s, code, ag, ax, od)
     if status == UNSUPPORTED:
         return None
     check(status, out)

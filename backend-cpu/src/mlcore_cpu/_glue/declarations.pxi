@@ -141,9 +141,12 @@ cdef extern from "convolution.hpp" namespace "mlcore_cpu" nogil:
         i64* dilation
         i64* pad_lo
         i64* pad_hi
-    Status dnn_conv_forward(const ConvShape&, int, const char*, const char*, const char*, char*)
-    Status dnn_conv_grad_input(const ConvShape&, int, const char*, const char*, char*)
-    Status dnn_conv_grad_weight(const ConvShape&, int, const char*, const char*, float*)
+    cppclass Activation:
+        const char* data
+        cbool planes
+    Status dnn_conv_forward(const ConvShape&, int, Activation, const char*, const char*, char*)
+    Status dnn_conv_grad_input(const ConvShape&, int, Activation, const char*, char*)
+    Status dnn_conv_grad_weight(const ConvShape&, int, Activation, Activation, float*)
 
 cdef extern from "recurrent.hpp" namespace "mlcore_cpu" nogil:
     enum RecurrentOp "mlcore_cpu::RecurrentOp":

@@ -6,9 +6,9 @@
 #ifndef MLCORE_ONEDNN
 
 namespace mlcore_cpu {
-Status dnn_conv_forward(const ConvShape&, int, const char*, const char*, const char*, char*) { return UNSUPPORTED; }
-Status dnn_conv_grad_input(const ConvShape&, int, const char*, const char*, char*) { return UNSUPPORTED; }
-Status dnn_conv_grad_weight(const ConvShape&, int, const char*, const char*, float*) { return UNSUPPORTED; }
+Status dnn_conv_forward(const ConvShape&, int, Activation, const char*, const char*, char*) { return UNSUPPORTED; }
+Status dnn_conv_grad_input(const ConvShape&, int, Activation, const char*, char*) { return UNSUPPORTED; }
+Status dnn_conv_grad_weight(const ConvShape&, int, Activation, Activation, float*) { return UNSUPPORTED; }
 }  // namespace mlcore_cpu
 
 #else
@@ -19,6 +19,7 @@ Status dnn_conv_grad_weight(const ConvShape&, int, const char*, const char*, flo
 
 #include "alloc.hpp"
 #include "pool.hpp"
+#include "tables.hpp"
 
 namespace mlcore_cpu {
 using namespace dnn;
@@ -143,7 +144,8 @@ ConvShape flattened(ConvShape s) {
 // What one task does: some images, or the output rows [begin, end) of one image.
 struct Piece {
     ConvShape shape;
-    i64 x, y;  // where its input and output begin, in elements
+    i64 x, y;  // where its input and output begin, in elements of channels-last memory
+    i64 image, row_x, row_y;  // the same as image and rows
     Shared primitive;
     const char* weights;
 };
@@ -163,6 +165,9 @@ bool cut_rows(const ConvShape& s, i64 image, i64 begin, i64 end, Piece& piece) {
     piece.shape.pad_hi[0] = last - to;
     piece.x = image * v.x + from * (v.x / s.in[0]);
     piece.y = image * v.y + begin * (v.y / s.out[0]);
+    piece.image = image;
+    piece.row_x = from;
+    piece.row_y = begin;
     return true;
 }
 
@@ -193,7 +198,7 @@ std::vector<Piece> pieces_of(const ConvShape& s, bool rows_too) {
     }
     const i64 images = std::max<i64>(1, std::min<i64>(ceil_div(s.n, wanted), static_cast<i64>(LONG / flops)));
     for (i64 image = 0; image < s.n; image += images) {
-        found.push_back({s, image * v.x, image * v.y, nullptr, nullptr});
+        found.push_back({s, image * v.x, image * v.y, image, 0, 0, nullptr, nullptr});
         found.back().shape.n = std::min(images, s.n - image);
     }
     return found;
@@ -233,11 +238,26 @@ class Packed {
     std::vector<Copy> copies_;
 };
 
-Status conv_by_images(const ConvShape& given, int dtype, bool forward, const char* in, const char* w, const char* bias, char* out) try {
-    const ConvShape s = flattened(given);
+// The channels [first, first + width) of `pixels` pixels of some images, channels-last and dense: a part of planes
+// is brought into that order here, in the task that uses it, so that the copy never leaves the cache.
+void gather_channels(const Activation& a, char* to, int item, i64 image, i64 images, i64 channels, i64 first, i64 width, i64 all, i64 pixel, i64 pixels) {
+    if (a.planes) {
+        const auto loop = table().transpose[log2_itemsize(item)];
+        for (i64 i = 0; i < images; ++i)
+            loop(a.data + (((image + i) * channels + first) * all + pixel) * item, all, to + i * pixels * width * item, width, width, pixels);
+        return;
+    }
+    const char* from = a.data + ((image * all + pixel) * channels + first) * item;
+    for (i64 p = 0; p < images * pixels; ++p) std::memcpy(to + p * width * item, from + p * channels * item, static_cast<std::size_t>(width * item));
+}
+
+Status conv_by_images(const ConvShape& given, int dtype, bool forward, Activation in, const char* w, const char* bias, char* out) try {
+    const ConvShape s = in.planes ? given : flattened(given);
     const int item = ITEMSIZE[dtype];
     const Pass pass = forward ? Pass::forward : Pass::grad_input;
     std::vector<Piece> pieces = pieces_of(s, forward || is_pointwise(s));
+    const Volumes whole(s);
+    const i64 channels = forward ? s.c : s.o, pixels = (forward ? whole.x : whole.y) / channels;
     Packed packed(w);
     for (Piece& one : pieces) {
         one.primitive = conv_primitive(one.shape, dtype, bias != nullptr, pass);
@@ -248,7 +268,19 @@ Status conv_by_images(const ConvShape& given, int dtype, bool forward, const cha
     const Status status = parallel_for(static_cast<i64>(pieces.size()), [&](i64 task) {
         const Piece& p = pieces[static_cast<std::size_t>(task)];
         const Compiled& c = *p.primitive;
-        const char* from = in + (forward ? p.x : p.y) * item;
+        const char* from = in.data + (forward ? p.x : p.y) * item;
+        const Volumes v(p.shape);
+        const i64 count = (forward ? v.x : v.y) / channels;  // pixels of each of its images
+        Scratch gathered(in.planes ? p.shape.n * count * channels * item : 0);
+        if (gathered.failed()) {
+            failed = true;
+            return;
+        }
+        if (in.planes) {
+            const i64 row = forward ? p.row_x * (pixels / s.in[0]) : p.row_y * (pixels / s.out[0]);
+            gather_channels(in, gathered.get(), item, p.image, p.shape.n, channels, 0, channels, pixels, row, count);
+            from = gathered.get();
+        }
         char* to = out + (forward ? p.y : p.x) * item;
         std::unordered_map<int, memory> args{{DNNL_ARG_WEIGHTS, wrap(c.weights, p.weights)}};
         args[forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_SRC] = wrap(c.src, forward ? from : to);
@@ -265,19 +297,14 @@ Status conv_by_images(const ConvShape& given, int dtype, bool forward, const cha
 
 }  // namespace
 
-Status dnn_conv_forward(const ConvShape& s, int dtype, const char* x, const char* w, const char* bias, char* y) {
+Status dnn_conv_forward(const ConvShape& s, int dtype, Activation x, const char* w, const char* bias, char* y) {
     return conv_by_images(s, dtype, true, x, w, bias, y);
 }
-Status dnn_conv_grad_input(const ConvShape& s, int dtype, const char* g, const char* w, char* gx) {
+Status dnn_conv_grad_input(const ConvShape& s, int dtype, Activation g, const char* w, char* gx) {
     return conv_by_images(s, dtype, false, g, w, nullptr, gx);
 }
 
 namespace {
-
-// Copies `width` of every `all` channels: a dense gradient of some output channels.
-void take_channels(const char* from, char* to, i64 pixels, i64 all, i64 width) {
-    for (i64 p = 0; p < pixels; ++p) std::memcpy(to + p * width, from + p * all, static_cast<std::size_t>(width));
-}
 
 // gw = the sum of the parts, in their order
 Status add_parts(const float* parts, i64 count, i64 n, float* gw) {
@@ -294,8 +321,8 @@ Status add_parts(const float* parts, i64 count, i64 n, float* gw) {
 
 }  // namespace
 
-Status dnn_conv_grad_weight(const ConvShape& given, int dtype, const char* g, const char* x, float* gw) try {
-    const ConvShape s = flattened(given);
+Status dnn_conv_grad_weight(const ConvShape& given, int dtype, Activation g, Activation x, float* gw) try {
+    const ConvShape s = g.planes || x.planes ? given : flattened(given);
     const Volumes v(s);
     const int item = ITEMSIZE[dtype];
     const i64 pixels = v.y / s.o;
@@ -303,7 +330,7 @@ Status dnn_conv_grad_weight(const ConvShape& given, int dtype, const char* g, co
     // the rest of the parallelism, is cut by images (by pixels in a 1x1 convolution).
     const i64 width = s.groups == 1 && s.o >= 256 && s.o % 64 == 0 && v.w >= (i64{1} << 18) ? 64 : s.o;
     const i64 slices = s.o / width;
-    const bool by_pixels = s.n == 1 && is_pointwise(s);
+    const bool by_pixels = s.n == 1 && s.spatial == 1 && is_pointwise(s) && !g.planes && !x.planes;
     const i64 units = by_pixels ? s.in[0] : s.n;
     const double flops = v.flops * s.n / slices / units;  // of a unit in a slice
     const i64 wanted = std::max<i64>(1, std::min<i64>({ceil_div(8, slices), units, static_cast<i64>(flops * units / TASK)}));
@@ -325,19 +352,23 @@ Status dnn_conv_grad_weight(const ConvShape& given, int dtype, const char* g, co
         const i64 part = task / slices, slice = task % slices, count = part == parts - 1 ? rest : each;
         const Compiled& c = part == parts - 1 ? *tail : *main;
         float* result = (parts > 1 ? partial.get<float>() + part * v.w : gw) + slice * slice_w;
-        const char* dy = g + (part * each * unit_pixels * s.o + slice * width) * item;
+        const char *dy = g.data + part * each * unit_pixels * s.o * item, *from = x.data + part * each * unit_x * item;
         Scratch blocked(c.repack.empty() ? 0 : static_cast<i64>(c.weights.get_size()));
-        Scratch taken(slices > 1 ? count * unit_pixels * width * item : 0);
-        if (blocked.failed() || taken.failed()) {
+        Scratch some_g(slices > 1 || g.planes ? count * unit_pixels * width * item : 0), some_x(x.planes ? count * unit_x * item : 0);
+        if (blocked.failed() || some_g.failed() || some_x.failed()) {
             failed = true;
             return;
         }
-        if (slices > 1) {
-            take_channels(dy, taken.get(), count * unit_pixels, s.o * item, width * item);
-            dy = taken.get();
+        if (some_g.get()) {
+            gather_channels(g, some_g.get(), item, part * each, count, s.o, slice * width, width, unit_pixels, 0, unit_pixels);
+            dy = some_g.get();
+        }
+        if (some_x.get()) {
+            gather_channels(x, some_x.get(), item, part * each, count, s.c, 0, s.c, v.x / s.c, 0, v.x / s.c);
+            from = some_x.get();
         }
         void* target = blocked.get() ? static_cast<void*>(blocked.get()) : result;
-        execute(c, {{DNNL_ARG_SRC, wrap(c.src, x + part * each * unit_x * item)},
+        execute(c, {{DNNL_ARG_SRC, wrap(c.src, from)},
                     {DNNL_ARG_DIFF_DST, wrap(c.dst, dy)},
                     {DNNL_ARG_DIFF_WEIGHTS, wrap(c.weights, target)}}, failed);
         for (const Repack& one : c.repack)

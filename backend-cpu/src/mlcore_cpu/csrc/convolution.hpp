@@ -13,10 +13,16 @@ struct ConvShape {
     i64 in[3], kernel[3], out[3], stride[3], dilation[3], pad_lo[3], pad_hi[3];
 };
 
-// Activations channels-last and dense (N, *S, C); weights, bias plain and dense (O, C/groups, *K).
-Status dnn_conv_forward(const ConvShape& s, int dtype, const char* x, const char* w, const char* bias, char* y);
-Status dnn_conv_grad_input(const ConvShape& s, int dtype, const char* g, const char* w, char* gx);
+// What a convolution reads: dense, channels-last (N, *S, C), or planes (N, C, *S).
+struct Activation {
+    const char* data;
+    bool planes;
+};
+
+// Results are channels-last and dense; weights, bias plain and dense (O, C/groups, *K).
+Status dnn_conv_forward(const ConvShape& s, int dtype, Activation x, const char* w, const char* bias, char* y);
+Status dnn_conv_grad_input(const ConvShape& s, int dtype, Activation g, const char* w, char* gx);
 // gw is always float32 (bfloat16 gradients accumulate there)
-Status dnn_conv_grad_weight(const ConvShape& s, int dtype, const char* g, const char* x, float* gw);
+Status dnn_conv_grad_weight(const ConvShape& s, int dtype, Activation g, Activation x, float* gw);
 
 }  // namespace mlcore_cpu
