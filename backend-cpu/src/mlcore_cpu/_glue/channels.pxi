@@ -102,12 +102,17 @@ cdef object pooled_shape(object shape, object kernel, object stride, object padd
                              for n, k, s, p, d in zip(shape[lead:], kernel, stride, padding, dilation)])
 
 
+cdef bint pools_channels_last(cnp.ndarray a) noexcept:
+    """Whether windows are taken over all channels at once; turning planes round costs less than one pass of theirs."""
+    return is_channels_last(a) or cnp.PyArray_DIM(a, 1) >= 8
+
+
 cdef object pool(PoolOp op, object x, object kernel, object stride, object padding, object dilation, bint with_pad):
     if len(kernel) > 3 or x.ndim < len(kernel):
         refuse(f"pooling: a kernel of {len(kernel)} dimensions for shape {x.shape}")
     cdef cnp.ndarray source = array_of(x)
     cdef int code = code_of(source), work = work_code(code)
-    cdef bint last = is_channels_last(source) and len(kernel) == cnp.PyArray_NDIM(source) - 2
+    cdef bint last = len(kernel) == cnp.PyArray_NDIM(source) - 2 and pools_channels_last(source)
     cdef cnp.ndarray a = channel_layout(source, work, last)
     shape = pooled_shape((<object>a).shape, kernel, stride, padding, dilation)
     cdef cnp.npy_intp dims[MAX_NDIM]
@@ -134,7 +139,7 @@ cdef object pool_grad(PoolOp op, object g, object x, object input_shape, object 
     expect("pooling", "the input", x, input_shape)
     cdef cnp.ndarray source = array_of(g if x is None else x)
     cdef int code = code_of(array_of(g)), work = work_code(code), n = len(input_shape), i
-    cdef bint last = is_channels_last(source) and len(kernel) == n - 2
+    cdef bint last = len(kernel) == n - 2 and pools_channels_last(source)
     cdef cnp.ndarray d = channel_layout(g, work, last)
     a = None if x is None else channel_layout(x, work, last)
     cdef cnp.npy_intp dims[MAX_NDIM]

@@ -93,7 +93,16 @@ void max_pool_grad(const T* g, const T* x, T* gx, const PoolShape& s, i64 plane,
             start = false;
         });
         if (start) return;  // the window lies in the padding
-        for (i64 j = 0; j < width; ++j) gx[static_cast<i64>(where[j]) * s.inner + j] += g[o * s.inner + j];
+        if (width == 1) {
+            gx[static_cast<i64>(where[0]) * s.inner] += g[o * s.inner];
+            return;
+        }
+        const T* __restrict d = g + o * s.inner;
+        each_element(s, w, [&](i64 i) {
+            T* __restrict a = gx + i * s.inner;
+            const std::int32_t at = static_cast<std::int32_t>(i);
+            for (i64 j = 0; j < width; ++j) a[j] += where[j] == at ? d[j] : T(0);
+        });
     });
 }
 
