@@ -180,6 +180,10 @@ def relu(x: TensorLike, /) -> Tensor:
     """`max(x, 0)`; nan stays nan."""
 def relu_grad(x1: TensorLike, x2: TensorLike, /) -> Tensor:
     """Gradient of relu: `x1` where the output `x2` is positive, else 0."""
+def relu6(x: TensorLike, /) -> Tensor:
+    """`min(max(x, 0), 6)` (Howard et al. 2017); nan stays nan."""
+def relu6_grad(x1: TensorLike, x2: TensorLike, /) -> Tensor:
+    """Gradient of relu6: `x1` where the output `x2` is between 0 and 6, else 0."""
 def sigmoid(x: TensorLike, /) -> Tensor:
     """`1 / (1 + exp(-x))` without overflow."""
 def sigmoid_grad(x1: TensorLike, x2: TensorLike, /) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from mlcore.dtypes import floating, real
 from mlcore.errors import ArgumentError
 from mlcore.ops.elementwise import abs as abs_
-from mlcore.ops.elementwise import erf, exp, log1p, maximum, tanh, where
+from mlcore.ops.elementwise import erf, exp, log1p, maximum, minimum, tanh, where
 from mlcore.ops.spec import Outs, binary, composite, out, unary
 from mlcore.shapes import broadcast
 
@@ -28,6 +28,17 @@ relu_grad = binary(
     "relu_grad", "Gradient of relu: `x1` where the output `x2` is positive, else 0.",
     reference=lambda g, y: np.where(y > 0, g, g.dtype.type(0)), c="x2 > 0 ? x1 : T(0)", accepts=floating, method=False,
     body=lambda g, y: where(y > 0, g, 0), vjp=(lambda g, x2: relu_grad(g, x2), lambda g: g * 0),
+)  # fmt: skip
+relu6 = unary(
+    "relu6", "`min(max(x, 0), 6)` (Howard et al. 2017); nan stays nan.", accepts=floating, domain=(-4, 10),
+    reference=lambda x: np.minimum(np.maximum(x, x.dtype.type(0)), x.dtype.type(6)), c="min(max(x, T(0)), T(6))",
+    method=False, body=lambda x: minimum(maximum(x, 0), 6), vjp=lambda g, y: relu6_grad(g, y),
+)  # fmt: skip
+relu6_grad = binary(
+    "relu6_grad", "Gradient of relu6: `x1` where the output `x2` is between 0 and 6, else 0.",
+    reference=lambda g, y: np.where((y > 0) & (y < 6), g, g.dtype.type(0)), c="(x2 > 0) & (x2 < 6) ? x1 : T(0)",
+    accepts=floating, method=False, body=lambda g, y: where((y > 0) & (y < 6), g, 0),
+    vjp=(lambda g, x2: relu6_grad(g, x2), lambda g: g * 0),
 )  # fmt: skip
 sigmoid = unary(
     "sigmoid", "`1 / (1 + exp(-x))` without overflow.", reference=_sigmoid, c="sigmoid(x)", accepts=floating,

@@ -7,10 +7,10 @@ from typing import Any
 from mlcore.dtypes import floating
 from mlcore.errors import ShapeError
 from mlcore.ops.cases import Sample, sample
-from mlcore.ops.elementwise import rsqrt
+from mlcore.ops.elementwise import maximum, rsqrt
 from mlcore.ops.reduce import add_up, mean
 from mlcore.ops.shape import reshape
-from mlcore.ops.spec import Outs, composite, outs
+from mlcore.ops.spec import Outs, composite, out, outs
 
 _ROWS: tuple[tuple[tuple[int, ...], int], ...] = (
     ((4, 6), 1), ((2, 3, 5), 1), ((2, 3, 5), 2), ((0, 4), 1), ((7,), 1), ((5, 129), 1), ((3, 1029), 1),
@@ -156,3 +156,76 @@ def batch_norm_grad(g: Any, x: Any, weight: Any = None, mean_: Any = None, rstd:
     scale = rstd if weight is None else rstd * weight
     gx = _channels(x, scale) * (g - (_channels(x, gb) + normal * _channels(x, gw)) / count)
     return gx, gw, gb
+
+
+def _running_rule(
+    running_mean: Any, running_var: Any, mean: Any, rstd: Any, /, *, momentum: float, count: int, eps: float
+) -> Outs:
+    shapes = {one.shape for one in (running_mean, running_var, mean, rstd)}
+    if len(shapes) != 1 or running_mean.ndim != 1 or count < 2:
+        raise ShapeError(
+            f"batch_norm_running: statistics of shapes {shapes} over {count} values; expected one (C,), 2 values"
+        )
+    stats = [(running_mean.shape, running_mean.dtype), (running_var.shape, running_var.dtype)]
+    return outs(stats, float(momentum), int(count), float(eps))
+
+
+def _running_samples() -> list[Sample]:
+    how: dict[str, Any] = dict(momentum=0.1, count=40, eps=1e-5)
+    positive = {
+        "running_var": lambda running_var: running_var * running_var + 0.5,
+        "rstd": lambda rstd: rstd * rstd + 0.5,
+    }
+    return [sample([(c,)] * 4, gradient=False, special=False, derive=positive, **how) for c in (1, 5, 70)]
+
+
+@composite(
+    _running_rule, accepts=floating, public=False, outputs=("running_mean", "running_var"), ulp=16,
+    samples=_running_samples,
+)  # fmt: skip
+def batch_norm_running(
+    running_mean: Any, running_var: Any, mean: Any, rstd: Any, /, *, momentum: float, count: int, eps: float
+) -> Any:
+    """The running statistics after a batch of `count` values per channel, from what batch_norm returned.
+
+    Each takes `momentum` of the batch's: its mean, and its variance with Bessel's correction.
+    """
+    var = maximum(1 / (rstd * rstd) - eps, 0)  # rstd is 1 / sqrt(var + eps)
+    unbiased = var * (momentum * count / (count - 1))
+    return running_mean * (1 - momentum) + mean * momentum, running_var * (1 - momentum) + unbiased
+
+
+def _scale_rule(
+    x: Any, mean: Any, var: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5
+) -> Outs:
+    if x.ndim < 2:
+        raise ShapeError(f"batch_norm: expected (N, C, ...), got shape {x.shape}")
+    for name, one in (("mean", mean), ("var", var), ("weight", weight), ("bias", bias)):
+        if one is not None and one.shape != (x.shape[1],):
+            raise ShapeError(
+                f"batch_norm: {name} of shape {one.shape} for {x.shape[1]} channels of {x.shape}"
+            )
+    return out(x.shape, x.dtype, float(eps))
+
+
+def _scale_samples() -> list[Sample]:
+    derive = {"var": lambda var: var * var + 0.5}
+    full = [sample([x, *(x[1:2],) * 4], derive=derive) for x in _BATCHES]
+    stats = [(4, 3, 5, 6), (3,), (3,)]
+    return [
+        *full,
+        sample([*stats, None, None], derive=derive),
+        sample([*stats, None, (3,)], derive=derive, eps=1e-3),
+    ]
+
+
+@composite(_scale_rule, accepts=floating, public=False, ulp=64, samples=_scale_samples)
+def batch_norm_scale(
+    x: Any, mean: Any, var: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5
+) -> Any:
+    """Normalise each channel of (N, C, *sizes) by a given mean and variance: batch norm when it is evaluated."""
+    scale = rsqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    return x * _channels(x, scale) + _channels(x, shift)

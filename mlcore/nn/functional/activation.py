@@ -7,7 +7,7 @@ from typing import Any
 from mlcore.nn.functional._common import one_axis
 from mlcore.ops import activation as ops
 from mlcore.ops import nn
-from mlcore.ops.elementwise import astype, minimum, where
+from mlcore.ops.elementwise import astype, where
 from mlcore.ops.elementwise import tanh as tanh_
 
 
@@ -30,7 +30,7 @@ def relu6(input: Any, inplace: bool = False) -> Any:
     >>> F.relu6(ml.asarray([-1.0, 2.0, 7.0])).tolist()
     [0.0, 2.0, 6.0]
     """
-    return minimum(ops.relu(input), 6.0)
+    return ops.relu6(input)
 
 
 def gelu(input: Any, approximate: str = "none") -> Any:

@@ -9,7 +9,7 @@ from mlcore import dispatch, dtypes
 from mlcore.errors import ArgumentError, ShapeError
 from mlcore.ops import norm
 from mlcore.ops import rms_norm as rms
-from mlcore.ops.elementwise import maximum, rsqrt
+from mlcore.ops.elementwise import rsqrt
 from mlcore.ops.shape import reshape
 
 
@@ -85,21 +85,27 @@ def batch_norm(
     y, mean, rstd = norm.batch_norm(input, weight, bias, eps=eps)
     if running_mean is not None or running_var is not None:
         with dispatch.recording(False):
-            if running_mean is not None:
-                running_mean.rebind(running_mean * (1 - momentum) + _like(mean, running_mean) * momentum)
-            if running_var is not None:
-                # rstd is 1 / sqrt(var + eps); the running variance is the unbiased one
-                var = maximum(1 / (rstd * rstd) - eps, 0)
-                unbiased = _like(var, running_var) * (momentum * count / (count - 1))
-                running_var.rebind(running_var * (1 - momentum) + unbiased)
+            _track(running_mean, running_var, mean.detach(), rstd.detach(), momentum, count, eps)
     return y
 
 
-def _like(value: Any, running: Any) -> Any:
-    return value.detach().to(running.dtype) if value.dtype is not running.dtype else value.detach()
+def _track(
+    running_mean: Any, running_var: Any, mean: Any, rstd: Any, momentum: float, count: int, eps: float
+) -> None:
+    """Move the running statistics, either of which may be missing, towards the batch's."""
+    kept = running_var if running_mean is None else running_mean
+    if mean.dtype is not kept.dtype:
+        mean, rstd = mean.to(kept.dtype), rstd.to(kept.dtype)
+    given = (mean if running_mean is None else running_mean, rstd if running_var is None else running_var)
+    found = norm.batch_norm_running(*given, mean, rstd, momentum=momentum, count=count, eps=eps)
+    for old, new in zip((running_mean, running_var), found, strict=True):
+        if old is not None:
+            old.rebind(new)
 
 
 def _by_running(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float) -> Any:
+    if all(one is None or one.dtype is x.dtype for one in (mean, var, weight, bias)):
+        return norm.batch_norm_scale(x, mean, var, weight, bias, eps=eps)
     wide = (1, -1, *(1,) * (x.ndim - 2))
     scale = rsqrt(var + eps)
     if weight is not None:

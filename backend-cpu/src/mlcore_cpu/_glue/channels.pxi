@@ -78,6 +78,47 @@ def batch_norm_grad(g, x, weight, mean, rstd):
     return narrowed(gx, code), narrowed(gw, code), narrowed(gb, code)
 
 
+def batch_norm_scale(x, mean, var, weight, bias, eps):
+    """Each channel of (N, C, *S) normalised by a given mean and variance, in x's own layout."""
+    cdef cnp.ndarray source = array_of(x)
+    cdef int code = code_of(source), work = work_code(code)
+    cdef bint last = is_channels_last(source)
+    if cnp.PyArray_NDIM(source) < 2:
+        refuse(f"batch_norm: expected (N, C, ...), got shape {x.shape}")
+    cdef cnp.ndarray a = channel_layout(source, work, last), m = contiguous(mean, work), v = contiguous(var, work)
+    w, b = optional(weight, work), optional(bias, work)
+    for which, one in (("mean", m), ("variance", v), ("weight", w), ("bias", b)):
+        expect("batch_norm", which, one, (cnp.PyArray_DIM(a, 1),))
+    cdef i64 c = cnp.PyArray_DIM(a, 1), inner = prod((<object>a).shape[2:]), outer = cnp.PyArray_DIM(a, 0)
+    if last:
+        outer, inner = outer * inner, 1
+    cdef cnp.ndarray y = new_channel_layout(a, work, last)
+    cdef const void* xd = cnp.PyArray_DATA(a)
+    cdef const void* md = cnp.PyArray_DATA(m)
+    cdef const void* vd = cnp.PyArray_DATA(v)
+    cdef const void* wd = pointer(w)
+    cdef const void* bd = pointer(b)
+    cdef void* yd = cnp.PyArray_DATA(y)
+    cdef double epsilon = eps
+    cdef Status status
+    with nogil:
+        status = run_batch_norm_scale(work, xd, md, vd, wd, bd, yd, outer, c, inner, epsilon)
+    check(status, y)
+    return narrowed(y, code)
+
+
+def batch_norm_running(running_mean, running_var, mean, rstd, momentum, count, eps):
+    """(mean, var): the running statistics after a batch."""
+    cdef int code = code_of(array_of(running_mean)), work = work_code(code)
+    cdef cnp.ndarray a = contiguous(running_mean, work), b = contiguous(running_var, work), m = contiguous(mean, work), s = contiguous(rstd, work)
+    for which, one in (("the running variance", b), ("mean", m), ("rstd", s)):
+        expect("batch_norm_running", which, one, (<object>a).shape)
+    cdef cnp.ndarray x = new_array(work, 1, cnp.PyArray_DIMS(a), NULL), y = new_array(work, 1, cnp.PyArray_DIMS(a), NULL)
+    run_batch_norm_running(work, cnp.PyArray_DATA(a), cnp.PyArray_DATA(b), cnp.PyArray_DATA(m), cnp.PyArray_DATA(s),
+                           cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), cnp.PyArray_SIZE(a), momentum, count, eps)
+    return narrowed(x, code), narrowed(y, code)
+
+
 cdef int pool_shape(PoolShape* s, object shape, object out, object kernel, object stride, object padding, object dilation, bint last, bint with_pad) except -1:
     """Up to three spatial dimensions, missing leading ones of length 1."""
     cdef int k = len(kernel), skip = 3 - k, d, lead = len(shape) - k

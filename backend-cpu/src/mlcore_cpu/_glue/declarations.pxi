@@ -212,6 +212,8 @@ cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
 
 cdef extern from "channels.hpp" namespace "mlcore_cpu" nogil:
     Status run_batch_norm(int, const void*, const void*, const void*, void*, void*, void*, i64, i64, i64, double)
+    Status run_batch_norm_scale(int, const void*, const void*, const void*, const void*, const void*, void*, i64, i64, i64, double)
+    void run_batch_norm_running(int, const void*, const void*, const void*, const void*, void*, void*, i64, double, double, double)
     Status run_batch_norm_grad(int, const void*, const void*, const void*, const void*, const void*, void*, void*, void*, i64, i64, i64)
 
 cdef extern from "pooling.hpp" namespace "mlcore_cpu" nogil:

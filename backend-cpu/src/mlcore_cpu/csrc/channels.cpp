@@ -59,6 +59,63 @@ Status channel_ranges(i64 outer, i64 c, i64 inner, F&& f) {
 
 }  // namespace
 
+namespace {
+
+// The mean of each channel, and in `squares` the sum of squared deviations from it.
+template <class T>
+Status statistics(const T* x, T* mean, double* squares, i64 outer, i64 c, i64 inner, const ChannelLoops<T>& l) {
+    const i64 group = std::max<i64>(16, 2 * GRAIN / std::max<i64>(1, c)), groups = ceil_div(outer, group);
+    const double count = static_cast<double>(outer) * static_cast<double>(inner);
+    if (inner > 1 || groups <= 1) {
+        Status status = channel_sums(outer, c, inner, 1, squares, [&](i64 at, i64, double* a, i64 o, i64 k) { l.channel_sum(x + at, nullptr, a, o, k, inner); });
+        if (status != OK) return status;
+        for (i64 k = 0; k < c; ++k) mean[k] = static_cast<T>(squares[k] / count);
+        return channel_sums(outer, c, inner, 1, squares, [&](i64 at, i64 first, double* a, i64 o, i64 k) { l.channel_sum(x + at, mean + first, a, o, k, inner); });
+    }
+    // Each group of rows is small enough to be read twice from the cache: it gives its own mean and squares, which are
+    // combined in order (Chan et al. 1983).
+    const i64 each = 2 * c * static_cast<i64>(sizeof(double)) + ceil_div(c * static_cast<i64>(sizeof(T)), 64) * 64;
+    Scratch partial(groups * each);
+    if (partial.failed()) return NO_MEMORY;
+    const Status status = parallel_for(groups, [&](i64 t) {
+        double *sum = reinterpret_cast<double*>(partial.get() + t * each), *square = sum + c;
+        T* own = reinterpret_cast<T*>(square + c);
+        const i64 rows = std::min(group, outer - t * group);
+        std::fill(sum, sum + 2 * c, 0.0);
+        l.channel_sum(x + t * group * c, nullptr, sum, rows, c, 1);
+        for (i64 k = 0; k < c; ++k) own[k] = static_cast<T>(sum[k] / static_cast<double>(rows));
+        l.channel_sum(x + t * group * c, own, square, rows, c, 1);
+    });
+    if (status != OK) return status;
+    Scratch total(c * static_cast<i64>(sizeof(double)));
+    if (total.failed()) return NO_MEMORY;
+    double* centre = total.get<double>();
+    std::fill(centre, centre + c, 0.0);
+    std::fill(squares, squares + c, 0.0);
+    for (i64 t = 0; t < groups; ++t) {
+        const double* sum = reinterpret_cast<const double*>(partial.get() + t * each);
+        for (i64 k = 0; k < c; ++k) centre[k] += sum[k];
+    }
+    for (i64 k = 0; k < c; ++k) centre[k] /= count;
+    for (i64 t = 0; t < groups; ++t) {
+        const double *sum = reinterpret_cast<const double*>(partial.get() + t * each), *square = sum + c;
+        const T* own = reinterpret_cast<const T*>(square + c);
+        const double rows = static_cast<double>(std::min(group, outer - t * group));
+        for (i64 k = 0; k < c; ++k) {
+            // `square` is about `own`, the rounded mean of the group: exact for any centre
+            const double at = static_cast<double>(own[k]), shift = centre[k] - at;
+            squares[k] += square[k] - 2 * shift * (sum[k] - rows * at) + rows * shift * shift;
+        }
+    }
+    for (i64 k = 0; k < c; ++k) {
+        squares[k] = std::max(squares[k], 0.0);
+        mean[k] = static_cast<T>(centre[k]);
+    }
+    return OK;
+}
+
+}  // namespace
+
 Status run_batch_norm(int dtype, const void* x, const void* w, const void* b, void* y, void* mean, void* rstd, i64 outer, i64 c, i64 inner, double eps) {
     return typed(dtype, [&](auto type) {
         using T = decltype(type);
@@ -69,10 +126,7 @@ Status run_batch_norm(int dtype, const void* x, const void* w, const void* b, vo
         T* scale = reinterpret_cast<T*>(acc + c);
         const double count = static_cast<double>(outer) * static_cast<double>(inner);
         T *m = out<T>(mean), *s = out<T>(rstd);
-        Status status = channel_sums(outer, c, inner, 1, acc, [&](i64 at, i64, double* a, i64 o, i64 k) { l.channel_sum(in<T>(x) + at, nullptr, a, o, k, inner); });
-        if (status != OK) return status;
-        for (i64 k = 0; k < c; ++k) m[k] = static_cast<T>(acc[k] / count);
-        status = channel_sums(outer, c, inner, 1, acc, [&](i64 at, i64 first, double* a, i64 o, i64 k) { l.channel_sum(in<T>(x) + at, m + first, a, o, k, inner); });
+        const Status status = statistics(in<T>(x), m, acc, outer, c, inner, l);
         if (status != OK) return status;
         for (i64 k = 0; k < c; ++k) {
             s[k] = static_cast<T>(1.0 / std::sqrt(acc[k] / count + eps));
@@ -81,6 +135,34 @@ Status run_batch_norm(int dtype, const void* x, const void* w, const void* b, vo
         return channel_ranges(outer, c, inner, [&](i64 at, i64 first, i64 o, i64 k) {
             l.channel_scale(in<T>(x) + at, m + first, scale + first, b ? in<T>(b) + first : nullptr, out<T>(y) + at, o, k, inner);
         });
+    });
+}
+
+Status run_batch_norm_scale(int dtype, const void* x, const void* mean, const void* var, const void* w, const void* b, void* y, i64 outer, i64 c, i64 inner, double eps) {
+    return typed(dtype, [&](auto type) {
+        using T = decltype(type);
+        Scratch memory(c * static_cast<i64>(sizeof(T)) + 64);
+        if (memory.failed()) return NO_MEMORY;
+        T* scale = memory.get<T>();
+        for (i64 k = 0; k < c; ++k) {
+            scale[k] = static_cast<T>(1.0 / std::sqrt(static_cast<double>(in<T>(var)[k]) + eps));
+            if (w) scale[k] *= in<T>(w)[k];
+        }
+        return channel_ranges(outer, c, inner, [&](i64 at, i64 first, i64 o, i64 k) {
+            loops<T>().channel_scale(in<T>(x) + at, in<T>(mean) + first, scale + first, b ? in<T>(b) + first : nullptr, out<T>(y) + at, o, k, inner);
+        });
+    });
+}
+
+void run_batch_norm_running(int dtype, const void* running_mean, const void* running_var, const void* mean, const void* rstd, void* new_mean, void* new_var, i64 c, double momentum, double count, double eps) {
+    typed(dtype, [&](auto type) {
+        using T = decltype(type);
+        for (i64 k = 0; k < c; ++k) {
+            const double r = static_cast<double>(in<T>(rstd)[k]), var = std::max(1.0 / (r * r) - eps, 0.0) * (count / (count - 1.0));
+            out<T>(new_mean)[k] = static_cast<T>(in<T>(running_mean)[k] * (1.0 - momentum) + in<T>(mean)[k] * momentum);
+            out<T>(new_var)[k] = static_cast<T>(in<T>(running_var)[k] * (1.0 - momentum) + var * momentum);
+        }
+        return OK;
     });
 }
 

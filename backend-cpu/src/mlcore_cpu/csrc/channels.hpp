@@ -22,5 +22,9 @@ struct ChannelTable {
 // Drivers. `dtype` is F32 or F64; pointers are to that type.
 Status run_batch_norm(int dtype, const void* x, const void* w, const void* b, void* y, void* mean, void* rstd, i64 outer, i64 c, i64 inner, double eps);
 Status run_batch_norm_grad(int dtype, const void* g, const void* x, const void* w, const void* mean, const void* rstd, void* gx, void* gw, void* gb, i64 outer, i64 c, i64 inner);
+// y = (x - mean) / sqrt(var + eps) * w + b
+Status run_batch_norm_scale(int dtype, const void* x, const void* mean, const void* var, const void* w, const void* b, void* y, i64 outer, i64 c, i64 inner, double eps);
+// The running statistics after a batch: `momentum` of its mean and of its variance with Bessel's correction.
+void run_batch_norm_running(int dtype, const void* running_mean, const void* running_var, const void* mean, const void* rstd, void* new_mean, void* new_var, i64 c, double momentum, double count, double eps);
 
 }  // namespace mlcore_cpu
