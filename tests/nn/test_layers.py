@@ -11,7 +11,7 @@ import pytest
 
 import mlcore as ml
 from mlcore import nn
-from mlcore.errors import MlcoreError
+from mlcore.errors import ArgumentError, MlcoreError, ShapeError
 from mlcore.nn import functional as F
 
 
