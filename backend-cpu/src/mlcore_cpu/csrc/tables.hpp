@@ -46,6 +46,7 @@ struct GemmTable;   // gemm.hpp
 struct ChannelTable;  // channels.hpp
 struct PoolTable;     // pooling.hpp
 struct RecurrentTable;  // recurrent.hpp
+struct AttentionTable;  // attention.hpp
 
 struct Table {
     const char* isa;
@@ -68,6 +69,7 @@ struct Table {
     const ChannelTable* channels;
     const PoolTable* pooling;
     const RecurrentTable* recurrent;
+    const AttentionTable* attention;
 };
 
 inline int log2_itemsize(int itemsize) { return __builtin_ctz(static_cast<unsigned>(itemsize)); }

@@ -20,6 +20,7 @@ void make_table(Table& t) {
     t.channels = channel_table();
     t.pooling = pool_table();
     t.recurrent = recurrent_table();
+    t.attention = attention_table();
 }
 
 }  // namespace MLCORE_ISA

@@ -18,6 +18,7 @@ void add_dot_kernels(GemmTable& t);
 const ChannelTable* channel_table();
 const PoolTable* pool_table();
 const RecurrentTable* recurrent_table();
+const AttentionTable* attention_table();
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu

@@ -1,0 +1,175 @@
+// Attention of one head: blocks of scores in cache, the softmax kept up to date as key blocks come.
+#include "../attention.hpp"
+#include "isa_tables.hpp"
+#include "micro.hpp"
+#include "rows.hpp"
+
+namespace mlcore_cpu {
+namespace MLCORE_ISA {
+namespace {
+
+INL i64 least(i64 a, i64 b) { return a < b ? a : b; }
+
+// Keys that the queries before `end` may see, and blocks of them.
+template <class T> INL i64 visible(const Head<T>& h, i64 end) { return h.causal ? least(h.keys, end) : h.keys; }
+
+template <class T> i64 key_size(i64 width) { return packed_size<T>(width, KEY_BLOCK); }
+template <class T> i64 value_size(i64 value_width) { return packed_size<T>(KEY_BLOCK, value_width); }
+
+template <class T>
+void pack(const Head<T>& h, i64 block, T* keys, T* values) {
+    const i64 from = block * KEY_BLOCK, count = least(KEY_BLOCK, h.keys - from);
+    pack_panels<T>(h.k + from * h.k_row, 1, h.k_row, h.width, count, keys);
+    pack_panels<T>(h.v + from * h.v_row, h.v_row, 1, count, h.value_width, values);
+}
+
+// A row of scores from products: scaled, and masked with -inf or by adding.
+template <class T>
+INL void finish_scores(const Head<T>& h, i64 row, i64 from, i64 count, T* s_) {
+    T* __restrict s = s_;
+    const T scale = h.scale;
+    if (h.bias) {
+        const T* __restrict m = h.bias + row * h.mask_row + from * h.mask_col;
+        if (h.mask_col == 1) for (i64 j = 0; j < count; ++j) s[j] = s[j] * scale + m[j];
+        else for (i64 j = 0; j < count; ++j) s[j] = s[j] * scale + m[j * h.mask_col];
+    } else if (h.allowed) {
+        const unsigned char* __restrict m = h.allowed + row * h.mask_row + from * h.mask_col;
+        const T none = -std::numeric_limits<T>::infinity();
+        if (h.mask_col == 1) for (i64 j = 0; j < count; ++j) s[j] = m[j] ? s[j] * scale : none;
+        else for (i64 j = 0; j < count; ++j) s[j] = m[j * h.mask_col] ? s[j] * scale : none;
+    } else {
+        for (i64 j = 0; j < count; ++j) s[j] *= scale;
+    }
+    if (h.causal)
+        for (i64 j = row + 1 > from ? row + 1 - from : 0; j < count; ++j) s[j] = -std::numeric_limits<T>::infinity();
+}
+
+template <class T>
+void forward(const Head<T>& h, i64 first, i64 rows, const T* keys, const T* values, T* scratch) {
+    T top[QUERY_BLOCK];
+    double total[QUERY_BLOCK];
+    for (i64 r = 0; r < rows; ++r) top[r] = -std::numeric_limits<T>::infinity(), total[r] = 0;
+    const i64 end = visible(h, first + rows);
+    T* out = h.y + first * h.y_row;
+    for (i64 from = 0; from < end; from += KEY_BLOCK, keys += key_size<T>(h.width), values += value_size<T>(h.value_width)) {
+        const i64 count = least(KEY_BLOCK, h.keys - from), used = least(count, end - from);
+        multiply<T>(rows, used, h.width, h.q + first * h.q_row, h.q_row, 1, keys, scratch, KEY_BLOCK, false);
+        for (i64 r = 0; r < rows; ++r) {
+            T* __restrict s = scratch + r * KEY_BLOCK;
+            finish_scores(h, first + r, from, used, s);
+            const T best = max(top[r], max_of(s, used)), shift = finite_or_zero(best);
+            for (i64 j = 0; j < used; ++j) s[j] = exp(s[j] - shift);
+            const double here = sum_of<T>(used, [&](i64 j) { return s[j]; });
+            if (from > 0 && best != top[r]) {
+                const T correction = exp(top[r] - shift);
+                T* __restrict y = out + r * h.y_row;
+                for (i64 j = 0; j < h.value_width; ++j) y[j] *= correction;
+                total[r] = total[r] * static_cast<double>(correction) + here;
+            } else {
+                total[r] += here;
+            }
+            top[r] = best;
+        }
+        // Panels hold `count` rows of values; those beyond `used` meet no weight.
+        if (used == count) multiply<T>(rows, h.value_width, count, scratch, KEY_BLOCK, 1, values, out, h.y_row, from > 0);
+        else {
+            for (i64 j = 0; j < h.value_width; j += PANEL<T>)
+                multiply<T>(rows, least(PANEL<T>, h.value_width - j), used, scratch, KEY_BLOCK, 1, values + j * count, out + j, h.y_row, from > 0);
+        }
+    }
+    for (i64 r = 0; r < rows; ++r) {
+        T* __restrict y = out + r * h.y_row;
+        if (end == 0) for (i64 j = 0; j < h.value_width; ++j) y[j] = T(0);
+        const T scale = static_cast<T>(total[r] == 0 ? 1.0 : 1.0 / total[r]);  // nothing allowed: zeros
+        for (i64 j = 0; j < h.value_width; ++j) y[j] *= scale;
+        h.lse[first + r] = total[r] == 0 ? -std::numeric_limits<T>::infinity()
+                                         : static_cast<T>(::log(total[r]) + static_cast<double>(finite_or_zero(top[r])));
+    }
+}
+
+template <class T>
+i64 grad_size(i64 width, i64 value_width, i64 rows) {
+    const i64 blocks = ceil_div(rows, QUERY_BLOCK);
+    return 2 * QUERY_BLOCK * KEY_BLOCK + 2 * key_size<T>(width > value_width ? width : value_width) + packed_size<T>(KEY_BLOCK, width) +
+           blocks * (packed_size<T>(QUERY_BLOCK, width) + packed_size<T>(QUERY_BLOCK, value_width)) + rows;
+}
+
+template <class T>
+void backward(const Head<T>& h, i64 first, i64 rows, i64 block, i64 blocks, T* scratch) {
+    const i64 d = h.width, dv = h.value_width, q_size = packed_size<T>(QUERY_BLOCK, d), g_size = packed_size<T>(QUERY_BLOCK, dv);
+    const i64 query_blocks = ceil_div(rows, QUERY_BLOCK);
+    T* weights = scratch;                                   // p, then what flows into the scores
+    T* other = weights + QUERY_BLOCK * KEY_BLOCK;
+    T* keys_t = other + QUERY_BLOCK * KEY_BLOCK;            // packed: keys transposed, values transposed, keys
+    T* values_t = keys_t + key_size<T>(d > dv ? d : dv);
+    T* keys = values_t + key_size<T>(d > dv ? d : dv);
+    T* queries = keys + packed_size<T>(KEY_BLOCK, d);       // packed, per query block
+    T* grads = queries + query_blocks * q_size;
+    T* delta = grads + query_blocks * g_size;
+    for (i64 b = 0; b < query_blocks; ++b) {
+        const i64 at = first + b * QUERY_BLOCK, count = least(QUERY_BLOCK, first + rows - at);
+        pack_panels<T>(h.q + at * h.q_row, h.q_row, 1, count, d, queries + b * q_size);
+        pack_panels<T>(h.g + at * h.g_row, h.g_row, 1, count, dv, grads + b * g_size);
+        if (block == 0)
+            for (i64 r = 0; r < count; ++r) std::memset(h.gq + (at + r) * h.gq_row, 0, static_cast<std::size_t>(d) * sizeof(T));
+    }
+    for (i64 r = 0; r < rows; ++r) {
+        const T *__restrict g = h.g + (first + r) * h.g_row, *__restrict y = h.y + (first + r) * h.y_row;
+        delta[r] = static_cast<T>(sum_of<T>(dv, [&](i64 j) { return g[j] * y[j]; }));
+    }
+    for (i64 kb = block; kb < block + blocks; ++kb) {
+        const i64 from = kb * KEY_BLOCK, count = least(KEY_BLOCK, h.keys - from);
+        pack_panels<T>(h.k + from * h.k_row, 1, h.k_row, d, count, keys_t);
+        pack_panels<T>(h.v + from * h.v_row, 1, h.v_row, dv, count, values_t);
+        pack_panels<T>(h.k + from * h.k_row, h.k_row, 1, count, d, keys);
+        T *gk = h.gk + from * h.gk_row, *gv = h.gv + from * h.gv_row;
+        for (i64 r = 0; r < count; ++r) {
+            std::memset(gk + r * h.gk_row, 0, static_cast<std::size_t>(d) * sizeof(T));
+            std::memset(gv + r * h.gv_row, 0, static_cast<std::size_t>(dv) * sizeof(T));
+        }
+        for (i64 b = 0; b < query_blocks; ++b) {
+            const i64 at = first + b * QUERY_BLOCK, n = least(QUERY_BLOCK, first + rows - at);
+            if (h.causal && from > at + n - 1) continue;  // above the diagonal
+            multiply<T>(n, count, d, h.q + at * h.q_row, h.q_row, 1, keys_t, weights, KEY_BLOCK, false);
+            for (i64 r = 0; r < n; ++r) {
+                T* __restrict s = weights + r * KEY_BLOCK;
+                finish_scores(h, at + r, from, count, s);
+                const T shift = h.lse[at + r] == -std::numeric_limits<T>::infinity() ? T(0) : h.lse[at + r];
+                for (i64 j = 0; j < count; ++j) s[j] = exp(s[j] - shift);
+            }
+            multiply<T>(count, dv, n, weights, 1, KEY_BLOCK, grads + b * g_size, gv, h.gv_row, true);
+            multiply<T>(n, count, dv, h.g + at * h.g_row, h.g_row, 1, values_t, other, KEY_BLOCK, false);
+            for (i64 r = 0; r < n; ++r) {
+                T* __restrict s = weights + r * KEY_BLOCK;
+                const T* __restrict o = other + r * KEY_BLOCK;
+                const T sum = delta[at - first + r], scale = h.scale;
+                for (i64 j = 0; j < count; ++j) s[j] = s[j] * (o[j] - sum) * scale;
+            }
+            multiply<T>(n, d, count, weights, KEY_BLOCK, 1, keys, h.gq + at * h.gq_row, h.gq_row, true);
+            multiply<T>(count, d, n, weights, 1, KEY_BLOCK, queries + b * q_size, gk, h.gk_row, true);
+        }
+    }
+}
+
+template <class T>
+void add(const T* x_, i64 rows, i64 width, T* y_, i64 y_row) {
+    for (i64 r = 0; r < rows; ++r) {
+        const T* __restrict x = x_ + r * width;
+        T* __restrict y = y_ + r * y_row;
+        for (i64 j = 0; j < width; ++j) y[j] += x[j];
+    }
+}
+
+template <class T>
+AttentionLoops<T> loops() {
+    return {&key_size<T>, &value_size<T>, &grad_size<T>, &pack<T>, &forward<T>, &backward<T>, &add<T>};
+}
+
+const AttentionTable attention{loops<float>(), loops<double>()};
+
+}  // namespace
+
+const AttentionTable* attention_table() { return &attention; }
+
+}  // namespace MLCORE_ISA
+}  // namespace mlcore_cpu
