@@ -14,6 +14,7 @@ from mlcore.ops import (  # noqa: F401, I001  (the order of declaration is the r
     sorting,
     random,
     nn,
+    attention,
     conv,
     pool,
     norm,

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from mlcore.dtypes import floating
 from mlcore.errors import ShapeError
 from mlcore.modes import is_recording
 from mlcore.ops.cases import Sample, sample
-from mlcore.ops.creation import iota_on
 from mlcore.ops.elementwise import exp, log, where
 from mlcore.ops.linalg import contract, matmul
-from mlcore.ops.logic import equal, isfinite, logical_and
+from mlcore.ops.logic import equal, isfinite
 from mlcore.ops.reduce import add_up
 from mlcore.ops.reduce import max as max_
 from mlcore.ops.reduce import sum as sum_
 from mlcore.ops.shape import matrix_transpose, reshape
 from mlcore.ops.spec import Outs, composite, out, outs
-from mlcore.shapes import broadcast, normalize_axis
+from mlcore.shapes import normalize_axis
 
 
 def _axis_rule(name: str) -> Any:
@@ -174,51 +172,3 @@ def linear(x: Any, weight: Any, bias: Any = None, /) -> Any:
     """`x @ weight.mT + bias`: `x` (..., in), `weight` (out, in), `bias` (out,) or None."""
     y = matmul(x, matrix_transpose(weight))
     return y if bias is None else y + bias
-
-
-def _attention_samples() -> list[Sample]:
-    q, k, v = (2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)
-    none_for_the_first = {"mask": lambda mask: logical_and(mask, reshape(iota_on(mask, 5), (-1, 1)) > 0)}
-    return [
-        sample([q, q, q]), sample([q, k, v]), sample([q, q, q], is_causal=True), sample([q, k, v], scale=0.5),
-        sample([q, k, v, (5, 7)]), sample([q, k, v, (2, 1, 5, 7)], booleans=["mask"]),
-        sample([q, k, v, (5, 7)], booleans=["mask"], derive=none_for_the_first), sample([(5, 4), (7, 4), (7, 6)]),
-        sample([(3, 5, 4), (1, 7, 4), (1, 7, 6)]), sample([(1, 33, 17), (1, 65, 17), (1, 65, 17)], is_causal=True),
-    ]  # fmt: skip
-
-
-def _attention_rule(
-    q: Any, k: Any, v: Any, mask: Any = None, /, *, is_causal: bool = False, scale: float | None = None
-) -> Outs:
-    if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
-        raise ShapeError(
-            f"scaled_dot_product_attention: q {q.shape}, k {k.shape}, v {v.shape}",
-            cause="q and k need one width, k and v one length", fix="shapes are (..., length, width)",
-        )  # fmt: skip
-    batch = broadcast("scaled_dot_product_attention", q.shape[:-2], k.shape[:-2], v.shape[:-2])
-    if mask is not None:
-        broadcast("scaled_dot_product_attention mask", mask.shape, (*batch, q.shape[-2], k.shape[-2]))
-    if scale is None:
-        scale = 1 / math.sqrt(q.shape[-1]) if q.shape[-1] else 1.0
-    return out((*batch, q.shape[-2], v.shape[-1]), q.dtype, bool(is_causal), float(scale))
-
-
-@composite(
-    _attention_rule, accepts=floating, ulp=64, public=False, promote=("q", "k", "v"),
-    samples=lambda: _attention_samples(),
-)  # fmt: skip
-def scaled_dot_product_attention(
-    q: Any, k: Any, v: Any, mask: Any = None, /, *, is_causal: bool = False, scale: float | None = None
-) -> Any:
-    """`softmax(q @ k.mT * scale + mask) @ v` (Vaswani et al. 2017); a bool mask is True where attention is allowed.
-
-    A row that may attend to nothing gives zeros, with gradient 0.
-    """
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = matmul(q, matrix_transpose(k)) * scale
-    if is_causal:
-        rows = reshape(iota_on(q, q.shape[-2]), (-1, 1))
-        scores = where(iota_on(q, k.shape[-2]) <= rows, scores, float("-inf"))
-    if mask is not None:
-        scores = where(mask, scores, float("-inf")) if mask.dtype.kind == "b" else scores + mask
-    return matmul(softmax(scores, axis=-1), v)

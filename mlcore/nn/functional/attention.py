@@ -8,6 +8,7 @@ from typing import Any
 from mlcore.errors import ArgumentError
 from mlcore.nn.functional._common import probability
 from mlcore.ops import nn
+from mlcore.ops.attention import attention
 from mlcore.ops.creation import iota_on
 from mlcore.ops.elementwise import where
 from mlcore.ops.linalg import matmul
@@ -36,7 +37,7 @@ def scaled_dot_product_attention(
             "scaled_dot_product_attention: attn_mask together with is_causal=True", fix="use one"
         )
     if dropout_p == 0:
-        return nn.scaled_dot_product_attention(query, key, value, attn_mask, is_causal=is_causal, scale=scale)
+        return attention(query, key, value, attn_mask, is_causal=is_causal, scale=scale)[0]
     return matmul(dropout(attention_weights(query, key, attn_mask, is_causal, scale), dropout_p), value)
 
 

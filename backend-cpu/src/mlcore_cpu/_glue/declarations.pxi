@@ -173,6 +173,19 @@ cdef extern from "recurrent.hpp" namespace "mlcore_cpu" nogil:
         void* gc
     Status run_recurrent(RecurrentOp, int, const RecurrentArrays&)
 
+cdef extern from "attention.hpp" namespace "mlcore_cpu" nogil:
+    cppclass AttentionArrays:
+        View q, k, v, mask, y, g, gq, gk, gv
+        cbool masked, causal
+        double scale
+        void* lse
+    Status run_attention(const AttentionArrays&)
+    Status run_attention_grad(const AttentionArrays&)
+
+cdef extern from "rms_norm.hpp" namespace "mlcore_cpu" nogil:
+    Status run_rms_norm(int, const void*, const void*, void*, void*, i64, i64, double)
+    Status run_rms_norm_grad(int, const void*, const void*, const void*, const void*, void*, void*, i64, i64)
+
 cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
     cppclass AdamParams:
         double lr, beta1, beta2, eps, weight_decay

@@ -96,13 +96,13 @@ Status run_attention(const AttentionArrays& a) {
             const i64 index = task / query_blocks, first = task % query_blocks * QUERY_BLOCK;
             const Head<T> h = head<T>(a, index, false);
             const i64 own = shared ? 0 : blocks * (key_size + value_size);
-            Scratch memory((QUERY_BLOCK * KEY_BLOCK + own) * static_cast<i64>(sizeof(T)));
+            Scratch memory((QUERY_BLOCK * SCORE_ROW + own) * static_cast<i64>(sizeof(T)));
             if (memory.failed()) {
                 failed = true;
                 return;
             }
             T* scratch = memory.get<T>();
-            T* base = shared ? all + index * own : scratch + QUERY_BLOCK * KEY_BLOCK;
+            T* base = shared ? all + index * own : scratch + QUERY_BLOCK * SCORE_ROW;
             if (shared) base = all + index * blocks * (key_size + value_size);
             else
                 for (i64 block = 0; block < blocks; ++block) l.pack(h, block, keys_at(base, block), values_at(base, block));

@@ -6,6 +6,7 @@
 namespace mlcore_cpu {
 
 inline constexpr i64 QUERY_BLOCK = 64, KEY_BLOCK = 128;
+inline constexpr i64 SCORE_ROW = KEY_BLOCK + 16;  // a power of two would send a column to a few sets of the cache
 
 // One head. Rows are dense, `_row` apart (in elements).
 template <class T>
@@ -35,7 +36,7 @@ struct AttentionLoops {
     i64 (*value_size)(i64 value_width);
     i64 (*grad_size)(i64 width, i64 value_width, i64 rows);
     void (*pack)(const Head<T>& h, i64 block, T* keys, T* values);
-    // Queries [first, first + rows), rows <= QUERY_BLOCK; keys and values packed, scratch of QUERY_BLOCK * KEY_BLOCK.
+    // Queries [first, first + rows), rows <= QUERY_BLOCK; keys and values packed, scratch of QUERY_BLOCK * SCORE_ROW.
     void (*forward)(const Head<T>& h, i64 first, i64 rows, const T* keys, const T* values, T* scratch);
     // Queries [first, first + rows) with the key blocks [block, block + blocks): adds to gq (which the first block
     // sets to zero), and adds to or (fresh) sets gk and gv.

@@ -47,6 +47,7 @@ struct ChannelTable;  // channels.hpp
 struct PoolTable;     // pooling.hpp
 struct RecurrentTable;  // recurrent.hpp
 struct AttentionTable;  // attention.hpp
+struct RmsTable;        // rms_norm.hpp
 
 struct Table {
     const char* isa;
@@ -70,6 +71,7 @@ struct Table {
     const PoolTable* pooling;
     const RecurrentTable* recurrent;
     const AttentionTable* attention;
+    const RmsTable* rms;
 };
 
 inline int log2_itemsize(int itemsize) { return __builtin_ctz(static_cast<unsigned>(itemsize)); }

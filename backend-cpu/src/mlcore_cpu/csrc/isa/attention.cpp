@@ -40,8 +40,47 @@ INL void finish_scores(const Head<T>& h, i64 row, i64 from, i64 count, T* s_) {
     } else {
         for (i64 j = 0; j < count; ++j) s[j] *= scale;
     }
-    if (h.causal)
-        for (i64 j = row + 1 > from ? row + 1 - from : 0; j < count; ++j) s[j] = -std::numeric_limits<T>::infinity();
+}
+
+// How many of `count` keys from `from` on a query may see: those up to its own place, where causal.
+template <class T>
+INL i64 seen_by(const Head<T>& h, i64 row, i64 from, i64 count) {
+    if (!h.causal || row + 1 >= from + count) return count;
+    return row + 1 > from ? row + 1 - from : 0;
+}
+
+// The largest of a row that is not nan: a nan among the scores makes the row's sum nan, whatever is taken off.
+template <class T>
+INL T row_max(const T* s, i64 n) {
+    constexpr int W = WIDTH<T>;
+    reg<T> best = spread<T>(-std::numeric_limits<T>::infinity());
+    i64 j = 0;
+    for (; j + W <= n; j += W) {
+        const reg<T> x = load(s + j);
+        best = x > best ? x : best;
+    }
+    T lane[W], found = -std::numeric_limits<T>::infinity();
+    store(lane, best);
+    for (int half = W / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+    found = lane[0];
+    for (; j < n; ++j) found = s[j] > found ? s[j] : found;
+    return found;
+}
+
+// The sum of a row of at most KEY_BLOCK weights.
+template <class T>
+INL T row_sum(const T* s, i64 n) {
+    constexpr int W = WIDTH<T>;
+    reg<T> a = spread<T>(T(0)), b = a;
+    i64 j = 0;
+    for (; j + 2 * W <= n; j += 2 * W) a += load(s + j), b += load(s + j + W);
+    T lane[W], rest = T(0);
+    store(lane, reg<T>(a + b));
+    for (int half = W / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+    for (; j < n; ++j) rest += s[j];
+    return lane[0] + rest;
 }
 
 template <class T>
@@ -53,13 +92,15 @@ void forward(const Head<T>& h, i64 first, i64 rows, const T* keys, const T* valu
     T* out = h.y + first * h.y_row;
     for (i64 from = 0; from < end; from += KEY_BLOCK, keys += key_size<T>(h.width), values += value_size<T>(h.value_width)) {
         const i64 count = least(KEY_BLOCK, h.keys - from), used = least(count, end - from);
-        multiply<T>(rows, used, h.width, h.q + first * h.q_row, h.q_row, 1, keys, scratch, KEY_BLOCK, false);
+        multiply<T>(rows, used, h.width, h.q + first * h.q_row, h.q_row, 1, keys, scratch, SCORE_ROW, false);
         for (i64 r = 0; r < rows; ++r) {
-            T* __restrict s = scratch + r * KEY_BLOCK;
-            finish_scores(h, first + r, from, used, s);
-            const T best = max(top[r], max_of(s, used)), shift = finite_or_zero(best);
-            for (i64 j = 0; j < used; ++j) s[j] = exp(s[j] - shift);
-            const double here = sum_of<T>(used, [&](i64 j) { return s[j]; });
+            T* __restrict s = scratch + r * SCORE_ROW;
+            const i64 seen = seen_by(h, first + r, from, used);
+            finish_scores(h, first + r, from, seen, s);
+            const T best = max(top[r], row_max(s, seen)), shift = finite_or_zero(best);
+            for (i64 j = 0; j < seen; ++j) s[j] = exp(s[j] - shift);
+            for (i64 j = seen; j < used; ++j) s[j] = T(0);
+            const double here = static_cast<double>(row_sum(s, seen));
             if (from > 0 && best != top[r]) {
                 const T correction = exp(top[r] - shift);
                 T* __restrict y = out + r * h.y_row;
@@ -71,10 +112,10 @@ void forward(const Head<T>& h, i64 first, i64 rows, const T* keys, const T* valu
             top[r] = best;
         }
         // Panels hold `count` rows of values; those beyond `used` meet no weight.
-        if (used == count) multiply<T>(rows, h.value_width, count, scratch, KEY_BLOCK, 1, values, out, h.y_row, from > 0);
+        if (used == count) multiply<T>(rows, h.value_width, count, scratch, SCORE_ROW, 1, values, out, h.y_row, from > 0);
         else {
             for (i64 j = 0; j < h.value_width; j += PANEL<T>)
-                multiply<T>(rows, least(PANEL<T>, h.value_width - j), used, scratch, KEY_BLOCK, 1, values + j * count, out + j, h.y_row, from > 0);
+                multiply<T>(rows, least(PANEL<T>, h.value_width - j), used, scratch, SCORE_ROW, 1, values + j * count, out + j, h.y_row, from > 0);
         }
     }
     for (i64 r = 0; r < rows; ++r) {
@@ -90,7 +131,7 @@ void forward(const Head<T>& h, i64 first, i64 rows, const T* keys, const T* valu
 template <class T>
 i64 grad_size(i64 width, i64 value_width, i64 rows) {
     const i64 blocks = ceil_div(rows, QUERY_BLOCK);
-    return 2 * QUERY_BLOCK * KEY_BLOCK + 2 * key_size<T>(width > value_width ? width : value_width) + packed_size<T>(KEY_BLOCK, width) +
+    return 2 * QUERY_BLOCK * SCORE_ROW + 2 * key_size<T>(width > value_width ? width : value_width) + packed_size<T>(KEY_BLOCK, width) +
            blocks * (packed_size<T>(QUERY_BLOCK, width) + packed_size<T>(QUERY_BLOCK, value_width)) + rows;
 }
 
@@ -99,8 +140,8 @@ void backward(const Head<T>& h, i64 first, i64 rows, i64 block, i64 blocks, T* s
     const i64 d = h.width, dv = h.value_width, q_size = packed_size<T>(QUERY_BLOCK, d), g_size = packed_size<T>(QUERY_BLOCK, dv);
     const i64 query_blocks = ceil_div(rows, QUERY_BLOCK);
     T* weights = scratch;                                   // p, then what flows into the scores
-    T* other = weights + QUERY_BLOCK * KEY_BLOCK;
-    T* keys_t = other + QUERY_BLOCK * KEY_BLOCK;            // packed: keys transposed, values transposed, keys
+    T* other = weights + QUERY_BLOCK * SCORE_ROW;
+    T* keys_t = other + QUERY_BLOCK * SCORE_ROW;            // packed: keys transposed, values transposed, keys
     T* values_t = keys_t + key_size<T>(d > dv ? d : dv);
     T* keys = values_t + key_size<T>(d > dv ? d : dv);
     T* queries = keys + packed_size<T>(KEY_BLOCK, d);       // packed, per query block
@@ -130,23 +171,26 @@ void backward(const Head<T>& h, i64 first, i64 rows, i64 block, i64 blocks, T* s
         for (i64 b = 0; b < query_blocks; ++b) {
             const i64 at = first + b * QUERY_BLOCK, n = least(QUERY_BLOCK, first + rows - at);
             if (h.causal && from > at + n - 1) continue;  // above the diagonal
-            multiply<T>(n, count, d, h.q + at * h.q_row, h.q_row, 1, keys_t, weights, KEY_BLOCK, false);
+            multiply<T>(n, count, d, h.q + at * h.q_row, h.q_row, 1, keys_t, weights, SCORE_ROW, false);
             for (i64 r = 0; r < n; ++r) {
-                T* __restrict s = weights + r * KEY_BLOCK;
-                finish_scores(h, at + r, from, count, s);
-                const T shift = h.lse[at + r] == -std::numeric_limits<T>::infinity() ? T(0) : h.lse[at + r];
-                for (i64 j = 0; j < count; ++j) s[j] = exp(s[j] - shift);
+                T* __restrict s = weights + r * SCORE_ROW;
+                const i64 seen = seen_by(h, at + r, from, count);
+                finish_scores(h, at + r, from, seen, s);
+                const T shift = finite_or_zero(h.lse[at + r]);
+                for (i64 j = 0; j < seen; ++j) s[j] = exp(s[j] - shift);
+                for (i64 j = seen; j < count; ++j) s[j] = T(0);
             }
-            multiply<T>(count, dv, n, weights, 1, KEY_BLOCK, grads + b * g_size, gv, h.gv_row, true);
-            multiply<T>(n, count, dv, h.g + at * h.g_row, h.g_row, 1, values_t, other, KEY_BLOCK, false);
+            multiply<T>(count, dv, n, weights, 1, SCORE_ROW, grads + b * g_size, gv, h.gv_row, true);
+            multiply<T>(n, count, dv, h.g + at * h.g_row, h.g_row, 1, values_t, other, SCORE_ROW, false);
             for (i64 r = 0; r < n; ++r) {
-                T* __restrict s = weights + r * KEY_BLOCK;
-                const T* __restrict o = other + r * KEY_BLOCK;
+                T* __restrict s = weights + r * SCORE_ROW;
+                const T* __restrict o = other + r * SCORE_ROW;
                 const T sum = delta[at - first + r], scale = h.scale;
-                for (i64 j = 0; j < count; ++j) s[j] = s[j] * (o[j] - sum) * scale;
+                const i64 seen = seen_by(h, at + r, from, count);
+                for (i64 j = 0; j < seen; ++j) s[j] = s[j] * (o[j] - sum) * scale;
             }
-            multiply<T>(n, d, count, weights, KEY_BLOCK, 1, keys, h.gq + at * h.gq_row, h.gq_row, true);
-            multiply<T>(count, d, n, weights, 1, KEY_BLOCK, queries + b * q_size, gk, h.gk_row, true);
+            multiply<T>(n, d, count, weights, SCORE_ROW, 1, keys, h.gq + at * h.gq_row, h.gq_row, true);
+            multiply<T>(count, d, n, weights, 1, SCORE_ROW, queries + b * q_size, gk, h.gk_row, true);
         }
     }
 }
@@ -165,11 +209,12 @@ AttentionLoops<T> loops() {
     return {&key_size<T>, &value_size<T>, &grad_size<T>, &pack<T>, &forward<T>, &backward<T>, &add<T>};
 }
 
-const AttentionTable attention{loops<float>(), loops<double>()};
-
 }  // namespace
 
-const AttentionTable* attention_table() { return &attention; }
+const AttentionTable* attention_table() {
+    static const AttentionTable attention{loops<float>(), loops<double>()};
+    return &attention;
+}
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu

@@ -21,6 +21,7 @@ void make_table(Table& t) {
     t.pooling = pool_table();
     t.recurrent = recurrent_table();
     t.attention = attention_table();
+    t.rms = rms_table();
 }
 
 }  // namespace MLCORE_ISA

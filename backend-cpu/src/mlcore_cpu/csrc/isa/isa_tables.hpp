@@ -19,6 +19,7 @@ const ChannelTable* channel_table();
 const PoolTable* pool_table();
 const RecurrentTable* recurrent_table();
 const AttentionTable* attention_table();
+const RmsTable* rms_table();
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu
