@@ -25,8 +25,10 @@ VIEWS = ("reshape", "permute_dims", "broadcast_to", "narrow", "select")
 FUSED = (
     "softmax", "softmax_grad", "log_softmax", "log_softmax_grad", "logsumexp", "softmax_cross_entropy",
     "softmax_cross_entropy_grad", "squared_error", "squared_error_grad", "layer_norm", "layer_norm_grad",
+    "softmax_cross_entropy_grad", "squared_error", "squared_error_grad", "layer_norm", "layer_norm_grad",
     "batch_norm", "batch_norm_grad", "max_pool", "max_pool_grad", "avg_pool", "avg_pool_grad",
     "batch_norm_running", "batch_norm_scale",
+    "attention", "attention_grad", "rms_norm", "rms_norm_grad",
     "attention", "attention_grad", "rms_norm", "rms_norm_grad",
 )  # fmt: skip
 
