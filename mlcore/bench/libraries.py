@@ -67,6 +67,10 @@ class Library:
         x = self.tensor(np.ones((8, 8), np.float32))
         self.functional.softmax(layer(x), -1).sum().backward()
 
+    def channels_last(self, value: Any) -> Any:
+        """A tensor of images or weights, or a model, with the channels innermost in memory."""
+        raise TypeError(f"{type(self).__name__} has no such option: it lays out tensors as it likes")
+
     def compiled(self, model: Any) -> Any:
         """What is called in place of the model; itself, where the library does not compile."""
         return model
@@ -198,6 +202,12 @@ class Torch(Library):
 
     def no_grad(self) -> AbstractContextManager[Any]:
         return self.torch.no_grad()  # type: ignore[no-any-return]
+
+    def channels_last(self, value: Any) -> Any:
+        if isinstance(value, self.torch.Tensor):
+            made = value.detach().to(memory_format=self.torch.channels_last)
+            return made.requires_grad_(value.requires_grad)
+        return value.to(memory_format=self.torch.channels_last)
 
     def stream(self, a: Any, b: Any) -> Callable[[], Any]:
         out = self.torch.empty_like(a)

@@ -52,6 +52,7 @@ class Model:
     loss: str = "cross_entropy"
     rate: float = 1e-3
     small: bool = False  # runs in a few milliseconds
+    images: bool = False
 
     @property
     def inference(self) -> Work:
@@ -369,10 +370,12 @@ MODELS: Final = [
           _mlp_cost(64, (784, 256, 128, 10)), small=True),
     Model("tiny MLP 4-64-64-2, batch 1", _mlp((4, 64, 64, 2)), _classified((1, 4), 2),
           _mlp_cost(1, (4, 64, 64, 2)), small=True),
-    Model("LeNet-style CNN, 64x1x28x28", lenet, _classified((64, 1, 28, 28), 10), _lenet_cost(64), small=True),
-    Model("ResNet-18, 32x3x32x32", resnet18, _classified((32, 3, 32, 32), 10), _resnet_cost(32, 32), rate=1e-4),
+    Model("LeNet-style CNN, 64x1x28x28", lenet, _classified((64, 1, 28, 28), 10), _lenet_cost(64), small=True,
+          images=True),
+    Model("ResNet-18, 32x3x32x32", resnet18, _classified((32, 3, 32, 32), 10), _resnet_cost(32, 32), rate=1e-4,
+          images=True),
     Model("MobileNetV2, 4x3x224x224", mobilenet_v2, _classified((4, 3, 224, 224), 1000), _mobilenet_cost(4, 224),
-          rate=1e-4),
+          rate=1e-4, images=True),
     Model("transformer d256 x 4, 8x128 tokens", transformer, _regression((8, 128, 256)),
           total([_layer_cost(8, 128, 256, False)] * 4), loss="mse_loss", rate=1e-4),
     Model("GPT d384 x 6, 4x256 tokens", gpt, _text, _gpt_cost(4, 256), rate=1e-4),

@@ -31,6 +31,10 @@ GROUPS: Final = (
 ORDER: Final = (*GROUPS[:-1], "training steps", "inference")
 """The groups of rows in the order of the table."""
 
+CHANNELS_LAST: Final = "torch (channels last)"
+ARGUMENTS: Final[Mapping[str, Mapping[str, Any]]] = {CHANNELS_LAST: {"channels_last": True}}
+"""What the builder is called with for those of `Row.also` that are a library with an option."""
+
 TORCH: Final[Mapping[str, Mapping[str, Any]]] = {"torch": {}}
 
 

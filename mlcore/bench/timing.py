@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from mlcore.bench.processes import Pool, WorkerError, installed
-from mlcore.bench.rows import Array, Row, Work
+from mlcore.bench.rows import ARGUMENTS, Array, Row, Work
 
 OK, ALONE, INVALID, FAILED = "ok", "alone", "INVALID", "FAILED"
 NO_WORK: Final = Work()
@@ -152,7 +152,7 @@ def run(row: Row, pool: Pool, effort: Effort, compilers: bool = False) -> Result
     """Build, compare, time. Never raises: a row that cannot run says so."""
     result = Result(row.group, row.name, FAILED, pool.threads, work=row.work)
     variants: dict[str, Mapping[str, Any]] = {MINE: {}, **row.rivals}
-    variants |= {name: {} for name in row.also if compilers or name != "torch.compile"}
+    variants |= {name: ARGUMENTS.get(name, {}) for name in row.also if compilers or name != "torch.compile"}
     try:
         there = {name: how for name, how in variants.items() if installed(module_of(name))}
         with tempfile.TemporaryDirectory(prefix="mlcore-bench-") as folder:

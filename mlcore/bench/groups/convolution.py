@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlcore.bench.libraries import Library
-from mlcore.bench.rows import Inputs, Task, Work, both, elements, normal
+from mlcore.bench.rows import CHANNELS_LAST, Inputs, Task, Work, both, elements, normal
 
 GROUP = "convolution"
 BOTH_WAYS = "forward + backward"
@@ -18,20 +18,26 @@ BATCH = 32
 Shape = tuple[int, ...]
 
 
-def _forward(name: str, how: dict[str, Any]) -> Callable[[Library, Inputs], Task]:
-    def build(lib: Library, data: Inputs) -> Task:
+def _forward(name: str, how: dict[str, Any]) -> Callable[..., Task]:
+    def build(lib: Library, data: Inputs, channels_last: bool = False) -> Task:
         function = getattr(lib.functional, name)
-        return lib.forward(lambda x, w: function(x, w, **how), lib.tensor(data["x"]), lib.tensor(data["w"]))
+        x, w = (lib.tensor(data[key]) for key in "xw")
+        if channels_last:
+            x, w = lib.channels_last(x), lib.channels_last(w)
+        return lib.forward(lambda x, w: function(x, w, **how), x, w)
 
     return build
 
 
-def _both_ways(name: str, how: dict[str, Any]) -> Callable[[Library, Inputs], Task]:
-    def build(lib: Library, data: Inputs) -> Task:
+def _both_ways(name: str, how: dict[str, Any]) -> Callable[..., Task]:
+    def build(lib: Library, data: Inputs, channels_last: bool = False) -> Task:
         function = getattr(lib.functional, name)
         # Nobody asks for the gradient of images.
         x, w = lib.tensor(data["x"], data["x"].shape[1] > 3), lib.tensor(data["w"], True)
-        return lib.both_ways(lambda x, w: function(x, w, **how), [x, w], lib.tensor(data["g"]))
+        incoming = lib.tensor(data["g"])
+        if channels_last:
+            x, w, incoming = (lib.channels_last(one) for one in (x, w, incoming))
+        return lib.both_ways(lambda x, w: function(x, w, **how), [x, w], incoming)
 
     return build
 
@@ -54,8 +60,9 @@ def _add(
     flops = 2.0 * elements(small) * elements(w[1:])
     bytes_ = 4.0 * elements(x, w, y)
     passes = 3 if x[1] > 3 else 2
+    also = (CHANNELS_LAST,) if len(x) == 4 else ()
     both(GROUP, name, _forward(function, how), _scaled(x=x, w=w), Work(flops, bytes_, "float32"), tolerance=1e-4,
-         quick=quick)  # fmt: skip
+         also=also, quick=quick)  # fmt: skip
     both(GROUP, f"{name}, {BOTH_WAYS}", _both_ways(function, how), _scaled(x=x, w=w, g=y),
          Work(passes * flops, passes * bytes_, "float32"), tolerance=1e-4, quick=quick)  # fmt: skip
 
