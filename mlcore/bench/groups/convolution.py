@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from mlcore.bench.libraries import Library
+from mlcore.bench.models import taps_inside
 from mlcore.bench.rows import CHANNELS_LAST, Inputs, Task, Work, both, elements, normal
 
 GROUP = "convolution"
@@ -56,15 +58,20 @@ def _add(
     name: str, x: Shape, w: Shape, y: Shape, function: str = "conv2d", quick: bool = False, **how: Any
 ) -> None:
     """Two rows of a convolution of x with w to y."""
-    small = x if function.startswith("conv_transpose") else y  # each of its elements meets the whole kernel
-    flops = 2.0 * elements(small) * elements(w[1:])
+    large, small = (y, x) if function.startswith("conv_transpose") else (x, y)
+    inside = math.prod(
+        taps_inside(size, kernel, how.get("stride", 1), how.get("padding", 0))
+        for size, kernel in zip(large[2:], w[2:], strict=True)
+    )
+    flops = 2.0 * elements(small[:2]) * w[1] * inside
     bytes_ = 4.0 * elements(x, w, y)
     passes = 3 if x[1] > 3 else 2
     also = (CHANNELS_LAST,) if len(x) == 4 else ()
     both(GROUP, name, _forward(function, how), _scaled(x=x, w=w), Work(flops, bytes_, "float32"), tolerance=1e-4,
          also=also, quick=quick)  # fmt: skip
     both(GROUP, f"{name}, {BOTH_WAYS}", _both_ways(function, how), _scaled(x=x, w=w, g=y),
-         Work(passes * flops, passes * bytes_, "float32"), tolerance=1e-4, quick=quick)  # fmt: skip
+         Work(passes * flops, passes * bytes_, "float32"), tolerance=1e-4, also=also,
+         quick=quick)  # fmt: skip
 
 
 for _in, _out, _size in RESNET:
