@@ -40,6 +40,22 @@ def binary_operator(op: Op) -> Any:
     return method
 
 
+def general_operator(function: Any) -> Any:
+    """A function as an operator of two operands; what mlcore does not know gets its turn, as in binary_operator."""
+    product = getattr(function, "product", None)
+
+    def method(self: Any, other: Any) -> Any:
+        if product is not None and _are_matrices(self, other):
+            return call_two(product, self, other)
+        if isinstance(other, TensorBase):
+            return function(self, other)
+        if isinstance(other, (float, int, complex)) or hasattr(other, "__array__"):
+            return function(self, other)
+        return NotImplemented
+
+    return method
+
+
 def general_method(op: Any) -> Any:
     """A Tensor method of anything else: self is the first argument."""
 
@@ -87,7 +103,9 @@ def matrix_product(op: Op, general: Any) -> Any:
             return call_two(op, args[0], args[1])
         return general(*args, **kwargs)
 
-    return face
+    made: Any = face
+    made.product = op  # for the operator, which then need not pass here
+    return made
 
 
 def _is_float(x: Any) -> bool:

@@ -15,6 +15,7 @@ from mlcore.methods import (
     binary_method,
     binary_operator,
     general_method,
+    general_operator,
     reduction_method,
     reshape_method,
     subscript_method,
@@ -76,18 +77,7 @@ def _reflected(op: Any, name: str) -> Any:
 def _operator(op: Any, name: str, doc: str) -> Any:
     if isinstance(op, BinaryOp):
         return _named(binary_operator(op), name, doc)
-    return _named(_two_sided(op), name, doc) if name == "__matmul__" else _method(op, name, doc)
-
-
-def _two_sided(function: Any) -> Any:
-    """A function as an operator of two operands; what mlcore does not know gets its turn, as in binary_operator."""
-
-    def method(self: Any, other: Any) -> Any:
-        if isinstance(other, (TensorBase, float, int, complex)) or hasattr(other, "__array__"):
-            return function(self, other)
-        return NotImplemented
-
-    return method
+    return _named(general_operator(op), name, doc) if name == "__matmul__" else _method(op, name, doc)
 
 
 def attach(target: Any) -> None:
