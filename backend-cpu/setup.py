@@ -2,7 +2,8 @@
 
 Variables: MLCORE_CPU_ONEDNN=0 builds without oneDNN; MLCORE_CPU_BUILD_ISA="v3" builds fewer instruction sets;
 MLCORE_CPU_DEBUG=1 adds assertions and debug information; MLCORE_CPU_JOBS sets the number of compilers;
-MLCORE_CPU_VENDORED=1 is for wheels that auditwheel will put oneDNN into: they do not require its distribution.
+oneDNN's one shared library is copied beside the extension, stripped: its distribution, which installs three copies, is
+needed for building only.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
+import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -89,6 +93,12 @@ onednn = find_onednn()
 class BuildKernels(build_ext):
     """Compiles csrc/isa/*.cpp once per instruction set and links the objects into the extension."""
 
+    def run(self) -> None:
+        super().run()
+        if onednn:
+            folder = HERE / "src" if self.inplace else Path(self.build_lib)
+            bring(Path(onednn[1]) / "libdnnl.so.3", folder / "mlcore_cpu")
+
     def build_extension(self, ext: Extension) -> None:
         common = FLAGS + (["-march=x86-64-v2"] if X86 else [])
         # What one instruction set's kernels are made of is the same with oneDNN and without: builds share them.
@@ -134,6 +144,19 @@ class BuildKernels(build_ext):
         super().build_extension(ext)
 
 
+def bring(library: Path, folder: Path) -> None:
+    """Copy a shared library, without what only linkers and debuggers read, unless a newer copy is there."""
+    made = folder / library.name
+    if made.exists() and made.stat().st_mtime > library.stat().st_mtime:
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        copy = Path(temporary) / library.name
+        shutil.copyfile(library.resolve(), copy)
+        if tool := shutil.which("strip"):
+            subprocess.run([tool, "--strip-unneeded", str(copy)], check=False)
+        os.replace(copy, made)  # at once: a process may have the old one loaded
+
+
 extension = Extension(
     "mlcore_cpu._kernels",
     ["src/mlcore_cpu/_kernels.pyx"],
@@ -145,18 +168,12 @@ extension = Extension(
 if onednn:
     extension.library_dirs = [onednn[1]]
     extension.libraries = ["dnnl", "gomp"]
-    # site-packages/mlcore_cpu -> <prefix>/lib; other layouts are covered by mlcore_cpu._onednn's preload
-    extension.extra_link_args = ["-Wl,-rpath,$ORIGIN/../../..", "-Wl,--disable-new-dtags"]
+    extension.extra_link_args = ["-Wl,-rpath,$ORIGIN", "-Wl,--disable-new-dtags"]
 if sys.platform == "linux":
     extension.extra_link_args = [*(extension.extra_link_args or []), "-Wl,-z,relro,-z,now", "-pthread"]
 
-REQUIRES = ["mlcore-core", "numpy>=2.0"]
-if onednn and os.environ.get("MLCORE_CPU_VENDORED") != "1":
-    REQUIRES.append("onednn-cpu-gomp==2023.2.0; sys_platform == 'linux' and platform_machine == 'x86_64'")
-
 os.chdir(HERE)
 setup(
-    install_requires=REQUIRES,
     ext_modules=cythonize([extension], language_level=3, annotate=False, include_path=["src/mlcore_cpu"]),
     cmdclass={"build_ext": BuildKernels},
     options={}

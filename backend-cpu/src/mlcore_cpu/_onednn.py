@@ -1,8 +1,4 @@
-"""Makes libdnnl findable before the extension is loaded.
-
-In a plain install the extension's RPATH finds it, in a repaired wheel it lies beside the package. Editable and
-``--target`` installs have it elsewhere: there it is loaded by its full path first.
-"""
+"""Loads libdnnl where the extension does not find it beside itself: a tree that was built before it was copied there."""
 
 from __future__ import annotations
 
