@@ -1,4 +1,4 @@
-"""Loads libdnnl where the extension does not find it beside itself: a tree that was built before it was copied there."""
+"""Loads libdnnl where the extension does not find it beside itself: in a tree built before it was copied there."""
 
 from __future__ import annotations
 
