@@ -96,22 +96,28 @@ struct Cut {
 Cut cut(const Product& p, i64 tasks) {
     const i64 M = p.a.rows, N = p.b.cols, K = p.a.cols, wide = p.kernel->columns;
     Cut c{M, N, K, 1, 1, 1, false};
+    // Numbers of pieces are powers of two: an odd one leaves a thread without work at the end.
     auto columns = [&](i64 pieces) {
+        pieces = power_of_two(static_cast<double>(pieces));
         c.columns = std::min(N, ceil_div(ceil_div(N, pieces), wide) * wide);
         c.n = ceil_div(N, c.columns);
     };
     auto rows = [&](i64 pieces) {
+        pieces = power_of_two(static_cast<double>(pieces));
         c.rows = ceil_div(M, pieces);
         c.m = ceil_div(M, c.rows);
     };
     if (M <= 256 && N >= 4 * wide && tasks > 1) {  // slices of columns pack their part of b once, and share a
         columns(std::min(tasks, N / (2 * wide)));
-        rows(std::max<i64>(1, std::min(tasks / c.n, M / 48)));
+        rows(std::max<i64>(1, std::min(tasks / c.n, M / 128)));
     } else if (tasks > 1) {
         rows(std::max<i64>(1, std::min(tasks, M / 48)));
         if (c.m < tasks / 2) columns(std::max<i64>(1, std::min(tasks / c.m, N / (2 * wide))));
     }
-    while (c.rows > 256 && tasks > 1) rows(2 * c.m);
+    if (c.rows > 256 && tasks > 1) {
+        c.rows = ceil_div(M, 2 * ceil_div(M, 512));
+        c.m = ceil_div(M, c.rows);
+    }
     if (c.m * c.n < tasks / 2 && K >= 1024) {
         c.k = std::min(tasks / (c.m * c.n), K / 512);
         c.depth = ceil_div(ceil_div(K, c.k), 16) * 16;

@@ -37,7 +37,7 @@ struct GemmKernel {
     void (*axpys)(i64 m, i64 n, i64 k, const char* a, i64 a_rs, i64 a_cs, const char* b, i64 b_rs, char* c, i64 c_rs,
                   const char* init, i64 init_rs);
 };
-inline constexpr i64 GEMM_SCRATCH = 512 * 1024;  // bytes
+inline constexpr i64 GEMM_SCRATCH = 528 * 1024;  // bytes
 
 struct GemmTable {
     const GemmKernel* of[N_REAL];

@@ -24,7 +24,7 @@ constexpr int VECTOR_BYTES = 16, TILE_ROWS = 6;
 template <class T> constexpr int Lanes = VECTOR_BYTES / sizeof(T);
 template <class T> constexpr i64 Panel = 2 * Lanes<T>;
 template <class T> constexpr i64 Depth = 256;                   // a panel of b: 32 KiB of L1 with AVX-512
-template <class T> constexpr i64 RowBlock = 240;                // rows of a that stay in L2 (240 KiB of float32)
+template <class T> constexpr i64 RowBlock = 264;                // rows of a that stay in L2 (264 KiB of float32)
 static_assert(RowBlock<double> * Depth<double> * sizeof(double) <= GEMM_SCRATCH);
 
 template <class T> struct VecOf {
@@ -52,11 +52,12 @@ INL T add_up(V v) {
 template <class T>
 INL bool direct_a(const GemmBlock& g, i64 rows) {
     const i64 bytes = g.a_rs * static_cast<i64>(sizeof(T));
-    if (g.a_cs == 1 && bytes % 1024 == 0 && rows > 4) return g.n <= 2 * Panel<T>;  // rows that evict each other from L1
+    if (g.a_cs == 1 && rows > 4 && bytes % 1024 == 0)  // rows that evict each other from L1
+        return g.n <= 2 * Panel<T>;
     return g.n <= 4 * Panel<T>;
 }
 template <class T>
-INL bool direct_b(const GemmBlock& g) { return g.m <= 4 * TILE_ROWS; }
+INL bool direct_b(const GemmBlock& g) { return g.m <= 6 * TILE_ROWS; }
 
 struct Half { std::uint16_t bits; };
 struct Brain { std::uint16_t bits; };
