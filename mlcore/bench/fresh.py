@@ -141,12 +141,17 @@ def _with_requirements(names: list[str]) -> dict[str, int]:
 
 
 def _sizes(distribution: importlib.metadata.Distribution) -> Iterator[int]:
+    """Of the files on disk; one that has several names counts once."""
     files = [Path(str(distribution.locate_file(file))) for file in distribution.files or ()]
-    if not any(file.suffix in (".py", ".so", ".pyd") or ".so." in file.name for file in files):
+    if '"editable": true' in (distribution.read_text("direct_url.json") or ""):
         files += _editable(distribution)  # only the record is there; the tree is elsewhere
+    known = set()
     for file in files:
         if file.is_file():
-            yield file.stat().st_size
+            facts = file.stat()
+            if (facts.st_dev, facts.st_ino) not in known:
+                known.add((facts.st_dev, facts.st_ino))
+                yield facts.st_size
 
 
 def _editable(distribution: importlib.metadata.Distribution) -> list[Path]:

@@ -17,7 +17,7 @@ from mlcore.bench.rows import Work
 
 DTYPES: Final = ("float32", "bfloat16", "float64", "int8")
 PRODUCTS: Final = (1024, 2048)
-SIZES: Final = tuple(768 * 1024 * 4**i for i in range(5))  # 768 KiB to 192 MiB
+SIZES: Final = tuple(768 * 1024 * 2**i for i in range(9))  # 768 KiB to 192 MiB
 LIBRARIES: Final = ("mlcore", "torch", "onednn")
 
 
@@ -52,17 +52,24 @@ class Peaks:
             work.flops / self.flops[kind], work.bytes / self.bandwidth(work.bytes) if work.bytes else 0.0
         )
 
-    def raised(self, seen: Iterable[tuple[str, float]]) -> Peaks:
-        """With the rates that were reached later in the run, where they are higher.
+    def raised(self, products: Iterable[tuple[str, float]], sums: Iterable[tuple[float, float]]) -> Peaks:
+        """With the rates that were reached later in the run, where they are higher: of products by dtype, and of sums
+        of arrays by bytes. A smaller working set is never slower than a larger one.
 
-        >>> Peaks({"float32": 4e11}, []).raised([("float32", 4.5e11), ("int8", 1e12)]).flops
-        {'float32': 450000000000.0}
+        >>> Peaks({"float32": 4e11}, [(1e6, 1e11)]).raised([("float32", 4.5e11), ("int8", 1e12)], [(1e7, 1.2e11)])
+        Peaks(flops={'float32': 450000000000.0}, bandwidths=[(1000000.0, 120000000000.0), (10000000.0, 120000000000.0)])
         """
         flops = dict(self.flops)
-        for kind, rate in seen:
+        for kind, rate in products:
             if kind in flops:
                 flops[kind] = max(flops[kind], rate)
-        return Peaks(flops, self.bandwidths)
+        best = 0.0
+        found = []
+        seen = [(size, rate) for size, rate in sums if self.bandwidths and rate > self.bandwidth(size)]
+        for size, rate in sorted([*self.bandwidths, *seen], reverse=True):
+            best = max(best, rate)
+            found.append((size, best))
+        return Peaks(flops, found[::-1])
 
     def to_json(self) -> dict[str, Any]:
         """GFLOP/s and GB/s."""

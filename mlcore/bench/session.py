@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlcore.bench import fresh, machine, memory, peaks, rows, timing
-from mlcore.bench.groups import matmul
+from mlcore.bench.groups import elementwise, matmul
 from mlcore.bench.processes import Pool
 from mlcore.bench.rows import Row
 from mlcore.bench.timing import Effort, Result
@@ -82,15 +82,19 @@ def _timed(plan: Plan, threads: int, facts: dict[str, Any]) -> Iterator[Result]:
             result.floor = found.floor(row.work)
             done.append(result)
             yield result
-    found = found.raised(rate for one in done for rate in _rates(one))
+    found = found.raised(_rates(matmul.GROUP, done), _rates(elementwise.GROUP, done))
     for one in done:
         one.floor = found.floor(one.work)
     facts["peaks"][str(threads)] = found.to_json()
 
 
-def _rates(result: Result) -> Iterator[tuple[str, float]]:
-    """What everybody reached in a product of matrices: the peak cannot be less."""
-    everybody = [*result.rivals.values(), *result.others.values()]
-    if result.group == matmul.GROUP and result.mine:
-        for one in (result.mine, *everybody):
-            yield result.work.kind, result.work.flops / one.median
+def _rates(group: str, results: Sequence[Result]) -> Iterator[tuple[Any, float]]:
+    """What anybody reached in the products of matrices, or in the sums of two arrays: the peak cannot be less."""
+    for one in results:
+        if one.group != group or one.mine is None:
+            continue
+        for each in (one.mine, *one.rivals.values(), *one.others.values()):
+            if group == matmul.GROUP:
+                yield one.work.kind, one.work.flops / each.median
+            elif one.name.startswith(elementwise.STREAMED):
+                yield one.work.bytes, one.work.bytes / each.median

@@ -170,6 +170,14 @@ def test_bandwidth_lies_between_the_measured_sizes() -> None:
     assert 5e10 < PEAKS.bandwidth(5e6) < 1e11
 
 
+def test_peaks_are_raised_by_what_was_reached() -> None:
+    found = PEAKS.raised([("float32", 2e11), ("bfloat16", 1.0), ("int8", 9e12)], [(1e7, 8e10), (1e8, 1e10)])
+    assert found.flops == {"float32": 2e11, "bfloat16": 4e11}
+    assert found.bandwidths == [(1e6, 1e11), (1e7, 8e10), (1e8, 2.5e10)]
+    faster = PEAKS.raised([], [(1e8, 2e11)]).bandwidth(1e6)
+    assert faster == 2e11, "a smaller working set is never slower"
+
+
 def test_every_row_declares_its_work() -> None:
     for row in rows.load().values():
         assert row.group == "overhead" or row.work.flops or row.work.bytes, row.id

@@ -12,6 +12,7 @@ from mlcore.bench.rows import Inputs, Task, Work, both, elements, normal
 
 GROUP = "elementwise"
 SIZES = (1_000, 100_000, 1_000_000, 10_000_000)
+STREAMED = ("add,", "multiply,")  # nothing but traffic
 ALSO = ("numpy", "jax")
 
 # name: inputs, arithmetic an element in a polynomial of this accuracy, bytes an element of the result, arguments
