@@ -174,6 +174,8 @@ def _binary(op: Op, x: Any, y: Any) -> Any:
 
 def apply(op: Op, raw: tuple[Any, ...], params: dict[str, Any], device: Any = None) -> Any:
     """Run an operation: check the inputs, find the kernel, record. `params` by name, as the caller gave them."""
+    if MODES.special != 0 and MODES.local.autocast is not None:
+        raw = MODES.local.autocast(op, raw)
     if len(raw) == 1 and isinstance(raw[0], TensorBase) and op.result[raw[0].dtype.index] is not None:
         return _start(op, raw, params, raw[0].device, raw[0].dtype)
     if not raw:

@@ -10,6 +10,7 @@ from typing import Any
 from mlcore.dispatch import Op, apply, binary, is_recording, recording
 from mlcore.errors import AutogradError, ShapeError
 from mlcore.lines import describe_line
+from mlcore.modes import MODES, casting
 from mlcore.op import EXTRA, GRADIENT, INPUT, MASK, OUTPUT, PARAM, SHAPE
 from mlcore.shapes import Shape
 from mlcore.tensor import Node, TensorBase, new_node, wrap
@@ -65,6 +66,9 @@ def run_backward(
 
     Whatever used a node's result was recorded after it: taking the latest waiting node first, its gradient is whole.
     """
+    if MODES.special != 0 and MODES.local.autocast is not None:  # a gradient has the dtype of what it belongs to
+        with casting(None):
+            return run_backward(outputs, seeds, targets, retain, create)
     pending: dict[Any, Any] = {}
     waiting: list[Node] = []
     roots = []

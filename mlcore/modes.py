@@ -15,6 +15,7 @@ class _State(threading.local):
     recording: bool = True
     interceptors: tuple[Callable[..., Any], ...] = ()
     saver: Callable[[Node], None] | None = None
+    autocast: Callable[..., Any] | None = None  # gives the inputs of an operation in another precision
 
 
 class Modes:
@@ -94,6 +95,38 @@ class intercept:
     def __exit__(self, *exc: object) -> None:
         MODES.local.interceptors = MODES.local.interceptors[:-1]
         MODES.count(-1)
+
+
+class casting:
+    """Context manager that lets `cast(op, inputs)` give each operation's inputs in another precision; None: no more.
+
+    The short ways into an operation do not look at it: an interceptor that only goes on makes them take the long one.
+    """
+
+    __slots__ = ("before", "cast")
+
+    def __init__(self, cast: Callable[..., Any] | None) -> None:
+        self.cast = cast
+        self.before: tuple[Any, Any] = (None, ())
+
+    def __enter__(self) -> Any:
+        MODES.count(1)
+        local = MODES.local
+        self.before = (local.autocast, local.interceptors)
+        local.autocast = self.cast
+        if self.cast is not None and _go_on not in local.interceptors:
+            local.interceptors = (_go_on, *local.interceptors)
+        elif self.cast is None:
+            local.interceptors = tuple([one for one in local.interceptors if one is not _go_on])
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        MODES.local.autocast, MODES.local.interceptors = self.before
+        MODES.count(-1)
+
+
+def _go_on(op: Any, inputs: Any, params: Any, proceed: Callable[[], Any]) -> Any:
+    return proceed()
 
 
 class saving:

@@ -134,7 +134,8 @@ def _vjp(
 
 
 @composite(
-    _rule, accepts=floating, ulp=64, public=False, promote=("q", "k", "v"), outputs=("y", "lse"), vjp=_vjp,
+    _rule, autocast="low",
+    accepts=floating, ulp=64, public=False, promote=("q", "k", "v"), outputs=("y", "lse"), vjp=_vjp,
     samples=_samples,
 )  # fmt: skip
 def attention(
@@ -189,7 +190,15 @@ def _plain_rule(
     return out(shape, q.dtype, bool(is_causal), _scale(q, scale))
 
 
-@composite(_plain_rule, accepts=floating, ulp=64, public=False, promote=("q", "k", "v"), samples=_samples)
+@composite(
+    _plain_rule,
+    autocast="low",
+    accepts=floating,
+    ulp=64,
+    public=False,
+    promote=("q", "k", "v"),
+    samples=_samples,
+)
 def scaled_dot_product_attention(
     q: Any, k: Any, v: Any, mask: Any = None, /, *, is_causal: bool = False, scale: float | None = None
 ) -> Any:

@@ -211,7 +211,9 @@ def _grad_weight_samples() -> list[Sample]:
     ]
 
 
-@composite(_conv_rule, accepts=floating, public=False, ulp=64, vjp=_conv_grad, samples=_conv_samples)
+@composite(
+    _conv_rule, autocast="low", accepts=floating, public=False, ulp=64, vjp=_conv_grad, samples=_conv_samples
+)
 def convolution(
     x: Any,
     weight: Any,
@@ -261,7 +263,13 @@ def _grad_input_vjp(
 
 
 @composite(
-    _grad_input_rule, accepts=floating, public=False, ulp=64, samples=_grad_input_samples, vjp=_grad_input_vjp
+    _grad_input_rule,
+    autocast="low",
+    accepts=floating,
+    public=False,
+    ulp=64,
+    samples=_grad_input_samples,
+    vjp=_grad_input_vjp,
 )
 def convolution_grad_input(
     grad: Any, weight: Any, /, *, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int

@@ -38,7 +38,7 @@ def _matmul(x1: np.ndarray[Any, Any], x2: np.ndarray[Any, Any]) -> np.ndarray[An
 
 
 @primitive(
-    reference=_matmul, accepts=numeric, ulp=16, public=False, family="contraction", standard="matmul",
+    reference=_matmul, autocast="low", accepts=numeric, ulp=16, public=False, family="contraction", standard="matmul",
     vjp=(
         lambda g, x1_shape, x2: engine.unbroadcast(contract(g, _t(x2)), x1_shape),
         lambda g, x1, x2_shape: _right_grad(g, x1, x2_shape),

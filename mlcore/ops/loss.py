@@ -58,7 +58,7 @@ def _error_grads(g: Any, x: Any, target: Any, scale: float, needs: tuple[bool, .
 
 
 @composite(
-    _error_rule, accepts=floating, public=False, ulp=8, vjp=_error_grads,
+    _error_rule, autocast="wide", accepts=floating, public=False, ulp=8, vjp=_error_grads,
     samples=lambda: [sample([s, s], scale=0.25) for s in _SHAPES],
 )  # fmt: skip
 def squared_error(x: Any, target: Any, /, *, scale: float = 1.0) -> Any:
@@ -83,7 +83,8 @@ def _grad_samples() -> list[Sample]:
 
 
 @composite(
-    _rule, accepts=floating, public=False, promote=("logits",), outputs=("y", "lse"), ulp=32, samples=_samples,
+    _rule, autocast="wide",
+    accepts=floating, public=False, promote=("logits",), outputs=("y", "lse"), ulp=32, samples=_samples,
     vjp=lambda g, logits, target, lse: (softmax_cross_entropy_grad(g, logits, target, lse), None),
 )  # fmt: skip
 def softmax_cross_entropy(logits: Any, target: Any, /) -> Any:

@@ -62,7 +62,8 @@ def _top(x: Any, axis: int) -> Any:
 
 
 @composite(
-    _axis_rule("softmax"), accepts=floating, ulp=16, method=True, samples=_last_and_first, domain=(-10, 10),
+    _axis_rule("softmax"), autocast="wide",
+    accepts=floating, ulp=16, method=True, samples=_last_and_first, domain=(-10, 10),
     vjp=lambda g, y, axis: softmax_grad(g, y, axis=axis),
 )  # fmt: skip
 def softmax(x: Any, /, *, axis: int = -1) -> Any:
@@ -80,7 +81,8 @@ def softmax(x: Any, /, *, axis: int = -1) -> Any:
 
 
 @composite(
-    _axis_rule("log_softmax"), accepts=floating, ulp=16, method=True, samples=_last_and_first, domain=(-10, 10),
+    _axis_rule("log_softmax"), autocast="wide",
+    accepts=floating, ulp=16, method=True, samples=_last_and_first, domain=(-10, 10),
     vjp=lambda g, y, axis: log_softmax_grad(g, y, axis=axis),
 )  # fmt: skip
 def log_softmax(x: Any, /, *, axis: int = -1) -> Any:
@@ -167,7 +169,15 @@ def linear_grad(g: Any, x: Any, weight: Any, /, *, needs: tuple[bool, ...] = (Tr
     return _linear_grads(g, x, weight, needs)
 
 
-@composite(_linear_rule, accepts=floating, ulp=16, public=False, vjp=_linear_vjp, samples=_linear_samples)
+@composite(
+    _linear_rule,
+    autocast="low",
+    accepts=floating,
+    ulp=16,
+    public=False,
+    vjp=_linear_vjp,
+    samples=_linear_samples,
+)
 def linear(x: Any, weight: Any, bias: Any = None, /) -> Any:
     """`x @ weight.mT + bias`: `x` (..., in), `weight` (out, in), `bias` (out,) or None."""
     y = matmul(x, matrix_transpose(weight))

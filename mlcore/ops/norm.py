@@ -61,7 +61,8 @@ def _layer_rule(
 
 
 @composite(
-    _layer_rule, accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=_layer_samples,
+    _layer_rule, autocast="wide",
+    accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=_layer_samples,
     vjp=lambda g, x, weight, mean, rstd, n_axes: layer_norm_grad(g, x, weight, mean, rstd, n_axes=n_axes),
 )  # fmt: skip
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, /, *, n_axes: int = 1, eps: float = 1e-5) -> Any:
@@ -121,7 +122,8 @@ def _batch_rule(x: Any, weight: Any = None, bias: Any = None, /, *, eps: float =
 
 
 @composite(
-    _batch_rule, accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=_batch_samples,
+    _batch_rule, autocast="wide",
+    accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=_batch_samples,
     vjp=lambda g, x, weight, mean, rstd: batch_norm_grad(g, x, weight, mean, rstd),
 )  # fmt: skip
 def batch_norm(x: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5) -> Any:

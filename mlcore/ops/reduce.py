@@ -52,6 +52,7 @@ add_up = reduction(
     reference=lambda x, axis, keepdims: np.asarray(
         np.sum(x, axis=axis, keepdims=keepdims, dtype=_sums_in(x))
     ).astype(x.dtype),
+    autocast="wide",
     accepts=numeric,
     ulp=4,
     samples=_samples,
@@ -64,6 +65,7 @@ multiply_up = reduction(
     "Product over axes in the tensor's own dtype; `prod` widens small integers first.",
     c="a * x",
     c_init="1",
+    autocast="wide",
     accepts=numeric,
     ulp=8,
     standard="prod",
@@ -170,7 +172,7 @@ def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
 
 
 @composite(
-    _mean_rule, accepts=dtypes.inexact, casts_integers=True, ulp=4, samples=_samples, method=True,
+    _mean_rule, autocast="wide", accepts=dtypes.inexact, casts_integers=True, ulp=4, samples=_samples, method=True,
     vjp=lambda g, x_shape, axis, keepdims: spread(_per(g, _count(x_shape, axis)), x_shape, axis, keepdims),
 )  # fmt: skip
 def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -199,6 +201,7 @@ def _var_rule(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims:
 
 @composite(
     _var_rule,
+    autocast="wide",
     accepts=floating,
     casts_integers=True,
     ulp=16,
@@ -246,7 +249,7 @@ def _logsumexp_rule(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> O
 
 
 @composite(
-    _logsumexp_rule, accepts=floating, ulp=8, samples=_samples, method=True,
+    _logsumexp_rule, autocast="wide", accepts=floating, ulp=8, samples=_samples, method=True,
     vjp=lambda g, x, y, axis, keepdims: _logsumexp_grad(g, x, y, axis, keepdims),
 )  # fmt: skip
 def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -337,6 +340,7 @@ def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Any
 
 @primitive(
     reference=lambda x, axis: np.cumsum(x, axis=axis, dtype=_sums_in(x)).astype(x.dtype),
+    autocast="wide",
     accepts=numeric,
     ulp=8,
     public=False,
@@ -351,6 +355,7 @@ def scan_sum(x: Any, /, *, axis: int) -> Outs:
 
 @primitive(
     reference=lambda x, axis: np.cumprod(x, axis=axis, dtype=_sums_in(x)).astype(x.dtype),
+    autocast="wide",
     accepts=numeric,
     ulp=8,
     public=False,

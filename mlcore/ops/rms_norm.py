@@ -41,7 +41,7 @@ def _rule(x: Any, weight: Any = None, /, *, n_axes: int = 1, eps: float = 1e-5) 
 
 
 @composite(
-    _rule, accepts=floating, public=False, outputs=("y", "rstd"), ulp=64, samples=_samples,
+    _rule, autocast="wide", accepts=floating, public=False, outputs=("y", "rstd"), ulp=64, samples=_samples,
     vjp=lambda g, x, weight, rstd, n_axes: rms_norm_grad(g, x, weight, rstd, n_axes=n_axes),
 )  # fmt: skip
 def rms_norm(x: Any, weight: Any = None, /, *, n_axes: int = 1, eps: float = 1e-5) -> Any:
