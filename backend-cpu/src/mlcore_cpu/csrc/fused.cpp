@@ -69,7 +69,7 @@ Status run_layer_norm_grad(int dtype, const void* g, const void* x, const void* 
     return typed(dtype, [&](auto type) {
         using T = decltype(type);
         // Rows in groups; each keeps its own sums for the weight and the bias, combined in order in double.
-        const i64 group = std::min<i64>(256, std::max<i64>(16, GRAIN / std::max<i64>(1, n)));
+        const i64 group = std::min<i64>(256, std::max({i64{16}, GRAIN / std::max<i64>(1, n), ceil_div(rows, 64)}));
         const i64 groups = ceil_div(rows, group);
         Scratch sums(std::max<i64>(1, groups) * 2 * n * static_cast<i64>(sizeof(T)));
         if (sums.failed()) return NO_MEMORY;
@@ -86,11 +86,21 @@ Status run_layer_norm_grad(int dtype, const void* g, const void* x, const void* 
             status = parallel_for(groups, work);
         }
         if (status != OK) return status;
-        for (i64 i = 0; i < 2 * n; ++i) {
-            double total = 0;
-            for (i64 t = 0; t < groups; ++t) total += static_cast<double>(sums.get<T>()[t * 2 * n + i]);
-            (i < n ? out<T>(gw)[i] : out<T>(gb)[i - n]) = static_cast<T>(total);
-        }
+        constexpr i64 TILE = 256;
+        status = ranges(ceil_div(2 * n, TILE), groups * TILE, [&](i64 first, i64 count) {
+            for (i64 tile = first; tile < first + count; ++tile) {
+                const i64 start = tile * TILE, width = std::min(TILE, 2 * n - start);
+                double total[TILE] = {};
+                for (i64 t = 0; t < groups; ++t) {
+                    const T* part = sums.get<T>() + t * 2 * n + start;
+                    for (i64 j = 0; j < width; ++j) total[j] += static_cast<double>(part[j]);
+                }
+                for (i64 j = 0; j < width; ++j) {
+                    const i64 i = start + j;
+                    (i < n ? out<T>(gw)[i] : out<T>(gb)[i - n]) = static_cast<T>(total[j]);
+                }
+            }
+        });
         return status;
     });
 }

@@ -11,43 +11,42 @@ namespace {
 
 // ---- softmax --------------------------------------------------------------------------------------------------
 
+#define V_OF(at) using V = typename decltype(at)::V  // an element, or a register of them
+
 template <class T>
 void softmax(const T* x, T* y, i64 rows, i64 n) {
     for (i64 r = 0; r < rows; ++r, x += n, y += n) {
         const T* __restrict a = x;
         T* __restrict b = y;
-        const T top = finite_or_zero(max_of(a, n));
-        for (i64 i = 0; i < n; ++i) b[i] = exp(a[i] - top);
-        const double total = sum_of<T>(n, [&](i64 i) { return b[i]; });
+        const T top = finite_or_zero(top_of(a, n));
+        const double total = total_of<T>(n, [&](auto at) {
+            V_OF(at);
+            const V e = exp(at(a) - V(top));
+            at.put(b, e);
+            return e;
+        });
         const T scale = static_cast<T>(total == 0 ? 1.0 : 1.0 / total);  // a row of -inf gives zeros
-        for (i64 i = 0; i < n; ++i) b[i] *= scale;
+        each_of<T>(n, [&](auto at) { V_OF(at); at.put(b, at(b) * V(scale)); });
     }
 }
 template <class T>
 INL double log_total(const T* __restrict a, i64 n, T top) {
-    double total = 0;
-    T block[256];
-    for (i64 start = 0; start < n; start += 256) {
-        const i64 m = n - start < 256 ? n - start : 256;
-        for (i64 i = 0; i < m; ++i) block[i] = exp(a[start + i] - top);
-        total += sum_of<T>(m, [&](i64 i) { return block[i]; });
-    }
-    return ::log(total);
+    return ::log(total_of<T>(n, [&](auto at) { V_OF(at); return exp(at(a) - V(top)); }));
 }
 template <class T>
 void log_softmax(const T* x, T* y, i64 rows, i64 n) {
     for (i64 r = 0; r < rows; ++r, x += n, y += n) {
         const T* __restrict a = x;
         T* __restrict b = y;
-        const T top = finite_or_zero(max_of(a, n));
+        const T top = finite_or_zero(top_of(a, n));
         const T rest = static_cast<T>(log_total(a, n, top));
-        for (i64 i = 0; i < n; ++i) b[i] = (a[i] - top) - rest;
+        each_of<T>(n, [&](auto at) { V_OF(at); at.put(b, (at(a) - V(top)) - V(rest)); });
     }
 }
 template <class T>
 void logsumexp(const T* x, T* y, i64 rows, i64 n) {
     for (i64 r = 0; r < rows; ++r, x += n) {
-        const T top = finite_or_zero(max_of(x, n));
+        const T top = finite_or_zero(top_of(x, n));
         y[r] = static_cast<T>(log_total(x, n, top) + static_cast<double>(top));
     }
 }
@@ -56,8 +55,8 @@ void softmax_grad(const T* g, const T* y, T* gx, i64 rows, i64 n) {
     for (i64 r = 0; r < rows; ++r, g += n, y += n, gx += n) {
         const T *__restrict a = g, *__restrict b = y;
         T* __restrict c = gx;
-        const T dot = static_cast<T>(sum_of<T>(n, [&](i64 i) { return a[i] * b[i]; }));
-        for (i64 i = 0; i < n; ++i) c[i] = b[i] * (a[i] - dot);
+        const T dot = static_cast<T>(total_of<T>(n, [&](auto at) { return at(a) * at(b); }));
+        each_of<T>(n, [&](auto at) { V_OF(at); at.put(c, at(b) * (at(a) - V(dot))); });
     }
 }
 template <class T>
@@ -65,8 +64,8 @@ void log_softmax_grad(const T* g, const T* y, T* gx, i64 rows, i64 n) {
     for (i64 r = 0; r < rows; ++r, g += n, y += n, gx += n) {
         const T *__restrict a = g, *__restrict b = y;
         T* __restrict c = gx;
-        const T total = static_cast<T>(sum_of<T>(n, [&](i64 i) { return a[i]; }));
-        for (i64 i = 0; i < n; ++i) c[i] = a[i] - exp(b[i]) * total;
+        const T total = static_cast<T>(total_of<T>(n, [&](auto at) { return at(a); }));
+        each_of<T>(n, [&](auto at) { V_OF(at); at.put(c, at(a) - exp(at(b)) * V(total)); });
     }
 }
 template <class T>
@@ -82,7 +81,7 @@ void cross_entropy_grad(const T* g, const T* x, const i64* target, const T* lse,
         const T* __restrict a = x;
         T* __restrict c = gx;
         const T weight = g[r], shift = lse[r];
-        for (i64 i = 0; i < n; ++i) c[i] = weight * exp(a[i] - shift);
+        each_of<T>(n, [&](auto at) { V_OF(at); at.put(c, V(weight) * exp(at(a) - V(shift))); });
         c[target[r]] = weight * (exp(a[target[r]] - shift) - T(1));
     }
 }
@@ -94,40 +93,46 @@ void layer_norm(const T* x, const T* w, const T* b, T* y, T* mean, T* rstd, i64 
     for (i64 r = 0; r < rows; ++r, x += n, y += n) {
         const T* __restrict a = x;
         T* __restrict c = y;
-        const T centre = static_cast<T>(sum_of<T>(n, [&](i64 i) { return a[i]; }) / n);
-        const double var = sum_of<T>(n, [&](i64 i) { const T d = a[i] - centre; return d * d; }) / n;
+        const T centre = static_cast<T>(total_of<T>(n, [&](auto at) { return at(a); }) / static_cast<double>(n));
+        const double var = total_of<T>(n, [&](auto at) { V_OF(at); const V d = at(a) - V(centre); return d * d; }) / static_cast<double>(n);
         const T scale = static_cast<T>(1.0 / __builtin_sqrt(var + eps));
         mean[r] = centre;
         rstd[r] = scale;
         if (w && b) {
-            for (i64 i = 0; i < n; ++i) c[i] = (a[i] - centre) * scale * w[i] + b[i];
+            each_of<T>(n, [&](auto at) { V_OF(at); at.put(c, (at(a) - V(centre)) * V(scale) * at(w) + at(b)); });
         } else {
-            for (i64 i = 0; i < n; ++i) c[i] = (a[i] - centre) * scale;
-            if (w) for (i64 i = 0; i < n; ++i) c[i] *= w[i];
-            if (b) for (i64 i = 0; i < n; ++i) c[i] += b[i];
+            each_of<T>(n, [&](auto at) { V_OF(at); at.put(c, (at(a) - V(centre)) * V(scale)); });
+            if (w) each_of<T>(n, [&](auto at) { at.put(c, at(c) * at(w)); });
+            if (b) each_of<T>(n, [&](auto at) { at.put(c, at(c) + at(b)); });
         }
     }
 }
+// One row: gx, and its share of the gradients of weight and bias. k is the weight, or null.
+template <bool Weighted, class T>
+INL void layer_norm_grad_row(const T* __restrict d, const T* __restrict a, const T* __restrict k, T m, T s, T* __restrict c, T* __restrict sw, T* __restrict sb, i64 n) {
+    const auto inner = [&](auto at) {
+        if constexpr (Weighted) return at(d) * at(k);
+        else return at(d);
+    };
+    const auto sums = totals_of<2, T>(n, [&](auto at) {
+        V_OF(at);
+        const V v = inner(at);
+        return Several<V, 2>{{v, v * ((at(a) - V(m)) * V(s))}};
+    });
+    const T first = static_cast<T>(sums.of[0] / static_cast<double>(n)), second = static_cast<T>(sums.of[1] / static_cast<double>(n));
+    each_of<T>(n, [&](auto at) {
+        V_OF(at);
+        const V z = (at(a) - V(m)) * V(s);
+        at.put(c, V(s) * (inner(at) - V(first) - z * V(second)));
+        at.put(sw, at(sw) + at(d) * z);
+        at.put(sb, at(sb) + at(d));
+    });
+}
 template <class T>
 void layer_norm_grad(const T* g, const T* x, const T* w, const T* mean, const T* rstd, T* gx, T* gw, T* gb, i64 rows, i64 n) {
-    T* __restrict sw = gw;
-    T* __restrict sb = gb;
     for (i64 r = 0; r < rows; ++r, g += n, x += n, gx += n) {
-        const T *__restrict d = g, *__restrict a = x, *__restrict k = w;
-        T* __restrict c = gx;
-        const T m = mean[r], s = rstd[r];
-        const auto inner = [&](i64 i) { return k ? d[i] * k[i] : d[i]; };
-        const T first = static_cast<T>(sum_of<T>(n, inner) / n);
-        const T second = static_cast<T>(sum_of<T>(n, [&](i64 i) { return inner(i) * ((a[i] - m) * s); }) / n);
-        if (k) {
-            for (i64 i = 0; i < n; ++i) c[i] = s * (d[i] * k[i] - first - (a[i] - m) * s * second);
-        } else {
-            for (i64 i = 0; i < n; ++i) c[i] = s * (d[i] - first - (a[i] - m) * s * second);
-        }
-        for (i64 i = 0; i < n; ++i) {
-            sw[i] += d[i] * ((a[i] - m) * s);
-            sb[i] += d[i];
-        }
+        if (w) layer_norm_grad_row<true>(g, x, w, mean[r], rstd[r], gx, gw, gb, n);
+        else layer_norm_grad_row<false>(g, x, w, mean[r], rstd[r], gx, gw, gb, n);
     }
 }
 
