@@ -90,18 +90,11 @@ def arg(op: Any, reference: Any) -> Any:
 
 
 def where(op: Any, reference: Any) -> Any:
-    return Native(op.name, K.where, REAL)
+    return K.Where(op.name)
 
 
 def astype(op: Any, reference: Any) -> Any:
-    codes = {d: d.index for d in op.accepts}
-
-    def call(x: Any, dtype: Any) -> Any:
-        if x.dtype.kind == "c" or dtype.kind == "c":
-            return reference(x, dtype)
-        return K.cast(x, codes[dtype])
-
-    return Native(op.name, call, REAL)
+    return K.Astype(op.name, reference)
 
 
 def _wide(x: Any) -> Any:

@@ -109,7 +109,10 @@ cdef extern from "tables.hpp" namespace "mlcore_cpu" nogil:
         int n_reduce
         const ArgEntry* arg
         int n_arg
+        UnaryLoop cast[13][13]
+        void (*select[5])(const unsigned char*, const char*, const char*, char*, i64)
     const Table& table()
+    int log2_itemsize(int)
     const char* choose_isa(const char*)
 
 cdef extern from "elementwise.hpp" namespace "mlcore_cpu" nogil:

@@ -219,6 +219,68 @@ def where(condition, x1, x2):
     return out
 
 
+cdef class Where(Kernel):
+    """where(condition, x1, x2), with a short path for small contiguous operands of one shape."""
+
+    def __init__(self, str name):
+        self.vectorcall = <vectorcallfunc>call_where
+        self.name, self.origin = name, "native"
+
+    def codes(self):
+        """The dtype codes that this kernel covers."""
+        return range(13)
+
+
+cdef object call_where(object callable, PyObject** args, size_t nargsf, PyObject* names):
+    if names != NULL or PyVectorcall_NARGS(nargsf) != 3:
+        raise TypeError(f"kernel where: wrong number of arguments ({PyVectorcall_NARGS(nargsf)})")
+    cdef cnp.ndarray c = array_of(<object>args[0]), a = array_of(<object>args[1]), b = array_of(<object>args[2]), out
+    cdef int n = cnp.PyArray_NDIM(c), code = code_of(a)
+    cdef size_t bytes = n * sizeof(cnp.npy_intp)
+    cdef i64 size = cnp.PyArray_SIZE(c)
+    if (
+        size < INLINE_BELOW and 0 <= code < 13 and code_of(b) == code and code_of(c) == BOOL
+        and cnp.PyArray_NDIM(a) == n and cnp.PyArray_NDIM(b) == n
+        and (n == 0 or (memcmp(cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(c), bytes) == 0
+                        and memcmp(cnp.PyArray_DIMS(b), cnp.PyArray_DIMS(c), bytes) == 0))
+        and cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b) and cnp.PyArray_IS_C_CONTIGUOUS(c)
+    ):
+        out = new_array(code, n, cnp.PyArray_DIMS(c), NULL)
+        table().select[log2_itemsize(ITEMSIZE[code])](
+            <const unsigned char*>cnp.PyArray_DATA(c), <const char*>cnp.PyArray_DATA(a), <const char*>cnp.PyArray_DATA(b),
+            <char*>cnp.PyArray_DATA(out), size)
+        return out
+    return where(c, a, b)
+
+
+cdef class Astype(Kernel):
+    """astype(x, dtype) between real dtypes; the reference has the complex ones."""
+
+    def __init__(self, str name, fallback):
+        self.vectorcall = <vectorcallfunc>call_astype
+        self.name, self.origin, self.fallback = name, "native", fallback
+
+    def codes(self):
+        """The dtype codes that this kernel covers."""
+        return range(13)
+
+
+cdef object call_astype(object callable, PyObject** args, size_t nargsf, PyObject* names):
+    cdef Astype k = <Astype>callable
+    if names != NULL or PyVectorcall_NARGS(nargsf) != 2:
+        raise TypeError(f"kernel {k.name}: wrong number of arguments ({PyVectorcall_NARGS(nargsf)})")
+    cdef cnp.ndarray x = array_of(<object>args[0]), out
+    cdef int code = code_of(x), to = (<object>args[1]).index
+    if code < 0 or code >= 13 or to >= 13:
+        return k.fallback(x, <object>args[1])
+    cdef i64 size = cnp.PyArray_SIZE(x)
+    if size >= INLINE_BELOW or not cnp.PyArray_IS_C_CONTIGUOUS(x):
+        return cast(x, to)
+    out = new_array(to, cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), NULL)
+    table().cast[code][to](cnp.PyArray_DATA(x), cnp.PyArray_DATA(out), size)
+    return out
+
+
 def cast(x, int to):
     """The values as dtype code `to`, in the memory order of x; real dtypes only."""
     cdef cnp.ndarray a = array_of(x)
@@ -248,3 +310,5 @@ cdef void _enable_vectorcall(object kind, Kernel sample):
 
 _enable_vectorcall(Unary, Unary("", "", None))
 _enable_vectorcall(Binary, Binary("", "", None))
+_enable_vectorcall(Where, Where(""))
+_enable_vectorcall(Astype, Astype("", None))

@@ -142,6 +142,37 @@ struct alignas(64) Buffer {
     char bytes[BLOCK * 16];
 };
 
+// Whether every operand is, along the inner axis, contiguous or one value, and nothing is to be converted.
+bool in_lines(const Nest& nest, const int* work_in, bool scalars) {
+    const int last = nest.nd - 1;
+    for (int k = 0; k < nest.n_in; ++k) {
+        const i64 stride = nest.stride[k][last];
+        if (nest.dtype[k] != work_in[k] || !(stride == nest.itemsize[k] || (stride == 0 && scalars))) return false;
+    }
+    return true;
+}
+// Such a nest of two axes: line by line, with no arithmetic but additions between the lines.
+template <class Kernel>
+void walk_lines(const Nest& nest, i64 begin, i64 end, Kernel&& kernel) {
+    const i64 width = nest.shape[1];
+    i64 row = begin / width, column = begin % width;
+    const char *line[MAX_IN], *ptr[MAX_IN];
+    bool single[MAX_IN];
+    for (int k = 0; k < nest.n_in; ++k) {
+        line[k] = nest.data[k] + row * nest.stride[k][0];
+        single[k] = nest.stride[k][1] == 0;
+    }
+    for (i64 pos = begin; pos < end; column = 0) {
+        const i64 n = std::min(width - column, end - pos);
+        for (int k = 0; k < nest.n_in; ++k) {
+            ptr[k] = line[k] + column * nest.stride[k][1];
+            line[k] += nest.stride[k][0];
+        }
+        kernel(ptr, single, nest.out + pos * nest.out_itemsize, n);
+        pos += n;
+    }
+}
+
 // Walks [begin, end) of the nest in blocks. `kernel(ptr, is_scalar, y, n)` sees contiguous operands of dtype
 // work_in[k], or single values, and writes contiguous results of dtype work_out.
 template <class Kernel>
@@ -158,6 +189,10 @@ void walk(const Nest& nest, const int* work_in, int work_out, bool scalars, i64 
     }
     flat &= nest.out_dense;
     const bool long_runs = nest.shape[last] >= LONG_INNER;
+    if (!flat && long_runs && nest.nd == 2 && direct && in_lines(nest, work_in, scalars)) {
+        walk_lines(nest, begin, end, kernel);
+        return;
+    }
     const char* ptr[MAX_IN];
     bool single[MAX_IN], ready[MAX_IN] = {};
     Cursor cursor(nest, begin);
@@ -279,9 +314,12 @@ Status run_copy(const View& x, const View& out) {
     if (run_transpose(x, out, transposed)) return transposed;
     const View* in[] = {&x};
     const Nest nest(in, 1, out);
-    const int work = out.dtype;
-    const int itemsize = ITEMSIZE[work];
-    return run(nest, &work, work, false, [&](const char** p, const bool*, char* y, i64 n) { std::memcpy(y, p[0], n * itemsize); });
+    const int itemsize = ITEMSIZE[out.dtype];
+    const UnaryLoop convert = x.dtype == out.dtype ? nullptr : table().cast[x.dtype][out.dtype];
+    return run(nest, &x.dtype, out.dtype, false, [&](const char** p, const bool*, char* y, i64 n) {
+        if (convert) convert(p[0], y, n);
+        else std::memcpy(y, p[0], n * itemsize);
+    });
 }
 
 }  // namespace mlcore_cpu
