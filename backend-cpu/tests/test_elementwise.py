@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -250,3 +251,26 @@ def test_zero_dimensional_and_numpy_scalars() -> None:
 def test_wrong_number_of_arguments_is_an_error() -> None:
     with pytest.raises(TypeError, match="wrong number of arguments"):
         kernel("add")(np.zeros(3, "f"))
+
+
+def test_large_broadcast_and_transposed_operands(rng: Any) -> None:
+    """Lines of rows and columns, and operands whose memory order is not the result's."""
+    x = rng.standard_normal((300, 257)).astype("f")
+    for other in (x[:1], x[:, :1], x[:1, :1], np.asfortranarray(x), x[::-1], x[:, ::-1], x[0], np.float32(2)):
+        other = np.asarray(other)
+        np.testing.assert_array_equal(kernel("add")(x, other), x + other)
+        np.testing.assert_array_equal(kernel("subtract")(other, x), other - x)
+        np.testing.assert_array_equal(kernel("where")(other > 0, x, other), np.where(other > 0, x, other))
+    wide = rng.standard_normal((300, 514)).astype("f")
+    np.testing.assert_array_equal(kernel("add")(wide[:, ::2], wide[:, 1::2]), wide[:, ::2] + wide[:, 1::2])
+    three = rng.standard_normal((20, 30, 40)).astype("f")
+    turned = np.ascontiguousarray(three.transpose(2, 0, 1)).transpose(1, 2, 0)
+    np.testing.assert_array_equal(kernel("multiply")(three, turned), three * turned)
+
+
+def test_gelu_keeps_its_left_tail() -> None:
+    """Not 0.5 x (1 + erf): what is left of 1 + erf there is rounding."""
+    x = np.linspace(-4, 4, 20_001).astype("f")
+    wide = x.astype(np.float64)
+    want = wide * np.vectorize(lambda a: 0.5 * math.erfc(-a * math.sqrt(0.5)))(wide)
+    np.testing.assert_allclose(kernel("gelu")(x, "none"), want, rtol=2e-5, atol=1e-7)

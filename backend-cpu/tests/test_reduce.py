@@ -154,3 +154,32 @@ def test_integers_wrap_and_bfloat16_accumulates_in_float32() -> None:
         30000 % 256 - 256 if 30000 % 256 > 127 else 30000 % 256
     )
     assert float(kernel("reduce_sum")(np.ones(4096, BF16), (0,), False)) == 4096
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_variance(dtype: Any, rng: Any) -> None:
+    """Against extended precision, far from 0 too, over lines longer than a block and tiles that are not full."""
+    run = kernel("var")
+    for shape in [*SHAPES, (3000,), (70, 130), (5, 2500), (2500, 5)]:
+        for centre in (0.0, 100.0):
+            x = (rng.standard_normal(shape) * 3 + centre).astype(dtype.numpy)
+            for label, v in layouts(x):
+                wide = v.astype(np.longdouble)
+                for axes, correction in itertools.product(axis_sets(v.ndim), (0.0, 1.0)):
+                    if math.prod(v.shape[a] for a in axes) <= correction:
+                        continue
+                    want = np.var(wide, axis=axes, ddof=int(correction))
+                    got = run(v, axes, correction, False)
+                    assert got.dtype == dtype.numpy
+                    np.testing.assert_allclose(
+                        got.astype(np.float64), want.astype(np.float64), rtol=4 * EPS[dtype], atol=1e-30,
+                        err_msg=f"{shape} {axes} {label}",
+                    )  # fmt: skip
+
+
+def test_variance_of_too_little() -> None:
+    run = kernel("var")
+    with np.errstate(all="ignore"):
+        assert np.isnan(run(np.ones((0, 3), "f"), (0,), 0.0, False)).all()
+        assert np.isnan(run(np.ones((1, 3), "f"), (0,), 1.0, False)).all()
+    assert run(np.float32([1e8, 1, 1, 1, -1e8]), (0,), 0.0, False) == np.float32(4e15)

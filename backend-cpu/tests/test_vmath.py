@@ -153,3 +153,35 @@ def test_huge_arguments_of_trigonometric_functions() -> None:
     for name, reference in (("sin", math.sin), ("cos", math.cos), ("tan", math.tan)):
         want = np.array([reference(float(v)) for v in x])
         assert ulp_error(kernel(name)(x), want).max() <= 1, name
+
+
+F64_CASES = [
+    ("exp", np.exp, (-746, 710), 2),
+    ("expm1", np.expm1, (-40, 710), 3),
+    ("log", np.log, (0, 4), 2),
+    ("tanh", np.tanh, (-20, 20), 4),
+    ("sigmoid", sigmoid, (-740, 740), 4),
+]
+
+
+@pytest.mark.parametrize(("name", "reference", "interval", "ulp"), F64_CASES, ids=[c[0] for c in F64_CASES])
+def test_unary_function_float64(name: str, reference: Any, interval: Any, ulp: float) -> None:
+    """Against the 64-bit mantissa of long double."""
+    bits = np.linspace(0, 2**63, 100_000).astype(np.uint64)
+    everywhere64 = np.concatenate([bits, bits | np.uint64(2**63)]).view(np.float64)
+    for x in (
+        np.linspace(*interval, 100_000),
+        everywhere64,
+        SPECIAL.astype(np.float64),
+        np.linspace(-1, 1, 20_001),
+    ):
+        with np.errstate(all="ignore"):
+            want = reference(x.astype(np.longdouble))
+            y = kernel(name)(x)
+            rounded = want.astype(np.float64)
+            place = np.spacing(np.abs(np.where(np.isfinite(rounded), rounded, 1))).astype(np.longdouble)
+            error = np.abs(y.astype(np.longdouble) - want) / place
+        same = (y == rounded) | (np.isnan(y) & np.isnan(rounded))
+        error = np.where(same, 0, np.where(np.isfinite(error), error, np.inf))
+        worst = int(error.argmax())
+        assert error[worst] <= ulp, (name, x[worst], y[worst], rounded[worst], float(error[worst]))

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "alloc.hpp"
 #include "pool.hpp"
 #include "transpose.hpp"
 
@@ -275,6 +276,35 @@ Status run(const Nest& nest, const int* work_in, int work_out, bool scalars, Ker
     });
 }
 
+// An operand that the loop would meet across its memory order (a transposed one): copied by blocks into out's order
+// first, which costs a pass over it instead of a cache line per element. Left as it is where there is no memory.
+class Straight {
+  public:
+    Straight(const View& x, const View& out) : view_(x), memory_(across(x, out) ? x.size() * ITEMSIZE[x.dtype] : 0), status_(OK) {
+        if (!memory_.get()) return;
+        view_.data = memory_.get();
+        for (int d = 0; d < x.ndim; ++d) view_.strides[d] = out.strides[d] / ITEMSIZE[out.dtype] * ITEMSIZE[x.dtype];
+        status_ = run_copy(x, view_);
+    }
+    const View& operator*() const { return view_; }
+    Status status() const { return status_; }
+
+  private:
+    static bool across(const View& x, const View& out) {
+        if (out.size() < INLINE_BELOW) return false;
+        int fastest = -1;
+        for (int d = 0; d < out.ndim; ++d) {
+            if (out.shape[d] == 1) continue;
+            if (x.strides[d] == 0) return false;
+            if (fastest < 0 || std::abs(out.strides[d]) <= std::abs(out.strides[fastest])) fastest = d;
+        }
+        return fastest >= 0 && std::abs(x.strides[fastest]) >= 64;
+    }
+    View view_;
+    Scratch memory_;
+    Status status_;
+};
+
 }  // namespace
 
 Status run_unary(UnaryLoop loop, int work_in, int work_out, const View& x, const View& out) {
@@ -284,7 +314,9 @@ Status run_unary(UnaryLoop loop, int work_in, int work_out, const View& x, const
 }
 
 Status run_binary(BinaryLoop loop, int work_in, int work_out, const View& a, const View& b, const View& out) {
-    const View* in[] = {&a, &b};
+    const Straight first(a, out), second(b, out);
+    if (first.status() != OK || second.status() != OK) return INTERRUPTED;
+    const View* in[] = {&*first, &*second};
     const int work[] = {work_in, work_in};
     const Nest nest(in, 2, out);
     return run(nest, work, work_out, true, [&](const char** p, const bool* single, char* y, i64 n) {
@@ -300,7 +332,9 @@ Status run_binary(BinaryLoop loop, int work_in, int work_out, const View& a, con
 }
 
 Status run_where(const View& condition, const View& a, const View& b, const View& out) {
-    const View* in[] = {&condition, &a, &b};
+    const Straight which(condition, out), first(a, out), second(b, out);
+    if (which.status() != OK || first.status() != OK || second.status() != OK) return INTERRUPTED;
+    const View* in[] = {&*which, &*first, &*second};
     const int work[] = {condition.dtype, a.dtype, b.dtype};
     const Nest nest(in, 3, out);
     const auto select = table().select[log2_itemsize(ITEMSIZE[out.dtype])];

@@ -26,12 +26,15 @@ thread_local int tls_patient = 0;      // loops of this thread are not interrupt
 
 std::atomic<PollHook> poll_hook{nullptr};
 
-inline void relax() {
+// One turn of a busy wait. Now and then the core is offered to others: a worker just woken may share it with its waker.
+inline void relax(int turn) {
 #if defined(__x86_64__)
-    __builtin_ia32_pause();
-#else
-    std::this_thread::yield();
+    if (turn % 64 != 63) {
+        __builtin_ia32_pause();
+        return;
+    }
 #endif
+    std::this_thread::yield();
 }
 
 // Whether the calling thread should stop; looks at the clock, not at Python, most of the time.
@@ -117,7 +120,7 @@ class Pool {
         gate_.fetch_and(~OPEN);  // no worker may enter any more
         for (int spin = 0; busy(); ++spin) {
             if (spin < SPINS) {
-                relax();
+                relax(spin);
                 continue;
             }
             std::unique_lock<std::mutex> lock(mutex_);
@@ -162,7 +165,7 @@ class Pool {
         std::uint64_t seen = 0;
         const auto news = [&] { return gate_.load() / GENERATION != seen; };
         for (;;) {
-            for (int spin = 0; spin < SPINS && !news(); ++spin) relax();
+            for (int spin = 0; spin < SPINS && !news(); ++spin) relax(spin);
             if (!news()) {
                 std::unique_lock<std::mutex> lock(mutex_);
                 sleeping_.fetch_add(1);

@@ -1,8 +1,8 @@
 // The functions that `c=` bodies may call, overloaded on type; every body of generated_ops.inc compiles
-// against these. float32 has own branch-free versions (vmath_f32.hpp), float64 uses libm.
+// against these. float32 has own branch-free versions (vmath_f32.hpp), float64 some (vmath_f64.hpp), else libm.
 #pragma once
 #include "../normal_tables.hpp"
-#include "vmath_f32.hpp"
+#include "vmath_f64.hpp"
 
 namespace mlcore_cpu {
 namespace MLCORE_ISA {
@@ -11,10 +11,15 @@ namespace {
 #define OWN_F32(name)                                             \
     INL float name(float x) { return name##_(x); }                \
     INL double name(double x) { return ::name(x); }
-OWN_F32(exp) OWN_F32(expm1) OWN_F32(log) OWN_F32(log1p) OWN_F32(log2) OWN_F32(log10)
-OWN_F32(sin) OWN_F32(cos) OWN_F32(tan) OWN_F32(sinh) OWN_F32(cosh) OWN_F32(tanh)
+OWN_F32(log1p) OWN_F32(log2) OWN_F32(log10)
+OWN_F32(sin) OWN_F32(cos) OWN_F32(tan) OWN_F32(sinh) OWN_F32(cosh)
 OWN_F32(asinh) OWN_F32(acosh) OWN_F32(atanh) OWN_F32(asin) OWN_F32(acos) OWN_F32(atan) OWN_F32(erf)
 #undef OWN_F32
+#define OWN(name)                                                 \
+    INL float name(float x) { return name##_(x); }                \
+    INL double name(double x) { return name##_(x); }
+OWN(exp) OWN(expm1) OWN(log) OWN(tanh) OWN(sigmoid)
+#undef OWN
 
 INL float atan2(float y, float x) { return atan2_(y, x); }
 INL double atan2(double y, double x) { return ::atan2(y, x); }
@@ -69,12 +74,6 @@ template <class T> INL T pow(T x, T n) {  // integers wrap; a negative exponent 
     }
     for (; n; n = T(n >> 1), x = T(x * x)) if (n & 1) result = T(result * x);
     return result;
-}
-
-INL float sigmoid(float x) { return sigmoid_(x); }
-INL double sigmoid(double x) {
-    const double e = ::exp(-__builtin_fabs(x)), r = 1.0 / (1.0 + e);
-    return x >= 0 ? r : (x != x ? x : e * r);
 }
 
 // Integer division is never undefined: x / 0 gives 0 (the core refuses it beforehand), INT_MIN / -1 wraps.
