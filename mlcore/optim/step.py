@@ -79,6 +79,10 @@ def run(op: Any, columns: list[list[Any]], values: tuple[Any, ...]) -> None:
     """Give parameters and states (`columns` without the second, the gradients) what `op` makes of them.
 
     `values` are the parameters of `op` in its order. A failure leaves everything as it was.
+
+    A kernel may have `update(arrays, *values)`: as a call, but it may write over an array that is not a gradient when
+    only the list and its tensor refer to it; other new arrays take their places in the list. It returns how many did,
+    or -1 where it cannot. So whoever remembers something about an array keeps a reference to it.
     """
     if MODES.special != 0 and MODES.local.interceptors:
         _call(op, columns, values)
