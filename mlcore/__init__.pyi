@@ -304,7 +304,7 @@ def take(x: Tensor, indices: Tensor, /, *, axis: Axis = None) -> Tensor:
     """Slices of `x` along `axis` (needed beyond one dimension) at integer `indices` of any shape."""
 def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: Axis = -1) -> Tensor:
     """One element of `x` for each of `indices`, which match `x` in every dimension but `axis` (or broadcast)."""
-def matmul(x1: Tensor, x2: Tensor, /) -> Tensor:
+def matmul(x1: Tensor, x2: Tensor, /, *, dtype: DTypeLike = None) -> Tensor:
     """Matrix product; a 1-d operand is a row (left) or a column (right), other dimensions broadcast."""
 def vecdot(x1: Tensor, x2: Tensor, /, *, axis: Axis = -1) -> Tensor:
     """Sum of products along `axis`, the first operand conjugated."""

@@ -342,7 +342,7 @@ class Tensor(TensorBase):
         """Slices of `x` along `axis` (needed beyond one dimension) at integer `indices` of any shape."""
     def take_along_axis(self, indices: Tensor, /, *, axis: Axis = -1) -> Tensor:
         """One element of `x` for each of `indices`, which match `x` in every dimension but `axis` (or broadcast)."""
-    def matmul(self, x2: Tensor, /) -> Tensor:
+    def matmul(self, x2: Tensor, /, *, dtype: DTypeLike = None) -> Tensor:
         """Matrix product; a 1-d operand is a row (left) or a column (right), other dimensions broadcast."""
     def __matmul__(self, other: TensorLike) -> Tensor: ...
     def __rmatmul__(self, other: TensorLike) -> Tensor: ...

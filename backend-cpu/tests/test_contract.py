@@ -96,6 +96,17 @@ def test_products_that_are_cut(shape: Any, dtype: Any, rng: Any) -> None:
             assert (np.abs(found[0].astype(wide) - want) <= 2 * EPS[dtype.name] * (size + np.abs(want))).all()
 
 
+@pytest.mark.parametrize("shape", [*CUT, (3, 0, 4), (0, 3, 4), (3, 4, 0)], ids=str)
+def test_int8_is_added_up_in_int32(shape: Any, rng: Any) -> None:
+    m, n, k = shape
+    x, y = (rng.integers(-128, 128, s).astype(np.int8) for s in ((m, k), (k, n)))
+    want = x.astype(np.int64) @ y.astype(np.int64)
+    for v, w in itertools.product((x, np.asfortranarray(x)), (y, np.asfortranarray(y))):
+        got = kernel("contract_wide")(v, w)
+        assert got.dtype == np.int32
+        np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize(
     "shape", [(1, 300, 70), (300, 1, 70), (5, 7, 3), (60, 47, 33), (300, 200, 100)], ids=str

@@ -141,7 +141,7 @@ class Mlcore(Library):
         return self.ml.dtypes.as_dtype(name)
 
     def int8_product(self, a: Any, b: Any) -> Any:
-        return self.ml.matmul(self.ml.astype(a, self.ml.int32), self.ml.astype(b, self.ml.int32))
+        return self.ml.matmul(a, b, dtype=self.ml.int32)
 
     def index_add(self, x: Any, indices: Any, values: Any) -> Any:
         return self.add_at(x, indices, values, axis=0)

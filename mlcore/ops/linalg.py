@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from mlcore import engine, shapes
-from mlcore.dtypes import complexes, numeric
-from mlcore.errors import ArgumentError, ShapeError
+from mlcore.dtypes import as_dtype, complexes, int8, int32, numeric
+from mlcore.errors import ArgumentError, DTypeError, ShapeError
 from mlcore.methods import matrix_product
 from mlcore.ops.cases import sample
-from mlcore.ops.elementwise import conj
+from mlcore.ops.elementwise import astype, conj
 from mlcore.ops.reduce import sum as sum_
 from mlcore.ops.shape import matrix_transpose, permute_dims, reshape
-from mlcore.ops.spec import Outs, function, out, primitive
+from mlcore.ops.spec import Outs, composite, function, out, primitive
 
 _PAIRS = (
     ((3, 4), (4, 5)), ((1, 7), (7, 1)), ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 2)),
@@ -64,26 +64,56 @@ def _right_grad(g: Any, x1: Any, shape: tuple[int, ...]) -> Any:
     return engine.unbroadcast(contract(_t(x1), g), shape)
 
 
+def _wide_rule(x1: Any, x2: Any, /) -> Outs:
+    ((shape, _),), _ = contract.rule(x1, x2)
+    return out(shape, int32)
+
+
+@composite(
+    _wide_rule, accepts={int8}, result=lambda dtype: int32, public=False,
+    samples=lambda: [sample(list(pair)) for pair in _PAIRS],
+)  # fmt: skip
+def contract_wide(x1: Any, x2: Any, /) -> Any:
+    """contract of int8 matrices added up, and returned, in int32."""
+    return contract(astype(x1, int32), astype(x2, int32))
+
+
 @function(
     method=True, operators=("__matmul__", "__rmatmul__"), face=lambda general: matrix_product(contract, general)
 )  # fmt: skip
-def matmul(x1: Any, x2: Any, /) -> Any:
+def matmul(x1: Any, x2: Any, /, *, dtype: Any = None) -> Any:
     """Matrix product; a 1-d operand is a row (left) or a column (right), other dimensions broadcast.
+
+    The result has the operands' dtype. With ``dtype=int32``, int8 operands are added up in int32 instead of wrapping
+    around, as quantised networks need it; DTypeError for other dtypes.
 
     >>> import mlcore as ml
     >>> ml.matmul(ml.ones((2, 3)), ml.ones((3, 4))).shape
     (2, 4)
+    >>> x = ml.full((1, 9), 100, dtype=ml.int8)
+    >>> ml.matmul(x, x.mT, dtype=ml.int32).item()
+    90000
     """
     if not x1.shape or not x2.shape:
         raise ShapeError(f"matmul: {x1.shape} @ {x2.shape}: a 0-d operand", fix="use multiply")
+    product = contract if dtype is None else _wide(x1, x2, dtype)
     if len(x1.shape) > 1 and len(x2.shape) > 1:
-        return contract(x1, x2)
+        return product(x1, x2)
     left = x1 if len(x1.shape) > 1 else reshape(x1, (1, -1))
     right = x2 if len(x2.shape) > 1 else reshape(x2, (-1, 1))
-    found = contract(left, right)
+    found = product(left, right)
     if len(x1.shape) == 1:
         found = reshape(found, (*found.shape[:-2], found.shape[-1]))
     return found if len(x2.shape) > 1 else reshape(found, found.shape[:-1])
+
+
+def _wide(x1: Any, x2: Any, dtype: Any) -> Any:
+    if not (x1.dtype is int8 and x2.dtype is int8 and as_dtype(dtype) is int32):
+        raise DTypeError(
+            f"matmul: {x1.dtype} @ {x2.dtype} with dtype={dtype}", cause="only int8 operands have a wider sum, int32",
+            fix="astype the operands",
+        )  # fmt: skip
+    return contract_wide
 
 
 @function()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlcore as ml
-from mlcore.errors import ArgumentError, ShapeError
+from mlcore.errors import ArgumentError, DTypeError, ShapeError
 from mlcore.ops.nn import linear
 from mlcore.testing import gradgradcheck
 
@@ -162,6 +162,7 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda x: ml.tensordot(x, x, axes=([0, 1], [0])), ShapeError, "differ"),
     (lambda x: x @ x, ShapeError, r"\(2, 3\) @ \(2, 3\): the inner dimensions differ, 3 vs 2"),
     (lambda x: x @ ml.asarray(2.0), ShapeError, "0-d operand"),
+    (lambda x: ml.matmul(x, x.mT, dtype=ml.int32), DTypeError, "only int8 operands have a wider sum"),
     (lambda x: ml.zeros((4, 2, 3)) @ ml.zeros((5, 3, 2)), ShapeError, r"cannot broadcast \(4,\) with \(5,\)"),
 ]
 

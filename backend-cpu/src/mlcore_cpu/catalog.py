@@ -17,7 +17,7 @@ from mlcore_cpu.loader import kernels as K
 
 Maker = Callable[[Any, Any], Any]
 
-F16, BF16, F32, F64 = 9, 10, 11, 12
+I8, F16, BF16, F32, F64 = 1, 9, 10, 11, 12
 REAL = tuple(range(13))
 FLOATS = (F16, BF16, F32, F64)
 ALL = tuple(range(15))
@@ -103,6 +103,10 @@ def _wide(x: Any) -> Any:
 
 def contract(op: Any, reference: Any) -> Any:
     return K.Contract(op.name, reference)
+
+
+def contract_wide(op: Any, reference: Any) -> Any:
+    return Native(op.name, K.matmul_int8, (I8,))
 
 
 def linear(op: Any, reference: Any) -> Any:
@@ -245,6 +249,7 @@ CATALOG: dict[str, Maker] = {
     "where": where,
     "astype": astype,
     "contract": contract,
+    "contract_wide": contract_wide,
     "linear": linear,
     "linear_grad": linear_grad,
     "convolution": convolution,

@@ -67,6 +67,11 @@ cdef object call_contract(object callable, PyObject** args, size_t nargsf, PyObj
     return matrix_product(a, b, code, code)
 
 
+def matmul_int8(x1, x2):
+    """x1 @ x2 of int8, added up in int32."""
+    return matrix_product(array_of(x1), array_of(x2), I8, I32)
+
+
 def matmul(x1, x2):
     """x1 @ x2 for real dtypes."""
     cdef cnp.ndarray a = array_of(x1), b = array_of(x2)

@@ -36,6 +36,8 @@ cdef extern from "common.hpp" namespace "mlcore_cpu" nogil:
         UNSUPPORTED "mlcore_cpu::UNSUPPORTED"
     enum:
         BOOL "mlcore_cpu::BOOL"
+        I8 "mlcore_cpu::I8"
+        I32 "mlcore_cpu::I32"
         I64 "mlcore_cpu::I64"
         U32 "mlcore_cpu::U32"
         F16 "mlcore_cpu::F16"
