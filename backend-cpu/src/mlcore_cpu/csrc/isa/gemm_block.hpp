@@ -2,7 +2,8 @@
 // van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
 //
 // A `Way` says what is read (From), what a panel holds (Unit: one element, or PER neighbours along k in 32 bits), what
-// is added up (Sum), and how: mac(sums, units of b, one unit of a).
+// is added up (Sum), and how: mac(sums, units of b, one unit of a). SHIFTED: `pack` adds a constant to a, and `shift` says
+// what the sums over a panel of b start from instead of zero.
 #pragma once
 #include "gemm_pack.hpp"
 
@@ -107,6 +108,13 @@ INL Depths depths(i64 k) {
     return {all, steps ? ceil_div(all, steps) : 0};
 }
 
+// y (m, n) = x + one row for all
+template <class T>
+INL void add_row(i64 m, i64 n, const T* x, i64 x_rs, const T* row, T* y, i64 y_rs) {
+    for (i64 i = 0; i < m; ++i)
+        for (i64 j = 0; j < n; ++j) y[i * y_rs + j] = x[i * x_rs + j] + row[j];
+}
+
 // Blocks along k (KC), then rows (MC), columns (a panel of b in L1), rows of a tile.
 template <class Way>
 void block(const GemmBlock& g) {
@@ -124,12 +132,6 @@ void block(const GemmBlock& g) {
     const Depths depth = depths<Way>(g.k);
     const Sum* init = reinterpret_cast<const Sum*>(g.init);
     i64 init_rs = g.init_rs;
-    if constexpr (Way::SHIFTED) {  // the result so far is that of the shift: it is what the sums start from
-        for (i64 j = 0; j < g.n; ++j) c[j] = Way::shift(b + j * g.b_cs, g.b_rs, g.k) + (init ? init[j] : Sum(0));
-        for (i64 i = 1; i < g.m; ++i) std::memcpy(c + i * g.c_rs, c, g.n * sizeof(Sum));
-        init = c;
-        init_rs = g.c_rs;
-    }
     for (i64 p = 0; p < depth.all || p == 0; p += depth.block) {
         const i64 kc = std::min(depth.block, depth.all - p), elements = std::min(kc * PER, g.k - p * PER);
         const From* b0 = b + p * PER * g.b_rs;
@@ -154,6 +156,20 @@ void block(const GemmBlock& g) {
                 } else {
                     Way::pack(b0 + j * g.b_cs, g.b_cs, g.b_rs, columns, N, elements, panel, false);
                 }
+                const Sum* from = init ? init + i0 * init_rs + j : nullptr;
+                i64 from_rs = init_rs;
+                alignas(64) Sum shift[N];
+                if constexpr (Way::SHIFTED) {
+                    Way::shift(kc, bp, shift);
+                    if (from) {
+                        add_row(mc, columns, from, from_rs, shift, c + i0 * g.c_rs + j, g.c_rs);
+                        from = c + i0 * g.c_rs + j;
+                        from_rs = g.c_rs;
+                    } else {
+                        from = shift;
+                        from_rs = 0;
+                    }
+                }
                 const auto& tiles = TILES<Way>[columns > W];
                 const bool ahead = direct && j == 0 && g.a_cs == 1 && kc * sizeof(Unit) <= 1024;
                 for (i64 i = 0; i < mc; i += r) {
@@ -164,9 +180,9 @@ void block(const GemmBlock& g) {
                     const Unit* at = direct ? reinterpret_cast<const Unit*>(a0 + i * g.a_rs) : packed_a + i * kc;
                     const i64 a_rs = direct ? g.a_rs : 1, a_cs = direct ? g.a_cs : r;
                     Sum* to = c + (i0 + i) * g.c_rs + j;
-                    const Sum* base = init ? init + (i0 + i) * init_rs + j : nullptr;
-                    if (columns % W == 0) tiles[rows - 1](kc, at, a_rs, a_cs, bp, b_rs, to, g.c_rs, base, init_rs);
-                    else narrow_tile<Way>(tiles[rows - 1], rows, columns, kc, at, a_rs, a_cs, bp, to, g.c_rs, base, init_rs);
+                    const Sum* base = from ? from + i * from_rs : nullptr;
+                    if (columns % W == 0) tiles[rows - 1](kc, at, a_rs, a_cs, bp, b_rs, to, g.c_rs, base, from_rs);
+                    else narrow_tile<Way>(tiles[rows - 1], rows, columns, kc, at, a_rs, a_cs, bp, to, g.c_rs, base, from_rs);
                 }
             }
         }

@@ -75,7 +75,7 @@ struct DotBrain {
     }
 };
 
-// The instruction takes one operand as unsigned: a + 128, and 128 times the sums of b's columns are taken off again.
+// The instruction takes one operand as unsigned: it gets a + 128, and the sums start from what that adds, negative.
 struct DotByte {
     using From = std::int8_t;
     using Unit = Unit32;
@@ -90,10 +90,14 @@ struct DotByte {
         pack_units<std::uint8_t, PER>(reinterpret_cast<const std::uint8_t*>(x), stride, k_stride, width, ld, k, y,
                                       of_a ? 0x80808080u : 0u);
     }
-    static Sum shift(const std::int8_t* b, i64 stride, i64 k) {
-        Sum sum = 0;
-        for (i64 p = 0; p < k; ++p) sum += b[p * stride];
-        return -128 * sum;
+    // -128 times the sums of a panel's columns
+    static void shift(i64 k, const Unit32* panel, Sum* to) {
+        constexpr int W = Lanes<Unit32>;
+        const __m512i shifts = _mm512_set1_epi8(static_cast<char>(0x80));
+        __m512i sums[2] = {};
+        for (i64 p = 0; p < k; ++p)
+            for (int j = 0; j < 2; ++j) sums[j] = _mm512_dpbusd_epi32(sums[j], shifts, _mm512_loadu_si512(panel + p * 2 * W + j * W));
+        for (int j = 0; j < 2; ++j) _mm512_storeu_si512(to + j * W, _mm512_sub_epi32(_mm512_setzero_si512(), sums[j]));
     }
 };
 
