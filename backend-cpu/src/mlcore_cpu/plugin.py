@@ -25,7 +25,7 @@ ONEDNN = config.declare(
         "MLCORE_CPU_ONEDNN",
         True,
         config.as_bool,
-        "0: matmul and convolution without oneDNN",
+        "0: convolutions without oneDNN",
         owner="mlcore-cpu",
     )
 )
