@@ -18,6 +18,7 @@ Status dnn_conv_grad_weight(const ConvShape&, int, Activation, Activation, float
 #include <vector>
 
 #include "alloc.hpp"
+#include "gemm.hpp"
 #include "pool.hpp"
 #include "tables.hpp"
 
@@ -171,6 +172,7 @@ bool cut_rows(const ConvShape& s, i64 image, i64 begin, i64 end, Piece& piece) {
     return true;
 }
 
+constexpr i64 FEW_PIXELS = 256;  // of all images: fewer than the weights have rows, or nearly
 constexpr double TASK = 4e6, LONG = 4e8;  // operations: what a task is worth, and what it may take (Ctrl-C)
 
 // Tasks by shape only: groups of images; rows where images are few or huge.
@@ -331,6 +333,12 @@ Status dnn_conv_grad_weight(const ConvShape& given, int dtype, Activation g, Act
     const i64 width = s.groups == 1 && s.o >= 256 && s.o % 64 == 0 && v.w >= (i64{1} << 18) ? 64 : s.o;
     const i64 slices = s.o / width;
     const bool by_pixels = s.n == 1 && s.spatial == 1 && is_pointwise(s) && !g.planes && !x.planes;
+    if (by_pixels && dtype == F32 && s.groups == 1 && slices == 1 && s.in[0] <= FEW_PIXELS) {
+        const auto matrix = [](const void* data, i64 rows, i64 columns, i64 row_stride, i64 column_stride) {
+            return View{static_cast<char*>(const_cast<void*>(data)), F32, 2, {rows, columns}, {row_stride * 4, column_stride * 4}};
+        };  // (O, pixels) @ (pixels, C): no partial sums, no blocked layout to turn back
+        return run_matmul(matrix(g.data, s.o, s.in[0], 1, s.o), matrix(x.data, s.in[0], s.c, s.c, 1), nullptr, matrix(gw, s.o, s.c, s.c, 1));
+    }
     const i64 units = by_pixels ? s.in[0] : s.n;
     const double flops = v.flops * s.n / slices / units;  // of a unit in a slice
     const i64 wanted = std::max<i64>(1, std::min<i64>({ceil_div(8, slices), units, static_cast<i64>(flops * units / TASK)}));
