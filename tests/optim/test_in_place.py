@@ -178,3 +178,17 @@ def test_one_call_updates_only_so_much() -> None:
     assert [sum(p.size for p in part) for _, part, _ in parts] == [12, 6, 60_000]
     assert [p for _, part, _ in parts for p in part] == made
     assert [g for _, _, part in parts for g in part] == gradients
+
+
+def test_what_autocast_remembers_of_a_parameter_is_not_old(make: Callable[[Any], Any]) -> None:
+    p = nn.Parameter(ml.ones((4, 4)))
+    optimizer = make([p])
+    x = ml.ones((4, 4))
+    with ml.autocast("cpu" if str(p.device).startswith("cpu") else None):
+        for _ in range(3):
+            before = float((x @ p).sum())
+            p.grad = ml.ones((4, 4))
+            optimizer.step()
+            after = float((x @ p).sum())
+            assert after < before - 1.0
+            assert abs(after - float((x @ p.detach()).sum())) < 1e-6
