@@ -164,7 +164,7 @@ def lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
         state = {True: "yes", False: "**no**", None: "not measured"}[one.met]
         yield (
             f"| {one.goal.text} | {one.threads or ''} | {sign} {_number(one.goal, one.goal.bound)} | "
-            f"{_number(one.goal, one.value)} ({one.count} rows) | {state} |"
+            f"{_number(one.goal, one.value)} ({one.count} row{'s' * (one.count != 1)}) | {state} |"
         )
     missed = [one for one in verdicts if one.misses]
     if missed:

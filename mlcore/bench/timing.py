@@ -34,7 +34,7 @@ class Effort:
     most: int = 100
 
 
-FULL = Effort(block=0.01, budget=0.6, rounds=7)
+FULL = Effort(block=0.01, budget=0.5, rounds=5)
 QUICK = Effort(block=0.003, budget=0.12, rounds=3)
 
 

@@ -68,9 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
     facts = machine.facts(arguments.device, _command(arguments))
     say("\n".join(report.head(facts)).replace("**", "") + "\n")
     started, results = time.perf_counter(), []
-    for one in session.run(plan, facts, say):
-        results.append(one)
-        say(report.line(one))
+    try:
+        for one in session.run(plan, facts, say):
+            results.append(one)
+            say(report.line(one))
+    except KeyboardInterrupt:  # what was measured is not lost
+        report.write(arguments.out, facts, results)
+        raise
     facts["seconds"] = round(time.perf_counter() - started, 1)
     text, data = report.write(arguments.out, facts, results)
     if arguments.page:
