@@ -318,5 +318,5 @@ def argsort(x: Tensor, /, *, axis: Axis = -1, descending: _bool = False, stable:
     """Indices that sort `x` along `axis`; always stable."""
 def sort(x: Tensor, /, *, axis: Axis = -1, descending: _bool = False, stable: _bool = True) -> Tensor:
     """`x` in order along `axis`; always stable."""
-def topk(x: Tensor, k: int, /, *, axis: Axis = -1, largest: _bool = True) -> tuple[Tensor, Tensor]:
-    """The `k` largest (or smallest) elements along `axis` in order, and their indices."""
+def topk(x: Tensor, k: int, /, *, axis: Axis = -1, largest: _bool = True, sorted: _bool = True) -> tuple[Tensor, Tensor]:
+    """The `k` largest (or smallest) elements along `axis` and their indices; always in order."""

@@ -350,8 +350,8 @@ class Tensor(TensorBase):
         """Indices that sort `x` along `axis`; always stable."""
     def sort(self, *, axis: Axis = -1, descending: bool = False, stable: bool = True) -> Tensor:
         """`x` in order along `axis`; always stable."""
-    def topk(self, k: int, /, *, axis: Axis = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
-        """The `k` largest (or smallest) elements along `axis` in order, and their indices."""
+    def topk(self, k: int, /, *, axis: Axis = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+        """The `k` largest (or smallest) elements along `axis` and their indices; always in order."""
     def __iadd__(self, other: TensorLike) -> Self: ...
     def __iand__(self, other: TensorLike) -> Self: ...
     def __ifloordiv__(self, other: TensorLike) -> Self: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,17 @@ from mlcore import dtypes
 from mlcore.dtypes import real
 from mlcore.errors import ArgumentError, ShapeError
 from mlcore.ops.cases import Sample, sample
+from mlcore.ops.creation import iota_on, zeros
 from mlcore.ops.elementwise import astype
-from mlcore.ops.index import take_along_axis
-from mlcore.ops.spec import Outs, function, out, primitive
+from mlcore.ops.index import index_add, take_along_axis
+from mlcore.ops.shape import reshape
+from mlcore.ops.spec import Outs, composite, function, out, outs, primitive
 from mlcore.shapes import normalize_axis
 
 
 def _argsort(x: np.ndarray[Any, Any], axis: int, descending: bool) -> np.ndarray[Any, Any]:
+    if x.dtype.itemsize == 2 and x.dtype.kind not in "iu":  # NumPy finds no order among bfloat16 with nan
+        x = x.astype(np.float32)
     if not descending:
         return np.argsort(x, axis=axis, kind="stable").astype(np.int64)
     flipped = np.argsort(np.flip(x, axis=axis), axis=axis, kind="stable")
@@ -48,6 +53,39 @@ def argsort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool
     return sort_indices(x, axis=axis, descending=descending)
 
 
+def _ordered_rule(x: Any, /, *, axis: int, descending: bool, count: int) -> Outs:
+    axis = normalize_axis("sort", axis, x.ndim)
+    shape = tuple(count if i == axis else d for i, d in enumerate(x.shape))
+    return outs([(shape, x.dtype), (shape, dtypes.int64)], axis, bool(descending), int(count))
+
+
+def _ordered_samples() -> list[Sample]:
+    shapes: tuple[tuple[tuple[int, ...], int, int], ...] = (
+        ((7,), 0, 7), ((4, 6), -1, 6), ((4, 6), 0, 2), ((3, 1029), 1, 1029), ((3, 1029), 1, 5), ((2, 5, 3), 1, 0),
+        ((0, 4), 1, 3), ((600, 2), 0, 600),
+    )  # fmt: skip
+    return [sample([x], axis=axis, descending=i % 2 == 1, count=n) for i, (x, axis, n) in enumerate(shapes)]
+
+
+@composite(
+    _ordered_rule, accepts=real, public=False, outputs=("y", "indices"), samples=_ordered_samples,
+    vjp=lambda g, indices, x_shape, axis: _spread(g, indices, x_shape, axis),
+)  # fmt: skip
+def ordered(x: Any, /, *, axis: int, descending: bool, count: int) -> Any:
+    """The first `count` elements in stable order along an axis, and their indices."""
+    order = sort_indices(x, axis=axis, descending=descending)[(slice(None),) * axis + (slice(0, count),)]
+    return take_along_axis(x, order, axis=axis), order
+
+
+def _spread(g: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
+    """Each gradient at the place its element came from, and 0 elsewhere."""
+    size = math.prod(shape)
+    places = reshape(iota_on(g, size), shape)
+    flat = reshape(take_along_axis(places, indices, axis=axis), (-1,))
+    empty = zeros((size,), dtype=g.dtype, device=g.device)
+    return reshape(index_add(empty, flat, reshape(g, (-1,)), axis=0), shape)
+
+
 @function(method=True)
 def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
     """`x` in order along `axis`; always stable.
@@ -56,12 +94,15 @@ def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = 
     >>> ml.sort(ml.asarray([3, 1, 2]), descending=True).tolist()
     [3, 2, 1]
     """
-    return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)
+    if x.dtype is dtypes.bool_:
+        return astype(sort(astype(x, dtypes.int8), axis=axis, descending=descending), dtypes.bool_)
+    place = normalize_axis("sort", axis, x.ndim)
+    return ordered(x, axis=place, descending=descending, count=x.shape[place])[0]
 
 
 @function(method=True)
-def topk(x: Any, k: int, /, *, axis: int = -1, largest: bool = True) -> tuple[Any, Any]:
-    """The `k` largest (or smallest) elements along `axis` in order, and their indices.
+def topk(x: Any, k: int, /, *, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Any, Any]:
+    """The `k` largest (or smallest) elements along `axis` and their indices; always in order.
 
     >>> import mlcore as ml
     >>> [t.tolist() for t in ml.topk(ml.asarray([1, 9, 5]), 2)]
@@ -72,8 +113,11 @@ def topk(x: Any, k: int, /, *, axis: int = -1, largest: bool = True) -> tuple[An
         raise ArgumentError(
             f"topk: k is {k} for dim {index} of size {x.shape[index]}", fix="use 0 <= k <= size"
         )
-    order = argsort(x, axis=index, descending=largest)[(slice(None),) * index + (slice(0, k),)]
-    return take_along_axis(x, order, axis=index), order
+    if x.dtype is dtypes.bool_:
+        values, order = topk(astype(x, dtypes.int8), k, axis=index, largest=largest)
+        return astype(values, dtypes.bool_), order
+    found: tuple[Any, Any] = ordered(x, axis=index, descending=bool(largest), count=k)
+    return found
 
 
 def _searchsorted(x1: np.ndarray[Any, Any], x2: np.ndarray[Any, Any], side: Any) -> np.ndarray[Any, Any]:

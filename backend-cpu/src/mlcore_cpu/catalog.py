@@ -25,10 +25,8 @@ VIEWS = ("reshape", "permute_dims", "broadcast_to", "narrow", "select")
 FUSED = (
     "softmax", "softmax_grad", "log_softmax", "log_softmax_grad", "logsumexp", "softmax_cross_entropy",
     "softmax_cross_entropy_grad", "squared_error", "squared_error_grad", "layer_norm", "layer_norm_grad",
-    "softmax_cross_entropy_grad", "squared_error", "squared_error_grad", "layer_norm", "layer_norm_grad",
     "batch_norm", "batch_norm_grad", "max_pool", "max_pool_grad", "avg_pool", "avg_pool_grad",
     "batch_norm_running", "batch_norm_scale",
-    "attention", "attention_grad", "rms_norm", "rms_norm_grad",
     "attention", "attention_grad", "rms_norm", "rms_norm_grad",
 )  # fmt: skip
 
@@ -164,6 +162,20 @@ def recurrent(op: Any, reference: Any) -> Any:
     return Native(op.name, make(linear(op, reference)), FLOATS)
 
 
+def order(op: Any, reference: Any) -> Any:
+    return Native(op.name, getattr(K, op.name), REAL)
+
+
+def scan(op: Any, reference: Any) -> Any:
+    """Running sums of floats; NumPy's for integers, which wrap, and complex numbers."""
+    ours = getattr(K, op.name)
+
+    def call(x: Any, axis: int) -> Any:
+        return ours(x, axis) if K.dtype_code(x) in FLOATS else reference(x, axis)
+
+    return Native(op.name, call, ALL)
+
+
 def anything(op: Any, reference: Any) -> Any:
     """A kernel that moves elements: our dtypes here, complex numbers through NumPy."""
     ours = getattr(K, op.name)
@@ -257,6 +269,10 @@ CATALOG: dict[str, Maker] = {
     "convolution_grad_weight": convolution,
     "dropout_mask": dropout,
     "random_bits": random_bits,
+    "sort_indices": order,
+    "ordered": order,
+    "scan_sum": scan,
+    "scan_prod": scan,
     **{f"{kind}_layer{tail}": recurrent for kind in ("lstm", "gru", "rnn") for tail in ("", "_grad")},
     "gather": anything,
     "scatter": anything,

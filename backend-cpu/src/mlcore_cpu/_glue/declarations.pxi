@@ -187,6 +187,10 @@ cdef extern from "attention.hpp" namespace "mlcore_cpu" nogil:
     Status run_attention(const AttentionArrays&)
     Status run_attention_grad(const AttentionArrays&)
 
+cdef extern from "order.hpp" namespace "mlcore_cpu" nogil:
+    Status run_order(int, const void*, i64, i64, i64, cbool, i64*, void*)
+    Status run_scan(int, const void*, void*, i64, i64, i64, cbool)
+
 cdef extern from "rms_norm.hpp" namespace "mlcore_cpu" nogil:
     Status run_rms_norm(int, const void*, const void*, void*, void*, i64, i64, double)
     Status run_rms_norm_grad(int, const void*, const void*, const void*, const void*, void*, void*, i64, i64)

@@ -1,0 +1,15 @@
+// Orders and running sums along the last dimension: rows of `n` values, dense.
+#pragma once
+#include "common.hpp"
+
+namespace mlcore_cpu {
+
+// The stable order of each row (nan last when ascending, first when descending), of which the first `count` places are
+// wanted: their indices (rows, count), and where `values` is not null the elements themselves. BOOL to F64 but for
+// 16-bit floats, which the caller widens.
+Status run_order(int dtype, const void* x, i64 rows, i64 n, i64 count, bool descending, i64* indices, void* values);
+
+// y = running sums (or products) of float32 or float64 over memory (outer, n, inner), added up in double.
+Status run_scan(int dtype, const void* x, void* y, i64 outer, i64 n, i64 inner, bool product);
+
+}  // namespace mlcore_cpu
