@@ -149,6 +149,20 @@ def test_differences() -> None:
     assert timing.difference([np.zeros(0)], [np.zeros(0)]) == 0
 
 
+def test_dropouts_compare_whatever_their_masks() -> None:
+    row = rows.load()["sequences: dropout 4096x1024, forward + backward"]
+    rng = np.random.default_rng(0)
+    data = {key: rng.standard_normal((400, 1000), np.float32) for key in "xg"}
+    data["x"][0] = 0
+    mine, theirs = (
+        row.comparable([one * np.float32(1 / 0.9) for one in (data["x"] * mask, data["g"] * mask)], data)
+        for mask in (rng.random((2, 400, 1000)) < 0.9)
+    )
+    assert timing.difference(mine, theirs) < 2e-3
+    wrong = row.comparable([data["x"], data["g"] * np.float32(1 / 0.9)], data)
+    assert timing.difference(mine, wrong) > 0.1
+
+
 # -- floors --------------------------------------------------------------------------------------------------------
 
 PEAKS = peaks.Peaks({"float32": 1e11, "bfloat16": 4e11}, [(1e6, 1e11), (1e8, 2.5e10)])

@@ -90,7 +90,7 @@ def _dropout(lib: Library, data: Inputs) -> Task:
 def _of_any_mask(values: list[Array], data: Inputs) -> list[Array]:
     """The share of elements kept, and how far what is kept is from x / (1 - p) and g / (1 - p)."""
     y, grad = values
-    kept = y != 0
+    kept = (y != 0) | (grad != 0)  # x may be zero itself
     scale = np.float32(1 / (1 - DROPPED))
     wrong = [np.abs(one - data[key] * scale * kept).max() for one, key in ((y, "x"), (grad, "g"))]
     return [np.array([kept.mean(), *(1.0 + float(one) for one in wrong)])]
