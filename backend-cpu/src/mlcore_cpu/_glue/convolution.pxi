@@ -26,10 +26,10 @@ cdef cnp.ndarray channels_last(object x, int code):
     return out
 
 
-cdef cnp.ndarray activation(object x, int code, Activation* out):
+cdef cnp.ndarray activation(object x, int code, ConvShape* s, Activation* out):
     """`x` as a convolution reads it: channels-last or planes, else a channels-last copy; it must outlive `out`."""
     cdef cnp.ndarray a = array_of(x)
-    out.planes = code_of(a) == code and cnp.PyArray_IS_C_CONTIGUOUS(a) and not dense_channels_last(a)
+    out.planes = code_of(a) == code and cnp.PyArray_IS_C_CONTIGUOUS(a) and not dense_channels_last(a) and not winograd_serves(s[0], code)
     if not out.planes:
         a = channels_last(a, code)
     out.data = <const char*>cnp.PyArray_DATA(a)
@@ -72,7 +72,7 @@ cdef bint conv_usable(ConvShape* s, int code) noexcept:
     cdef int d
     if code == BF16 and (s.c // s.groups % 16 or s.o // s.groups % 16):
         return False  # its kernels multiply neighbouring channels by zero padding, which spreads inf and nan
-    if not use_dnn or (code != F32 and code != BF16) or s.n == 0 or s.c == 0 or s.o == 0 or s.spatial > 3:
+    if not (use_dnn or winograd_serves(s[0], code)) or (code != F32 and code != BF16) or s.n == 0 or s.c == 0 or s.o == 0 or s.spatial > 3:
         return False
     for d in range(s.spatial):
         if s.out[d] <= 0 or s.in_[d] == 0 or s.pad_lo[d] < 0 or s.pad_hi[d] < 0:
@@ -89,7 +89,7 @@ def convolution(x, weight, bias, stride, padding, dilation, groups):
     if not conv_usable(&s, code):
         return None
     cdef Activation ax
-    cdef cnp.ndarray a = activation(x, code, &ax), w = contiguous(weight, code), b = None
+    cdef cnp.ndarray a = activation(x, code, &s, &ax), w = contiguous(weight, code), b = None
     cdef cnp.npy_intp shape[MAX_NDIM]
     cdef const char* bias_data = NULL
     if bias is not None:
@@ -103,7 +103,9 @@ def convolution(x, weight, bias, stride, padding, dilation, groups):
     cdef char* od = <char*>cnp.PyArray_DATA(out)
     cdef Status status
     with nogil:
-        status = dnn_conv_forward(s, code, ax, wd, bias_data, od)
+        status = winograd_forward(s, code, ax, wd, bias_data, od)
+        if status == UNSUPPORTED and use_dnn:
+            status = dnn_conv_forward(s, code, ax, wd, bias_data, od)
     if status == UNSUPPORTED:
         return None
     check(status, out)
@@ -119,7 +121,7 @@ def convolution_grad_input(g, weight, input_shape, stride, padding, dilation, gr
     if not conv_usable(&s, code):
         return None
     cdef Activation ag
-    cdef cnp.ndarray a = activation(g, code, &ag), w = contiguous(weight, code)
+    cdef cnp.ndarray a = activation(g, code, &s, &ag), w = contiguous(weight, code)
     cdef cnp.npy_intp shape[MAX_NDIM]
     shape[0], shape[1] = s.n, s.c
     for d in range(s.spatial):
@@ -129,7 +131,9 @@ def convolution_grad_input(g, weight, input_shape, stride, padding, dilation, gr
     cdef char* od = <char*>cnp.PyArray_DATA(out)
     cdef Status status
     with nogil:
-        status = dnn_conv_grad_input(s, code, ag, wd, od)
+        status = winograd_grad_input(s, code, ag, wd, od)
+        if status == UNSUPPORTED and use_dnn:
+            status = dnn_conv_grad_input(s, code, ag, wd, od)
     if status == UNSUPPORTED:
         return None
     check(status, out)
@@ -145,7 +149,7 @@ def convolution_grad_weight(g, x, weight_shape, stride, padding, dilation, group
     if not conv_usable(&s, code):
         return None
     cdef Activation ag, ax
-    cdef cnp.ndarray a = activation(g, code, &ag), b = activation(x, code, &ax)
+    cdef cnp.ndarray a = activation(g, code, &s, &ag), b = activation(x, code, &s, &ax)
     cdef cnp.npy_intp shape[MAX_NDIM]
     for d in range(s.spatial + 2):
         shape[d] = weight_shape[d]
@@ -153,8 +157,15 @@ def convolution_grad_weight(g, x, weight_shape, stride, padding, dilation, group
     cdef float* od = <float*>cnp.PyArray_DATA(out)
     cdef Status status
     with nogil:
-        status = dnn_conv_grad_weight(s, code, ag, ax, od)
+        status = winograd_grad_weight(s, code, ag, ax, od)
+        if status == UNSUPPORTED and use_dnn:
+            status = dnn_conv_grad_weight(s, code, ag, ax, od)
     if status == UNSUPPORTED:
         return None
     check(status, out)
     return out if code == F32 else dense_copy(out, F32, code)
+
+
+def set_winograd(int use):
+    """0: never, 1: where it pays, 2: wherever it can be. Returns what was set. For tests and measurements."""
+    return <int>_set_winograd(<WinogradUse>use)

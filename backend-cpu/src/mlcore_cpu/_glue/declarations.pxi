@@ -153,6 +153,15 @@ cdef extern from "convolution.hpp" namespace "mlcore_cpu" nogil:
     Status dnn_conv_grad_input(const ConvShape&, int, Activation, const char*, char*)
     Status dnn_conv_grad_weight(const ConvShape&, int, Activation, Activation, float*)
 
+cdef extern from "winograd.hpp" namespace "mlcore_cpu" nogil:
+    cppclass WinogradUse:
+        pass
+    WinogradUse _set_winograd "mlcore_cpu::set_winograd"(WinogradUse)
+    cbool winograd_serves(const ConvShape&, int)
+    Status winograd_forward(const ConvShape&, int, const char*, const char*, const char*, char*)
+    Status winograd_grad_input(const ConvShape&, int, const char*, const char*, char*)
+    Status winograd_grad_weight(const ConvShape&, int, const char*, const char*, float*)
+
 cdef extern from "recurrent.hpp" namespace "mlcore_cpu" nogil:
     enum RecurrentOp "mlcore_cpu::RecurrentOp":
         RECURRENT_LSTM "mlcore_cpu::RecurrentOp::lstm"

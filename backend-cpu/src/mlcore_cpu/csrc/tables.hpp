@@ -48,6 +48,7 @@ struct PoolTable;     // pooling.hpp
 struct RecurrentTable;  // recurrent.hpp
 struct AttentionTable;  // attention.hpp
 struct RmsTable;        // rms_norm.hpp
+struct WinogradTable;   // winograd.hpp
 
 struct Table {
     const char* isa;
@@ -72,6 +73,7 @@ struct Table {
     const RecurrentTable* recurrent;
     const AttentionTable* attention;
     const RmsTable* rms;
+    const WinogradTable* winograd;
 };
 
 inline int log2_itemsize(int itemsize) { return __builtin_ctz(static_cast<unsigned>(itemsize)); }

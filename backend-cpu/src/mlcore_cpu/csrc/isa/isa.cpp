@@ -22,6 +22,7 @@ void make_table(Table& t) {
     t.recurrent = recurrent_table();
     t.attention = attention_table();
     t.rms = rms_table();
+    t.winograd = winograd_table();
 }
 
 }  // namespace MLCORE_ISA

@@ -20,6 +20,7 @@ const PoolTable* pool_table();
 const RecurrentTable* recurrent_table();
 const AttentionTable* attention_table();
 const RmsTable* rms_table();
+const WinogradTable* winograd_table();
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu

@@ -1,0 +1,237 @@
+// Winograd's convolution on the pool: tiles are transformed, multiplied as 36 matrices, and transformed back.
+//
+// Blocks depend on shapes only, sums have a fixed order. Products are added up over 32 channels (or tiles) at a time:
+// nearly all of the error comes from the sums, and this halves it.
+#include "winograd.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "alloc.hpp"
+#include "gemm.hpp"
+#include "pool.hpp"
+#include "tables.hpp"
+
+namespace mlcore_cpu {
+namespace {
+
+constexpr i64 POINTS = 36, GROUP = WINOGRAD_GROUP, TAPS = 9;
+constexpr i64 FLOAT = static_cast<i64>(sizeof(float));
+
+std::atomic<WinogradUse> use{WinogradUse::where_it_pays};
+
+const GemmKernel& gemm() { return *table().gemm->of[F32]; }
+const WinogradTable& loops() { return *table().winograd; }
+
+// A convolution in tiles: what it reads (n, h, w, c), what it makes (n, oh, ow, o).
+struct Tiles {
+    i64 n, h, w, c, oh, ow, o, top, left;
+    i64 down, across, count, groups, panel, panels;
+
+    Tiles(const ConvShape& s, bool backwards)
+        : n(s.n), h(s.in[0]), w(s.in[1]), c(s.c), oh(s.out[0]), ow(s.out[1]), o(s.o), top(s.pad_lo[0]), left(s.pad_lo[1]) {
+        if (backwards) {  // the gradient is read, with the kernel turned around
+            std::swap(h, oh), std::swap(w, ow), std::swap(c, o);
+            top = 2 - top, left = 2 - left;
+        }
+        down = ceil_div(oh, 4), across = ceil_div(ow, 4), count = n * down * across;
+        groups = ceil_div(c, GROUP), panel = gemm().columns, panels = ceil_div(o, panel);
+    }
+    i64 width(i64 p) const { return std::min(panel, o - p * panel); }
+
+    // Calls f(pixel, inside, index): the SIZE x SIZE pixels of a tile of an array (n, rows, columns) from a corner.
+    template <int SIZE, class F>
+    void pixels(i64 tile, i64 rows, i64 columns, i64 dy, i64 dx, F&& f) const {
+        const i64 image = tile / (down * across), y0 = tile / across % down * 4 - dy, x0 = tile % across * 4 - dx;
+        for (i64 i = 0; i < SIZE; ++i)
+            for (i64 j = 0; j < SIZE; ++j) {
+                const i64 y = y0 + i, x = x0 + j;
+                const bool inside = y >= 0 && y < rows && x >= 0 && x < columns;
+                f(static_cast<int>(i * SIZE + j), inside, (image * rows + y) * columns + x);
+            }
+    }
+};
+
+// Tiles [first, first + count) of x into (36, groups, rows, GROUP) from row `row`; `zeros` stands for the padding.
+void transform(const Tiles& t, const float* x, const float* zeros, i64 first, i64 count, float* to, i64 row, i64 rows) {
+    for (i64 i = 0; i < count; ++i) {
+        const float* pixels[36];
+        t.pixels<6>(first + i, t.h, t.w, t.top, t.left,
+                    [&](int k, bool inside, i64 at) { pixels[k] = inside ? x + at * t.c : zeros; });
+        loops().input(pixels, t.c, to + (row + i) * GROUP, t.groups * rows * GROUP, rows * GROUP);
+    }
+}
+
+// The weights of input channels [first, first + count) and one panel of output channels: (36, step apart)(count, panel).
+void transform_weights(const Tiles& t, const float* w, bool backwards, i64 p, i64 first, i64 count, float* to, i64 step) {
+    constexpr i64 MOST = 32, EACH = 8;
+    alignas(64) float taps[EACH * TAPS * MOST];
+    const auto transpose = table().transpose[2];
+    const i64 width = t.width(p), P = t.panel;
+    if (width < P) std::memset(taps, 0, sizeof taps);
+    for (i64 k = 0; k < count; k += EACH) {
+        const i64 some = std::min(EACH, count - k);
+        if (backwards) {
+            for (i64 i = 0; i < some; ++i)
+                transpose(w + ((first + k + i) * t.o + p * P) * TAPS, TAPS, taps + i * TAPS * P, P, width, TAPS);
+        } else {
+            transpose(w + (p * P * t.c + first + k) * TAPS, t.c * TAPS, taps, P, width, some * TAPS);
+        }
+        for (i64 i = 0; i < some; ++i) {
+            const float* from = taps + i * TAPS * P;
+            loops().weights(backwards ? from + (TAPS - 1) * P : from, backwards ? -P : P, P, to + (k + i) * P, step);
+        }
+    }
+}
+
+// c (m, columns) = [c +] a (m, k) @ b (k, columns): rows of a are GROUP apart, b and c are panels. a has few rows and
+// is read where it lies, so that no scratch memory is needed.
+void multiply(i64 m, i64 columns, i64 k, const float* a, i64 a_rs, i64 a_cs, const float* b, float* c, bool add) {
+    const i64 P = gemm().columns;
+    GemmBlock g{};
+    g.m = m, g.n = columns, g.k = k;
+    g.a = reinterpret_cast<const char*>(a), g.a_rs = a_rs, g.a_cs = a_cs;
+    g.packed_b = reinterpret_cast<const char*>(b);
+    g.c = reinterpret_cast<char*>(c), g.c_rs = P;
+    if (add) g.init = g.c, g.init_rs = P;
+    gemm().block(g);
+}
+
+// Tiles [first, first + count) of one panel of output channels, from the products (36, rows, panel). False: not finite.
+bool finish(const Tiles& t, const float* products, i64 rows, i64 p, i64 first, i64 count, const float* bias, float* y, float* outside) {
+    bool finite = true;
+    for (i64 i = 0; i < count; ++i) {
+        float* pixels[16];
+        t.pixels<4>(first + i, t.oh, t.ow, 0, 0, [&](int k, bool inside, i64 at) { pixels[k] = inside ? y + at * t.o : outside; });
+        finite &= loops().output(products + i * t.panel, rows * t.panel, bias ? bias + p * t.panel : nullptr, t.width(p), pixels, p * t.panel);
+    }
+    return finite;
+}
+
+struct Flags {
+    std::atomic<bool> no_memory{false}, not_finite{false};
+    bool any() const { return no_memory || not_finite; }
+    Status status(Status of_loop) const {
+        return no_memory ? NO_MEMORY : of_loop != OK ? of_loop : not_finite ? UNSUPPORTED : OK;
+    }
+};
+
+// Small weights: all of them are transformed first; a task then takes some tiles from input to output.
+Status by_tiles(const Tiles& t, const float* x, const float* w, bool backwards, const float* bias, const float* zeros, float* y) {
+    const i64 each = t.c <= 64 ? 48 : 36, P = t.panel, panel_size = POINTS * t.c * P;
+    Scratch weights(t.panels * panel_size * FLOAT);
+    if (weights.failed()) return NO_MEMORY;
+    float* u = weights.get<float>();
+    Status status = parallel_for(t.panels * t.groups, [&](i64 task) {
+        const i64 p = task / t.groups, k = task % t.groups * GROUP;
+        transform_weights(t, w, backwards, p, k, std::min(GROUP, t.c - k), u + p * panel_size + k * P, t.c * P);
+    });
+    if (status != OK) return status;
+    Flags flags;
+    status = parallel_for(ceil_div(t.count, each), [&](i64 block) {
+        if (flags.any()) return;
+        const i64 first = block * each, count = std::min(each, t.count - first), size = each * GROUP;
+        Scratch inputs(POINTS * t.groups * size * FLOAT), products(POINTS * each * P * FLOAT), outside(t.o * FLOAT);
+        if (inputs.failed() || products.failed() || outside.failed()) {
+            flags.no_memory = true;
+            return;
+        }
+        float *v = inputs.get<float>(), *m = products.get<float>();
+        transform(t, x, zeros, first, count, v, 0, each);
+        for (i64 p = 0; p < t.panels; ++p) {
+            for (i64 k = 0; k < POINTS; ++k)
+                for (i64 g = 0; g < t.groups; ++g)
+                    multiply(count, t.width(p), std::min(GROUP, t.c - g * GROUP), v + (k * t.groups + g) * size, GROUP, 1,
+                             u + p * panel_size + (k * t.c + g * GROUP) * P, m + k * each * P, g > 0);
+            if (!finish(t, m, each, p, first, count, bias, y, outside.get<float>())) flags.not_finite = true;
+        }
+    });
+    return flags.status(status);
+}
+
+// Large weights: the tiles are transformed first; a task then takes a panel of output channels over many tiles, and
+// transforms its weights, some input channels at a time, where they are multiplied.
+Status by_panels(const Tiles& t, const float* x, const float* w, bool backwards, const float* bias, const float* zeros, float* y) {
+    constexpr i64 MOST = 128, SOME = 8, BYTES = 24 << 20;
+    const i64 each = ceil_div(t.count, ceil_div(t.count, MOST)), P = t.panel, size = each * GROUP, block_size = POINTS * t.groups * size;
+    const i64 blocks = ceil_div(t.count, each), at_once = std::min(blocks, std::max<i64>(1, BYTES / (block_size * FLOAT)));
+    Scratch inputs(at_once * block_size * FLOAT);
+    if (inputs.failed()) return NO_MEMORY;
+    float* v = inputs.get<float>();
+    Flags flags;
+    for (i64 block0 = 0; block0 < blocks; block0 += at_once) {
+        const i64 now = std::min(at_once, blocks - block0), pieces = ceil_div(each, SOME);
+        Status status = parallel_for(now * pieces, [&](i64 task) {
+            const i64 block = task / pieces, row = task % pieces * SOME, first = (block0 + block) * each + row;
+            transform(t, x, zeros, first, std::min({SOME, each - row, t.count - first}), v + block * block_size, row, each);
+        });
+        if (status != OK) return status;
+        status = parallel_for(now * t.panels, [&](i64 task) {
+            if (flags.any()) return;
+            const i64 p = task / now, block = task % now, first = (block0 + block) * each, count = std::min(each, t.count - first);
+            Scratch weights(POINTS * GROUP * P * FLOAT), products(POINTS * each * P * FLOAT), outside(t.o * FLOAT);
+            if (weights.failed() || products.failed() || outside.failed()) {
+                flags.no_memory = true;
+                return;
+            }
+            float *u = weights.get<float>(), *m = products.get<float>();
+            for (i64 g = 0; g < t.groups; ++g) {
+                const i64 channels = std::min(GROUP, t.c - g * GROUP);
+                transform_weights(t, w, backwards, p, g * GROUP, channels, u, GROUP * P);
+                for (i64 k = 0; k < POINTS; ++k)
+                    multiply(count, t.width(p), channels, v + block * block_size + (k * t.groups + g) * size, GROUP, 1,
+                             u + k * GROUP * P, m + k * each * P, g > 0);
+            }
+            if (!finish(t, m, each, p, first, count, bias, y, outside.get<float>())) flags.not_finite = true;
+        });
+        status = flags.status(status);
+        if (status != OK) return status;
+    }
+    return OK;
+}
+
+bool possible(const ConvShape& s, int dtype) {
+    if (dtype != F32 || s.spatial != 2 || s.groups != 1 || s.n < 1 || s.c < 1 || s.o < 1 || gemm().columns > GROUP) return false;
+    for (int d = 0; d < 2; ++d)
+        if (s.kernel[d] != 3 || s.stride[d] != 1 || s.dilation[d] != 1 || s.in[d] < 1 || s.out[d] < 1) return false;
+    return true;
+}
+
+bool pays(const ConvShape& s, const Tiles& t) {
+    const WinogradUse wanted = use;
+    if (wanted != WinogradUse::where_it_pays) return wanted == WinogradUse::wherever_possible;
+    return s.c >= 64 && s.o >= 64 && t.count >= 16 && 4 * t.down * t.across * 16 <= 7 * t.oh * t.ow;
+}
+
+Status convolve(const ConvShape& s, const Tiles& t, bool backwards, const float* x, const float* w, const float* bias, float* y) {
+    Scratch zeros(t.c * FLOAT);
+    if (zeros.failed()) return NO_MEMORY;
+    std::memset(zeros.get(), 0, static_cast<std::size_t>(t.c * FLOAT));
+    const bool small = t.c * t.o <= 128 * 128 && t.count > 64;
+    return (small ? by_tiles : by_panels)(t, x, w, backwards, bias, zeros.get<float>(), y);
+}
+
+const float* floats(const char* p) { return reinterpret_cast<const float*>(p); }
+
+}  // namespace
+
+bool winograd_serves(const ConvShape& s, int dtype) { return possible(s, dtype) && pays(s, Tiles(s, false)); }
+
+WinogradUse set_winograd(WinogradUse wanted) { return use.exchange(wanted); }
+
+Status winograd_forward(const ConvShape& s, int dtype, const char* x, const char* w, const char* bias, char* y) {
+    if (!possible(s, dtype)) return UNSUPPORTED;
+    const Tiles t(s, false);
+    return pays(s, t) ? convolve(s, t, false, floats(x), floats(w), floats(bias), reinterpret_cast<float*>(y)) : UNSUPPORTED;
+}
+
+Status winograd_grad_input(const ConvShape& s, int dtype, const char* g, const char* w, char* gx) {
+    if (!possible(s, dtype)) return UNSUPPORTED;
+    const Tiles t(s, true);
+    return pays(s, t) ? convolve(s, t, true, floats(g), floats(w), nullptr, reinterpret_cast<float*>(gx)) : UNSUPPORTED;
+}
+
+Status winograd_grad_weight(const ConvShape& s, int dtype, const char* g, const char* x, float* gw) { return UNSUPPORTED; }
+
+}  // namespace mlcore_cpu
