@@ -191,6 +191,131 @@ Status by_panels(const Tiles& t, const float* x, const float* w, bool backwards,
     return OK;
 }
 
+// Tiles [first, first + count) of the gradient of the output into (36, panels, rows, panel).
+void transform_gradient(const Tiles& t, const float* g, const float* zeros, i64 first, i64 count, float* to, i64 row, i64 rows) {
+    for (i64 i = 0; i < count; ++i) {
+        const float* pixels[16];
+        t.pixels<4>(first + i, t.oh, t.ow, 0, 0, [&](int k, bool inside, i64 at) { pixels[k] = inside ? g + at * t.o : zeros; });
+        for (i64 p = 0; p < t.panels; ++p)
+            loops().gradient(pixels, p * t.panel, t.width(p), to + (p * rows + row + i) * t.panel, t.panels * rows * t.panel);
+    }
+}
+
+// The 36 products of one group of input channels and one panel of output channels, summed over `count` transformed
+// tiles: to (36, GROUP, panel).
+void accumulate(const Tiles& t, const float* v, const float* z, i64 g, i64 p, i64 count, i64 rows, float* to, bool add) {
+    constexpr i64 SUM = 32;
+    for (i64 k = 0; k < POINTS; ++k)
+        for (i64 i = 0; i < count; i += SUM)
+            multiply(std::min(GROUP, t.c - g * GROUP), t.width(p), std::min(SUM, count - i), v + ((k * t.groups + g) * rows + i) * GROUP, 1,
+                     GROUP, z + ((k * t.panels + p) * rows + i) * t.panel, to + k * GROUP * t.panel, add || i > 0);
+}
+
+// Back from `sums` (36, GROUP, panel) to gw (O, C, 3, 3).
+void finish_weights(const Tiles& t, const float* sums, i64 g, i64 p, float* gw, bool add) {
+    constexpr i64 MOST = 32, EACH = 8;
+    alignas(64) float taps[EACH * TAPS * MOST], turned[MOST * EACH * TAPS];
+    const i64 channels = std::min(GROUP, t.c - g * GROUP), width = t.width(p), P = t.panel;
+    for (i64 i = 0; i < channels; i += EACH) {
+        const i64 some = std::min(EACH, channels - i);
+        for (i64 j = 0; j < some; ++j) loops().taps(sums + (i + j) * P, GROUP * P, width, taps + j * TAPS * P, P);
+        float* to = gw + (p * P * t.c + g * GROUP + i) * TAPS;
+        if (!add) {
+            table().transpose[2](taps, P, to, t.c * TAPS, some * TAPS, width);
+            continue;
+        }
+        table().transpose[2](taps, P, turned, some * TAPS, some * TAPS, width);
+        for (i64 o = 0; o < width; ++o)
+            for (i64 j = 0; j < some * TAPS; ++j) to[o * t.c * TAPS + j] += turned[o * some * TAPS + j];
+    }
+}
+
+// gw = the sum of the parts, in their order
+Status add_parts(const float* parts, i64 count, i64 n, float* gw) {
+    constexpr i64 CHUNK = 16 * 1024;
+    return parallel_for(ceil_div(n, CHUNK), [&](i64 chunk) {
+        const i64 first = chunk * CHUNK, last = std::min(n, first + CHUNK);
+        std::memcpy(gw + first, parts + first, static_cast<std::size_t>((last - first) * FLOAT));
+        for (i64 part = 1; part < count; ++part)
+            for (i64 i = first; i < last; ++i) gw[i] += parts[part * n + i];
+    });
+}
+
+bool finite(const float* x, i64 n) {
+    std::uint32_t found = 0;
+    for (i64 i = 0; i < n; ++i) {
+        std::uint32_t bits;
+        std::memcpy(&bits, x + i, sizeof bits);
+        found |= static_cast<std::uint32_t>((bits & 0x7f800000u) == 0x7f800000u);
+    }
+    return !found;
+}
+
+// Small weights: a task adds up all products over a part of the tiles.
+Status weights_by_tiles(const Tiles& t, const float* x, const float* g, const float* zeros, float* gw) {
+    constexpr i64 AT_ONCE = 32;
+    const i64 size = t.o * t.c * TAPS, pair = POINTS * GROUP * t.panel;
+    const i64 wanted = std::max<i64>(std::min<i64>(8, t.count / AT_ONCE), t.count / 2048);
+    const i64 each = ceil_div(ceil_div(t.count, std::max<i64>(1, wanted)), AT_ONCE) * AT_ONCE, parts = ceil_div(t.count, each);
+    Scratch partial(parts > 1 ? parts * size * FLOAT : 0);
+    if (partial.failed()) return NO_MEMORY;
+    Flags flags;
+    const Status status = parallel_for(parts, [&](i64 part) {
+        const i64 last = std::min(t.count, (part + 1) * each);
+        Scratch inputs(POINTS * t.groups * GROUP * AT_ONCE * FLOAT), gradients(POINTS * t.panels * t.panel * AT_ONCE * FLOAT);
+        Scratch sums(t.groups * t.panels * pair * FLOAT);
+        if (inputs.failed() || gradients.failed() || sums.failed()) {
+            flags.no_memory = true;
+            return;
+        }
+        for (i64 first = part * each; first < last; first += AT_ONCE) {
+            const i64 count = std::min(AT_ONCE, last - first);
+            transform(t, x, zeros, first, count, inputs.get<float>(), 0, AT_ONCE);
+            transform_gradient(t, g, zeros, first, count, gradients.get<float>(), 0, AT_ONCE);
+            for (i64 i = 0; i < t.groups * t.panels; ++i)
+                accumulate(t, inputs.get<float>(), gradients.get<float>(), i / t.panels, i % t.panels, count, AT_ONCE,
+                           sums.get<float>() + i * pair, first > part * each);
+        }
+        float* to = parts > 1 ? partial.get<float>() + part * size : gw;
+        for (i64 i = 0; i < t.groups * t.panels; ++i)
+            finish_weights(t, sums.get<float>() + i * pair, i / t.panels, i % t.panels, to, false);
+    });
+    if (flags.status(status) != OK) return flags.status(status);
+    return parts > 1 ? add_parts(partial.get<float>(), parts, size, gw) : OK;
+}
+
+// Large weights: all tiles are transformed (some at a time, if there are many); a task takes some channels of both.
+Status weights_by_channels(const Tiles& t, const float* x, const float* g, const float* zeros, float* gw) {
+    constexpr i64 SOME = 8, BYTES = 32 << 20;
+    const i64 of_tile = POINTS * (t.groups * GROUP + t.panels * t.panel);
+    const i64 most = std::max<i64>(64, BYTES / (of_tile * FLOAT)), each = ceil_div(t.count, ceil_div(t.count, most));
+    Scratch all(of_tile * each * FLOAT);
+    if (all.failed()) return NO_MEMORY;
+    float *v = all.get<float>(), *z = v + POINTS * t.groups * GROUP * each;
+    Flags flags;
+    for (i64 first = 0; first < t.count; first += each) {
+        const i64 count = std::min(each, t.count - first), pieces = ceil_div(count, SOME);
+        Status status = parallel_for(2 * pieces, [&](i64 task) {
+            const i64 row = task / 2 * SOME, some = std::min(SOME, count - row);
+            if (task % 2) transform(t, x, zeros, first + row, some, v, row, each);
+            else transform_gradient(t, g, zeros, first + row, some, z, row, each);
+        });
+        if (status != OK) return status;
+        status = parallel_for(t.groups * t.panels, [&](i64 i) {
+            Scratch sums(POINTS * GROUP * t.panel * FLOAT);
+            if (sums.failed()) {
+                flags.no_memory = true;
+                return;
+            }
+            accumulate(t, v, z, i / t.panels, i % t.panels, count, each, sums.get<float>(), false);
+            finish_weights(t, sums.get<float>(), i / t.panels, i % t.panels, gw, first > 0);
+        });
+        status = flags.status(status);
+        if (status != OK) return status;
+    }
+    return OK;
+}
+
 bool possible(const ConvShape& s, int dtype) {
     if (dtype != F32 || s.spatial != 2 || s.groups != 1 || s.n < 1 || s.c < 1 || s.o < 1 || gemm().columns > GROUP) return false;
     for (int d = 0; d < 2; ++d)
@@ -232,6 +357,16 @@ Status winograd_grad_input(const ConvShape& s, int dtype, const char* g, const c
     return pays(s, t) ? convolve(s, t, true, floats(g), floats(w), nullptr, reinterpret_cast<float*>(gx)) : UNSUPPORTED;
 }
 
-Status winograd_grad_weight(const ConvShape& s, int dtype, const char* g, const char* x, float* gw) { return UNSUPPORTED; }
+Status winograd_grad_weight(const ConvShape& s, int dtype, const char* g, const char* x, float* gw) {
+    if (!possible(s, dtype)) return UNSUPPORTED;
+    const Tiles t(s, false);
+    if (!pays(s, t)) return UNSUPPORTED;
+    Scratch zeros(std::max(t.c, t.o) * FLOAT);
+    if (zeros.failed()) return NO_MEMORY;
+    std::memset(zeros.get(), 0, static_cast<std::size_t>(std::max(t.c, t.o) * FLOAT));
+    const bool small = t.c * t.o <= 128 * 128;
+    const Status status = (small ? weights_by_tiles : weights_by_channels)(t, floats(x), floats(g), zeros.get<float>(), gw);
+    return status == OK && !finite(gw, t.o * t.c * TAPS) ? UNSUPPORTED : status;
+}
 
 }  // namespace mlcore_cpu
