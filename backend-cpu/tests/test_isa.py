@@ -31,7 +31,8 @@ def test_values(isa: str) -> None:
     if isa == mlcore_cpu.isa:
         pytest.skip("is what the other tests run with")
     files = [
-        str(HERE / f"test_{name}.py") for name in ("elementwise", "vmath", "reduce", "fused", "contract")
+        str(HERE / f"test_{name}.py")
+        for name in ("elementwise", "vmath", "reduce", "fused", "contract", "winograd")
     ]
     env = {**os.environ, "MLCORE_CPU_ISA": isa, "MLCORE_CPU_TESTED_ISA": isa}
     done = subprocess.run(

@@ -19,6 +19,10 @@ namespace {
 constexpr i64 POINTS = 36, GROUP = WINOGRAD_GROUP, TAPS = 9;
 constexpr i64 FLOAT = static_cast<i64>(sizeof(float));
 
+// The distance of the 36 matrices of some size: an odd number of cache lines, so that a transform, which touches all
+// of them, does not find them in one set of the cache.
+i64 apart(i64 floats) { return (ceil_div(floats, 16) | 1) * 16; }
+
 std::atomic<WinogradUse> use{WinogradUse::where_it_pays};
 
 const GemmKernel& gemm() { return *table().gemm->of[F32]; }
@@ -53,13 +57,13 @@ struct Tiles {
     }
 };
 
-// Tiles [first, first + count) of x into (36, groups, rows, GROUP) from row `row`; `zeros` stands for the padding.
+// Tiles [first, first + count) of x into 36 times (groups, rows, GROUP) from row `row`; `zeros` stands for the padding.
 void transform(const Tiles& t, const float* x, const float* zeros, i64 first, i64 count, float* to, i64 row, i64 rows) {
     for (i64 i = 0; i < count; ++i) {
         const float* pixels[36];
         t.pixels<6>(first + i, t.h, t.w, t.top, t.left,
                     [&](int k, bool inside, i64 at) { pixels[k] = inside ? x + at * t.c : zeros; });
-        loops().input(pixels, t.c, to + (row + i) * GROUP, t.groups * rows * GROUP, rows * GROUP);
+        loops().input(pixels, t.c, to + (row + i) * GROUP, apart(t.groups * rows * GROUP), rows * GROUP);
     }
 }
 
@@ -98,13 +102,13 @@ void multiply(i64 m, i64 columns, i64 k, const float* a, i64 a_rs, i64 a_cs, con
     gemm().block(g);
 }
 
-// Tiles [first, first + count) of one panel of output channels, from the products (36, rows, panel). False: not finite.
+// Tiles [first, first + count) of one panel of output channels, from the products, 36 times (rows, panel). False: not finite.
 bool finish(const Tiles& t, const float* products, i64 rows, i64 p, i64 first, i64 count, const float* bias, float* y, float* outside) {
     bool finite = true;
     for (i64 i = 0; i < count; ++i) {
         float* pixels[16];
         t.pixels<4>(first + i, t.oh, t.ow, 0, 0, [&](int k, bool inside, i64 at) { pixels[k] = inside ? y + at * t.o : outside; });
-        finite &= loops().output(products + i * t.panel, rows * t.panel, bias ? bias + p * t.panel : nullptr, t.width(p), pixels, p * t.panel);
+        finite &= loops().output(products + i * t.panel, apart(rows * t.panel), bias ? bias + p * t.panel : nullptr, t.width(p), pixels, p * t.panel);
     }
     return finite;
 }
@@ -119,20 +123,21 @@ struct Flags {
 
 // Small weights: all of them are transformed first; a task then takes some tiles from input to output.
 Status by_tiles(const Tiles& t, const float* x, const float* w, bool backwards, const float* bias, const float* zeros, float* y) {
-    const i64 each = t.c <= 64 ? 48 : 36, P = t.panel, panel_size = POINTS * t.c * P;
+    const i64 each = t.c <= 64 ? 48 : 36, P = t.panel, step = apart(t.c * P), panel_size = POINTS * step;
     Scratch weights(t.panels * panel_size * FLOAT);
     if (weights.failed()) return NO_MEMORY;
     float* u = weights.get<float>();
     Status status = parallel_for(t.panels * t.groups, [&](i64 task) {
         const i64 p = task / t.groups, k = task % t.groups * GROUP;
-        transform_weights(t, w, backwards, p, k, std::min(GROUP, t.c - k), u + p * panel_size + k * P, t.c * P);
+        transform_weights(t, w, backwards, p, k, std::min(GROUP, t.c - k), u + p * panel_size + k * P, step);
     });
     if (status != OK) return status;
     Flags flags;
     status = parallel_for(ceil_div(t.count, each), [&](i64 block) {
         if (flags.any()) return;
         const i64 first = block * each, count = std::min(each, t.count - first), size = each * GROUP;
-        Scratch inputs(POINTS * t.groups * size * FLOAT), products(POINTS * each * P * FLOAT), outside(t.o * FLOAT);
+        const i64 v_step = apart(t.groups * size), m_step = apart(each * P);
+        Scratch inputs(POINTS * v_step * FLOAT), products(POINTS * m_step * FLOAT), outside(t.o * FLOAT);
         if (inputs.failed() || products.failed() || outside.failed()) {
             flags.no_memory = true;
             return;
@@ -142,8 +147,8 @@ Status by_tiles(const Tiles& t, const float* x, const float* w, bool backwards, 
         for (i64 p = 0; p < t.panels; ++p) {
             for (i64 k = 0; k < POINTS; ++k)
                 for (i64 g = 0; g < t.groups; ++g)
-                    multiply(count, t.width(p), std::min(GROUP, t.c - g * GROUP), v + (k * t.groups + g) * size, GROUP, 1,
-                             u + p * panel_size + (k * t.c + g * GROUP) * P, m + k * each * P, g > 0);
+                    multiply(count, t.width(p), std::min(GROUP, t.c - g * GROUP), v + k * v_step + g * size, GROUP, 1,
+                             u + p * panel_size + k * step + g * GROUP * P, m + k * m_step, g > 0);
             if (!finish(t, m, each, p, first, count, bias, y, outside.get<float>())) flags.not_finite = true;
         }
     });
@@ -154,7 +159,7 @@ Status by_tiles(const Tiles& t, const float* x, const float* w, bool backwards, 
 // transforms its weights, some input channels at a time, where they are multiplied.
 Status by_panels(const Tiles& t, const float* x, const float* w, bool backwards, const float* bias, const float* zeros, float* y) {
     constexpr i64 MOST = 128, SOME = 8, BYTES = 24 << 20;
-    const i64 each = ceil_div(t.count, ceil_div(t.count, MOST)), P = t.panel, size = each * GROUP, block_size = POINTS * t.groups * size;
+    const i64 each = ceil_div(t.count, ceil_div(t.count, MOST)), P = t.panel, size = each * GROUP, v_step = apart(t.groups * size), block_size = POINTS * v_step;
     const i64 blocks = ceil_div(t.count, each), at_once = std::min(blocks, std::max<i64>(1, BYTES / (block_size * FLOAT)));
     Scratch inputs(at_once * block_size * FLOAT);
     if (inputs.failed()) return NO_MEMORY;
@@ -170,7 +175,8 @@ Status by_panels(const Tiles& t, const float* x, const float* w, bool backwards,
         status = parallel_for(now * t.panels, [&](i64 task) {
             if (flags.any()) return;
             const i64 p = task / now, block = task % now, first = (block0 + block) * each, count = std::min(each, t.count - first);
-            Scratch weights(POINTS * GROUP * P * FLOAT), products(POINTS * each * P * FLOAT), outside(t.o * FLOAT);
+            const i64 u_step = apart(GROUP * P), m_step = apart(each * P);
+            Scratch weights(POINTS * u_step * FLOAT), products(POINTS * m_step * FLOAT), outside(t.o * FLOAT);
             if (weights.failed() || products.failed() || outside.failed()) {
                 flags.no_memory = true;
                 return;
@@ -178,10 +184,10 @@ Status by_panels(const Tiles& t, const float* x, const float* w, bool backwards,
             float *u = weights.get<float>(), *m = products.get<float>();
             for (i64 g = 0; g < t.groups; ++g) {
                 const i64 channels = std::min(GROUP, t.c - g * GROUP);
-                transform_weights(t, w, backwards, p, g * GROUP, channels, u, GROUP * P);
+                transform_weights(t, w, backwards, p, g * GROUP, channels, u, u_step);
                 for (i64 k = 0; k < POINTS; ++k)
-                    multiply(count, t.width(p), channels, v + block * block_size + (k * t.groups + g) * size, GROUP, 1,
-                             u + k * GROUP * P, m + k * each * P, g > 0);
+                    multiply(count, t.width(p), channels, v + block * block_size + k * v_step + g * size, GROUP, 1,
+                             u + k * u_step, m + k * m_step, g > 0);
             }
             if (!finish(t, m, each, p, first, count, bias, y, outside.get<float>())) flags.not_finite = true;
         });
@@ -191,34 +197,35 @@ Status by_panels(const Tiles& t, const float* x, const float* w, bool backwards,
     return OK;
 }
 
-// Tiles [first, first + count) of the gradient of the output into (36, panels, rows, panel).
+// Tiles [first, first + count) of the gradient of the output into 36 times (panels, rows, panel).
 void transform_gradient(const Tiles& t, const float* g, const float* zeros, i64 first, i64 count, float* to, i64 row, i64 rows) {
     for (i64 i = 0; i < count; ++i) {
         const float* pixels[16];
         t.pixels<4>(first + i, t.oh, t.ow, 0, 0, [&](int k, bool inside, i64 at) { pixels[k] = inside ? g + at * t.o : zeros; });
         for (i64 p = 0; p < t.panels; ++p)
-            loops().gradient(pixels, p * t.panel, t.width(p), to + (p * rows + row + i) * t.panel, t.panels * rows * t.panel);
+            loops().gradient(pixels, p * t.panel, t.width(p), to + (p * rows + row + i) * t.panel, apart(t.panels * rows * t.panel));
     }
 }
 
 // The 36 products of one group of input channels and one panel of output channels, summed over `count` transformed
-// tiles: to (36, GROUP, panel).
+// tiles: to 36 times (GROUP, panel).
 void accumulate(const Tiles& t, const float* v, const float* z, i64 g, i64 p, i64 count, i64 rows, float* to, bool add) {
     constexpr i64 SUM = 32;
+    const i64 v_step = apart(t.groups * rows * GROUP), z_step = apart(t.panels * rows * t.panel), step = apart(GROUP * t.panel);
     for (i64 k = 0; k < POINTS; ++k)
         for (i64 i = 0; i < count; i += SUM)
-            multiply(std::min(GROUP, t.c - g * GROUP), t.width(p), std::min(SUM, count - i), v + ((k * t.groups + g) * rows + i) * GROUP, 1,
-                     GROUP, z + ((k * t.panels + p) * rows + i) * t.panel, to + k * GROUP * t.panel, add || i > 0);
+            multiply(std::min(GROUP, t.c - g * GROUP), t.width(p), std::min(SUM, count - i), v + k * v_step + (g * rows + i) * GROUP, 1,
+                     GROUP, z + k * z_step + (p * rows + i) * t.panel, to + k * step, add || i > 0);
 }
 
-// Back from `sums` (36, GROUP, panel) to gw (O, C, 3, 3).
+// Back from `sums`, 36 times (GROUP, panel), to gw (O, C, 3, 3).
 void finish_weights(const Tiles& t, const float* sums, i64 g, i64 p, float* gw, bool add) {
     constexpr i64 MOST = 32, EACH = 8;
     alignas(64) float taps[EACH * TAPS * MOST], turned[MOST * EACH * TAPS];
     const i64 channels = std::min(GROUP, t.c - g * GROUP), width = t.width(p), P = t.panel;
     for (i64 i = 0; i < channels; i += EACH) {
         const i64 some = std::min(EACH, channels - i);
-        for (i64 j = 0; j < some; ++j) loops().taps(sums + (i + j) * P, GROUP * P, width, taps + j * TAPS * P, P);
+        for (i64 j = 0; j < some; ++j) loops().taps(sums + (i + j) * P, apart(GROUP * P), width, taps + j * TAPS * P, P);
         float* to = gw + (p * P * t.c + g * GROUP + i) * TAPS;
         if (!add) {
             table().transpose[2](taps, P, to, t.c * TAPS, some * TAPS, width);
@@ -254,7 +261,7 @@ bool finite(const float* x, i64 n) {
 // Small weights: a task adds up all products over a part of the tiles.
 Status weights_by_tiles(const Tiles& t, const float* x, const float* g, const float* zeros, float* gw) {
     constexpr i64 AT_ONCE = 32;
-    const i64 size = t.o * t.c * TAPS, pair = POINTS * GROUP * t.panel;
+    const i64 size = t.o * t.c * TAPS, pair = POINTS * apart(GROUP * t.panel);
     const i64 wanted = std::max<i64>(std::min<i64>(8, t.count / AT_ONCE), t.count / 2048);
     const i64 each = ceil_div(ceil_div(t.count, std::max<i64>(1, wanted)), AT_ONCE) * AT_ONCE, parts = ceil_div(t.count, each);
     Scratch partial(parts > 1 ? parts * size * FLOAT : 0);
@@ -262,7 +269,7 @@ Status weights_by_tiles(const Tiles& t, const float* x, const float* g, const fl
     Flags flags;
     const Status status = parallel_for(parts, [&](i64 part) {
         const i64 last = std::min(t.count, (part + 1) * each);
-        Scratch inputs(POINTS * t.groups * GROUP * AT_ONCE * FLOAT), gradients(POINTS * t.panels * t.panel * AT_ONCE * FLOAT);
+        Scratch inputs(POINTS * apart(t.groups * GROUP * AT_ONCE) * FLOAT), gradients(POINTS * apart(t.panels * t.panel * AT_ONCE) * FLOAT);
         Scratch sums(t.groups * t.panels * pair * FLOAT);
         if (inputs.failed() || gradients.failed() || sums.failed()) {
             flags.no_memory = true;
@@ -289,9 +296,10 @@ Status weights_by_channels(const Tiles& t, const float* x, const float* g, const
     constexpr i64 SOME = 8, BYTES = 32 << 20;
     const i64 of_tile = POINTS * (t.groups * GROUP + t.panels * t.panel);
     const i64 most = std::max<i64>(64, BYTES / (of_tile * FLOAT)), each = ceil_div(t.count, ceil_div(t.count, most));
-    Scratch all(of_tile * each * FLOAT);
+    const i64 v_size = POINTS * apart(t.groups * GROUP * each), z_size = POINTS * apart(t.panels * t.panel * each);
+    Scratch all((v_size + z_size) * FLOAT);
     if (all.failed()) return NO_MEMORY;
-    float *v = all.get<float>(), *z = v + POINTS * t.groups * GROUP * each;
+    float *v = all.get<float>(), *z = v + v_size;
     Flags flags;
     for (i64 first = 0; first < t.count; first += each) {
         const i64 count = std::min(each, t.count - first), pieces = ceil_div(count, SOME);
@@ -302,7 +310,7 @@ Status weights_by_channels(const Tiles& t, const float* x, const float* g, const
         });
         if (status != OK) return status;
         status = parallel_for(t.groups * t.panels, [&](i64 i) {
-            Scratch sums(POINTS * GROUP * t.panel * FLOAT);
+            Scratch sums(POINTS * apart(GROUP * t.panel) * FLOAT);
             if (sums.failed()) {
                 flags.no_memory = true;
                 return;
@@ -323,17 +331,22 @@ bool possible(const ConvShape& s, int dtype) {
     return true;
 }
 
-bool pays(const ConvShape& s, const Tiles& t) {
+bool small_weights(const Tiles& t) { return t.c * t.o <= 128 * 128; }
+
+// Measured against oneDNN's direct way in one process: few channels leave the transforms more than the products, few
+// tiles the weights' transform, and the more of the tiles lies outside the result, the less is saved.
+bool pays(const Tiles& t, bool of_weights) {
     const WinogradUse wanted = use;
     if (wanted != WinogradUse::where_it_pays) return wanted == WinogradUse::wherever_possible;
-    return s.c >= 64 && s.o >= 64 && t.count >= 16 && 4 * t.down * t.across * 16 <= 7 * t.oh * t.ow;
+    const i64 fewest = small_weights(t) || of_weights ? 16 : 24;
+    return std::min(t.c, t.o) >= 48 && t.count >= fewest && 4 * t.down * t.across * 16 <= 7 * t.oh * t.ow;
 }
 
-Status convolve(const ConvShape& s, const Tiles& t, bool backwards, const float* x, const float* w, const float* bias, float* y) {
+Status convolve(const Tiles& t, bool backwards, const float* x, const float* w, const float* bias, float* y) {
     Scratch zeros(t.c * FLOAT);
     if (zeros.failed()) return NO_MEMORY;
     std::memset(zeros.get(), 0, static_cast<std::size_t>(t.c * FLOAT));
-    const bool small = t.c * t.o <= 128 * 128 && t.count > 64;
+    const bool small = small_weights(t) && t.count > 64;
     return (small ? by_tiles : by_panels)(t, x, w, backwards, bias, zeros.get<float>(), y);
 }
 
@@ -341,31 +354,30 @@ const float* floats(const char* p) { return reinterpret_cast<const float*>(p); }
 
 }  // namespace
 
-bool winograd_serves(const ConvShape& s, int dtype) { return possible(s, dtype) && pays(s, Tiles(s, false)); }
+bool winograd_serves(const ConvShape& s, int dtype) { return possible(s, dtype) && pays(Tiles(s, false), true); }
 
 WinogradUse set_winograd(WinogradUse wanted) { return use.exchange(wanted); }
 
 Status winograd_forward(const ConvShape& s, int dtype, const char* x, const char* w, const char* bias, char* y) {
     if (!possible(s, dtype)) return UNSUPPORTED;
     const Tiles t(s, false);
-    return pays(s, t) ? convolve(s, t, false, floats(x), floats(w), floats(bias), reinterpret_cast<float*>(y)) : UNSUPPORTED;
+    return pays(t, false) ? convolve(t, false, floats(x), floats(w), floats(bias), reinterpret_cast<float*>(y)) : UNSUPPORTED;
 }
 
 Status winograd_grad_input(const ConvShape& s, int dtype, const char* g, const char* w, char* gx) {
     if (!possible(s, dtype)) return UNSUPPORTED;
     const Tiles t(s, true);
-    return pays(s, t) ? convolve(s, t, true, floats(g), floats(w), nullptr, reinterpret_cast<float*>(gx)) : UNSUPPORTED;
+    return pays(t, false) ? convolve(t, true, floats(g), floats(w), nullptr, reinterpret_cast<float*>(gx)) : UNSUPPORTED;
 }
 
 Status winograd_grad_weight(const ConvShape& s, int dtype, const char* g, const char* x, float* gw) {
     if (!possible(s, dtype)) return UNSUPPORTED;
     const Tiles t(s, false);
-    if (!pays(s, t)) return UNSUPPORTED;
+    if (!pays(t, true)) return UNSUPPORTED;
     Scratch zeros(std::max(t.c, t.o) * FLOAT);
     if (zeros.failed()) return NO_MEMORY;
     std::memset(zeros.get(), 0, static_cast<std::size_t>(std::max(t.c, t.o) * FLOAT));
-    const bool small = t.c * t.o <= 128 * 128;
-    const Status status = (small ? weights_by_tiles : weights_by_channels)(t, floats(x), floats(g), zeros.get<float>(), gw);
+    const Status status = (small_weights(t) ? weights_by_tiles : weights_by_channels)(t, floats(x), floats(g), zeros.get<float>(), gw);
     return status == OK && !finite(gw, t.o * t.c * TAPS) ? UNSUPPORTED : status;
 }
 
