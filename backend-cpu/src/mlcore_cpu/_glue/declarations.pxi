@@ -158,9 +158,9 @@ cdef extern from "winograd.hpp" namespace "mlcore_cpu" nogil:
         pass
     WinogradUse _set_winograd "mlcore_cpu::set_winograd"(WinogradUse)
     cbool winograd_serves(const ConvShape&, int)
-    Status winograd_forward(const ConvShape&, int, const char*, const char*, const char*, char*)
-    Status winograd_grad_input(const ConvShape&, int, const char*, const char*, char*)
-    Status winograd_grad_weight(const ConvShape&, int, const char*, const char*, float*)
+    Status winograd_forward(const ConvShape&, int, Activation, const char*, const char*, char*)
+    Status winograd_grad_input(const ConvShape&, int, Activation, const char*, char*)
+    Status winograd_grad_weight(const ConvShape&, int, Activation, Activation, float*)
 
 cdef extern from "recurrent.hpp" namespace "mlcore_cpu" nogil:
     enum RecurrentOp "mlcore_cpu::RecurrentOp":

@@ -358,26 +358,26 @@ bool winograd_serves(const ConvShape& s, int dtype) { return possible(s, dtype) 
 
 WinogradUse set_winograd(WinogradUse wanted) { return use.exchange(wanted); }
 
-Status winograd_forward(const ConvShape& s, int dtype, const char* x, const char* w, const char* bias, char* y) {
-    if (!possible(s, dtype)) return UNSUPPORTED;
+Status winograd_forward(const ConvShape& s, int dtype, Activation x, const char* w, const char* bias, char* y) {
+    if (!possible(s, dtype) || x.planes) return UNSUPPORTED;
     const Tiles t(s, false);
-    return pays(t, false) ? convolve(t, false, floats(x), floats(w), floats(bias), reinterpret_cast<float*>(y)) : UNSUPPORTED;
+    return pays(t, false) ? convolve(t, false, floats(x.data), floats(w), floats(bias), reinterpret_cast<float*>(y)) : UNSUPPORTED;
 }
 
-Status winograd_grad_input(const ConvShape& s, int dtype, const char* g, const char* w, char* gx) {
-    if (!possible(s, dtype)) return UNSUPPORTED;
+Status winograd_grad_input(const ConvShape& s, int dtype, Activation g, const char* w, char* gx) {
+    if (!possible(s, dtype) || g.planes) return UNSUPPORTED;
     const Tiles t(s, true);
-    return pays(t, false) ? convolve(t, true, floats(g), floats(w), nullptr, reinterpret_cast<float*>(gx)) : UNSUPPORTED;
+    return pays(t, false) ? convolve(t, true, floats(g.data), floats(w), nullptr, reinterpret_cast<float*>(gx)) : UNSUPPORTED;
 }
 
-Status winograd_grad_weight(const ConvShape& s, int dtype, const char* g, const char* x, float* gw) {
-    if (!possible(s, dtype)) return UNSUPPORTED;
+Status winograd_grad_weight(const ConvShape& s, int dtype, Activation g, Activation x, float* gw) {
+    if (!possible(s, dtype) || g.planes || x.planes) return UNSUPPORTED;
     const Tiles t(s, false);
     if (!pays(t, true)) return UNSUPPORTED;
     Scratch zeros(std::max(t.c, t.o) * FLOAT);
     if (zeros.failed()) return NO_MEMORY;
     std::memset(zeros.get(), 0, static_cast<std::size_t>(std::max(t.c, t.o) * FLOAT));
-    const Status status = (small_weights(t) ? weights_by_tiles : weights_by_channels)(t, floats(x), floats(g), zeros.get<float>(), gw);
+    const Status status = (small_weights(t) ? weights_by_tiles : weights_by_channels)(t, floats(x.data), floats(g.data), zeros.get<float>(), gw);
     return status == OK && !finite(gw, t.o * t.c * TAPS) ? UNSUPPORTED : status;
 }
 

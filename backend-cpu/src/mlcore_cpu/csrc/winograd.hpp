@@ -18,12 +18,13 @@ struct WinogradTable {
 };
 inline constexpr i64 WINOGRAD_GROUP = 32;
 
+// Whether convolutions of this shape come here: planes are then brought into the order of channels-last first.
+bool winograd_serves(const ConvShape& s, int dtype);
 // float32, channels-last and dense; weights plain (O, C, 3, 3). UNSUPPORTED where the direct way is better or right:
 // other shapes, and results with an inf or a nan, which would fill whole tiles here.
-bool winograd_serves(const ConvShape& s, int dtype);
-Status winograd_forward(const ConvShape& s, int dtype, const char* x, const char* w, const char* bias, char* y);
-Status winograd_grad_input(const ConvShape& s, int dtype, const char* g, const char* w, char* gx);
-Status winograd_grad_weight(const ConvShape& s, int dtype, const char* g, const char* x, float* gw);
+Status winograd_forward(const ConvShape& s, int dtype, Activation x, const char* w, const char* bias, char* y);
+Status winograd_grad_input(const ConvShape& s, int dtype, Activation g, const char* w, char* gx);
+Status winograd_grad_weight(const ConvShape& s, int dtype, Activation g, Activation x, float* gw);
 
 enum class WinogradUse : int { never = 0, where_it_pays = 1, wherever_possible = 2 };
 WinogradUse set_winograd(WinogradUse use);  // returns what was set before; for tests and measurements

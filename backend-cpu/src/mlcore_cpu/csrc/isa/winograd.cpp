@@ -1,10 +1,10 @@
 // The transforms of Winograd's convolution, F(4x4, 3x3), for vectors of channels.
 //
-// The points are 0, +-3/4, +-3/2 and infinity. They were found by measurement against float64 (normal, positive and
-// badly scaled inputs, 32 to 256 channels): the root mean square error is half of that of the usual 0, +-1, +-2 and the
-// largest error a quarter; of all pairs of eighths up to 3/2 none was better over all inputs. All constants but those
-// of the weights are exact, and the pairs +-p share half of their work. F(2x2, 3x3) has a third of the error, but
-// saves 2.25 of the multiplications, not 4, and moves twice the memory.
+// The points are 0, +-3/4, +-3/2 and infinity, found by measurement against float64 (normal, positive and badly scaled
+// inputs, 32 to 256 channels): the root mean square error is half of that of the usual 0, +-1, +-2, the largest error a
+// quarter; other pairs of eighths were better for some inputs, none for all. The constants are exact but for those of
+// the weights, and the points p and -p share half of their work. F(2x2, 3x3) has a third of the error, but saves 2.25
+// of the multiplications, not 4, and moves twice the memory.
 // Compiled with -ffp-contract=fast, like the products.
 #include "../winograd.hpp"
 
