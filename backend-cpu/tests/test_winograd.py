@@ -14,6 +14,7 @@ import mlcore as ml
 import mlcore_cpu
 from mlcore.errors import OutOfMemoryError
 from mlcore.ops.registry import get
+from mlcore.testing import conformance
 from mlcore_cpu import fallback
 from mlcore_cpu.loader import kernels as K
 
@@ -88,6 +89,11 @@ class Case:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_three_passes(case: Any, rng: Any) -> None:
     Case(rng, *case).check()
+
+
+def test_the_declared_cases() -> None:
+    """The conformance kit, with every 3x3 convolution done this way: special values and layouts too."""
+    assert conformance("cpu", expression="convolution and float32").ok
 
 
 def test_it_is_another_way(rng: Any) -> None:

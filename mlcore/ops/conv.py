@@ -176,6 +176,7 @@ _CASES: tuple[tuple[Any, Any, dict[str, Any]], ...] = (
     ((1, 2, 5, 4, 6), (3, 2, 2, 3, 2), dict(padding=1, stride=(1, 2, 2))),
     ((0, 3, 5, 5), (2, 3, 3, 3), {}),
     ((2, 17, 19, 18), (33, 17, 3, 3), dict(padding=1)),
+    ((1, 49, 19, 14), (50, 49, 3, 3), dict(padding=1)),  # where backends may have a way for many channels
 )
 
 
