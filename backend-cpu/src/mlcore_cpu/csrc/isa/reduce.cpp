@@ -13,6 +13,9 @@ template <class T> INL T greatest() { return std::numeric_limits<T>::has_infinit
 
 // ---- generated reductions: the accumulator has the element's type -------------------------------------------
 
+// 1 and -1 for the float maximum and minimum: their rows look for nan apart from the comparison.
+template <class Op> constexpr int EXTREMUM = 0;
+
 template <class Op, class T, class R>
 struct Generic {
     static constexpr int L = 256 / sizeof(T);  // lanes of the row loop
@@ -26,6 +29,18 @@ struct Generic {
         R lane[L];
         for (int j = 0; j < L; ++j) lane[j] = Op::template start<R>();
         i64 i = 0;
+        if constexpr (EXTREMUM<Op> != 0) {  // one test of two elements for nan, instead of one in each comparison
+            T odd[L];
+            for (int j = 0; j < L; ++j) odd[j] = T(0);
+            for (; i + 2 * L <= n; i += 2 * L)
+                for (int j = 0; j < L; ++j) {
+                    const T a = x[i + j], b = x[i + L + j];
+                    odd[j] = __builtin_isunordered(a, b) ? T(1) : odd[j];
+                    const T c = (EXTREMUM<Op> > 0 ? a > b : a < b) ? a : b;
+                    lane[j] = (EXTREMUM<Op> > 0 ? c > lane[j] : c < lane[j]) ? c : lane[j];
+                }
+            for (int j = 0; j < L; ++j) lane[j] = odd[j] != T(0) ? std::numeric_limits<T>::quiet_NaN() : lane[j];
+        }
         for (; i + L <= n; i += L)
             for (int j = 0; j < L; ++j) lane[j] = Op::template f<R, T>(lane[j], x[i + j]);
         for (int j = 0; i < n; ++i, ++j) lane[j] = Op::template f<R, T>(lane[j], x[i]);
@@ -105,10 +120,6 @@ struct Sum {
             double lane[L];
             for (int j = 0; j < L; ++j) lane[j] = 0;
             i64 i = start;
-            if constexpr (sizeof(T) == 4)  // four at a time in float: widening each is what a sum in cache waits for
-                for (; i + 4 * L <= stop; i += 4 * L)
-                    for (int j = 0; j < L; ++j)
-                        lane[j] += static_cast<double>((x[i + j] + x[i + L + j]) + (x[i + 2 * L + j] + x[i + 3 * L + j]));
             for (; i + L <= stop; i += L)
                 for (int j = 0; j < L; ++j) lane[j] += static_cast<double>(x[i + j]);
             for (int j = 0; i < stop; ++i, ++j) lane[j] += static_cast<double>(x[i]);
@@ -248,6 +259,8 @@ struct Variance {
     };
 #include "../generated_ops.inc"
 #undef MLCORE_REDUCE
+template <> constexpr int EXTREMUM<max_FLOAT> = 1;
+template <> constexpr int EXTREMUM<min_FLOAT> = -1;
 
 template <class K, class Acc>
 constexpr ReduceEntry entry(const char* name, int in, int out) {
