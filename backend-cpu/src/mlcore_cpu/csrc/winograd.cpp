@@ -335,11 +335,10 @@ bool small_weights(const Tiles& t) { return t.c * t.o <= 128 * 128; }
 
 // Measured against oneDNN's direct way in one process: few channels leave the transforms more than the products, few
 // tiles the weights' transform, and the more of the tiles lies outside the result, the less is saved.
-bool pays(const Tiles& t, bool of_weights) {
+bool pays(const Tiles& t) {
     const WinogradUse wanted = use;
     if (wanted != WinogradUse::where_it_pays) return wanted == WinogradUse::wherever_possible;
-    const i64 fewest = small_weights(t) || of_weights ? 16 : 24;
-    return std::min(t.c, t.o) >= 48 && t.count >= fewest && 4 * t.down * t.across * 16 <= 7 * t.oh * t.ow;
+    return std::min(t.c, t.o) >= 48 && t.count >= 12 && 4 * t.down * t.across * 16 <= 7 * t.oh * t.ow;
 }
 
 Status convolve(const Tiles& t, bool backwards, const float* x, const float* w, const float* bias, float* y) {
@@ -354,26 +353,26 @@ const float* floats(const char* p) { return reinterpret_cast<const float*>(p); }
 
 }  // namespace
 
-bool winograd_serves(const ConvShape& s, int dtype) { return possible(s, dtype) && pays(Tiles(s, false), true); }
+bool winograd_serves(const ConvShape& s, int dtype) { return possible(s, dtype) && pays(Tiles(s, false)); }
 
 WinogradUse set_winograd(WinogradUse wanted) { return use.exchange(wanted); }
 
 Status winograd_forward(const ConvShape& s, int dtype, Activation x, const char* w, const char* bias, char* y) {
     if (!possible(s, dtype) || x.planes) return UNSUPPORTED;
     const Tiles t(s, false);
-    return pays(t, false) ? convolve(t, false, floats(x.data), floats(w), floats(bias), reinterpret_cast<float*>(y)) : UNSUPPORTED;
+    return pays(t) ? convolve(t, false, floats(x.data), floats(w), floats(bias), reinterpret_cast<float*>(y)) : UNSUPPORTED;
 }
 
 Status winograd_grad_input(const ConvShape& s, int dtype, Activation g, const char* w, char* gx) {
     if (!possible(s, dtype) || g.planes) return UNSUPPORTED;
     const Tiles t(s, true);
-    return pays(t, false) ? convolve(t, true, floats(g.data), floats(w), nullptr, reinterpret_cast<float*>(gx)) : UNSUPPORTED;
+    return pays(t) ? convolve(t, true, floats(g.data), floats(w), nullptr, reinterpret_cast<float*>(gx)) : UNSUPPORTED;
 }
 
 Status winograd_grad_weight(const ConvShape& s, int dtype, Activation g, Activation x, float* gw) {
     if (!possible(s, dtype) || g.planes || x.planes) return UNSUPPORTED;
     const Tiles t(s, false);
-    if (!pays(t, true)) return UNSUPPORTED;
+    if (!pays(t)) return UNSUPPORTED;
     Scratch zeros(std::max(t.c, t.o) * FLOAT);
     if (zeros.failed()) return NO_MEMORY;
     std::memset(zeros.get(), 0, static_cast<std::size_t>(std::max(t.c, t.o) * FLOAT));
