@@ -158,7 +158,7 @@ Status by_tiles(const Tiles& t, const float* x, const float* w, bool backwards, 
 // Large weights: the tiles are transformed first; a task then takes a panel of output channels over many tiles, and
 // transforms its weights, some input channels at a time, where they are multiplied.
 Status by_panels(const Tiles& t, const float* x, const float* w, bool backwards, const float* bias, const float* zeros, float* y) {
-    constexpr i64 MOST = 128, SOME = 8, BYTES = 24 << 20;
+    constexpr i64 MOST = 128, SOME = 8, BYTES = 10 << 20;
     const i64 each = ceil_div(t.count, ceil_div(t.count, MOST)), P = t.panel, size = each * GROUP, v_step = apart(t.groups * size), block_size = POINTS * v_step;
     const i64 blocks = ceil_div(t.count, each), at_once = std::min(blocks, std::max<i64>(1, BYTES / (block_size * FLOAT)));
     Scratch inputs(at_once * block_size * FLOAT);
