@@ -70,13 +70,47 @@ void first_in_order(P* a, i64 n, i64 count) {
     std::sort(a, a + count);
 }
 
+// The first few of many in order: most elements are only compared with the last of those found so far.
+constexpr i64 FEW = 64;
+template <class T>
+void few_in_order(const T* x, i64 n, i64 count, bool descending, u64* kept) {
+    constexpr i64 TOGETHER = 16;
+    const u32 flip = descending ? ~u32{0} : 0;
+    const auto keyed = [&](i64 i) { return static_cast<u64>(key_of(x[i]) ^ flip) << 32 | static_cast<u64>(i); };
+    for (i64 i = 0; i < count; ++i) kept[i] = keyed(i);
+    std::sort(kept, kept + count);
+    T last = x[kept[count - 1] & 0xffffffffu];
+    for (i64 start = count; start < n; start += TOGETHER) {
+        const i64 stop = std::min(n, start + TOGETHER);
+        int some = 0;  // nan may pass here: the keys below know its place
+        if (stop - start == TOGETHER) {
+            if (descending) for (i64 i = 0; i < TOGETHER; ++i) some |= !(x[start + i] <= last);
+            else for (i64 i = 0; i < TOGETHER; ++i) some |= !(x[start + i] >= last);
+            if (!some) continue;
+        }
+        for (i64 i = start; i < stop; ++i) {
+            if (descending ? x[i] <= last : x[i] >= last) continue;
+            const u64 one = keyed(i);
+            if (one >= kept[count - 1]) continue;  // of equal ones the earlier is there already
+            i64 at = count - 1;
+            for (; at > 0 && kept[at - 1] > one; --at) kept[at] = kept[at - 1];
+            kept[at] = one;
+            last = x[kept[count - 1] & 0xffffffffu];
+        }
+    }
+}
+
 template <class T>
 void order_row(const T* x, i64 n, i64 count, bool descending, i64* indices, T* values, void* scratch) {
     if constexpr (sizeof(T) <= 4) {
         u64* a = static_cast<u64*>(scratch);
-        for (i64 i = 0; i < n; ++i) a[i] = static_cast<u64>(descending ? ~key_of(x[i]) : key_of(x[i])) << 32 | static_cast<u64>(i);
-        if (n >= RADIX_FROM && count * 4 > n) radix_sort(a, a + n, n);
-        else first_in_order(a, n, count);
+        if (count > 0 && count <= FEW && count * 8 <= n) {
+            few_in_order(x, n, count, descending, a);
+        } else {
+            for (i64 i = 0; i < n; ++i) a[i] = static_cast<u64>(descending ? ~key_of(x[i]) : key_of(x[i])) << 32 | static_cast<u64>(i);
+            if (n >= RADIX_FROM && count * 4 > n) radix_sort(a, a + n, n);
+            else first_in_order(a, n, count);
+        }
         for (i64 i = 0; i < count; ++i) indices[i] = static_cast<i64>(a[i] & 0xffffffffu);
     } else {
         Pair* a = static_cast<Pair*>(scratch);
