@@ -66,7 +66,8 @@ def run_backward(
 
     Whatever used a node's result was recorded after it: taking the latest waiting node first, its gradient is whole.
     """
-    if MODES.special != 0 and MODES.local.autocast is not None:  # a gradient has the dtype of what it belongs to
+    if MODES.special != 0 and MODES.local.autocast is not None:
+        # a gradient has the dtype of what it belongs to
         with casting(None):
             return run_backward(outputs, seeds, targets, retain, create)
     pending: dict[Any, Any] = {}

@@ -1,11 +1,26 @@
 // Loops of batch norm.
 #include "../channels.hpp"
+
+#include <type_traits>
+
 #include "isa_tables.hpp"
 #include "rows.hpp"
 
 namespace mlcore_cpu {
 namespace MLCORE_ISA {
 namespace {
+
+// Calls f(width, first channel) for tiles of channels whose width is a constant where it can be: the sums of such a
+// tile stay in registers. `width` is an integral_constant, or a number below 8.
+template <class F>
+INL void channel_tiles(i64 c, F f) {
+    i64 k = 0;
+    for (; k + 64 <= c; k += 64) f(std::integral_constant<int, 64>{}, k);
+    if (k + 32 <= c) f(std::integral_constant<int, 32>{}, k), k += 32;
+    if (k + 16 <= c) f(std::integral_constant<int, 16>{}, k), k += 16;
+    if (k + 8 <= c) f(std::integral_constant<int, 8>{}, k), k += 8;
+    if (k < c) f(static_cast<int>(c - k), k);
+}
 
 // Channels: memory (outer, c, inner); inner = 1 is channels-last and vectorises over channels.
 template <class T>
@@ -23,25 +38,25 @@ void channel_sum(const T* x, const T* mean, double* acc, i64 outer, i64 c, i64 i
             }
         return;
     }
-    constexpr int TILE = 64;
-    for (i64 k0 = 0; k0 < c; k0 += TILE) {
-        const i64 w = c - k0 < TILE ? c - k0 : TILE;
+    channel_tiles(c, [&](auto w, i64 k0) {
         for (i64 o0 = 0; o0 < outer; o0 += RUN) {
             const i64 o1 = o0 + RUN < outer ? o0 + RUN : outer;
-            T run[TILE];
-            for (int j = 0; j < TILE; ++j) run[j] = T(0);
-            for (i64 o = o0; o < o1; ++o) {
-                const T* __restrict a = x + o * c + k0;
-                if (mean) {
-                    const T* __restrict m = mean + k0;
-                    for (i64 j = 0; j < w; ++j) { const T d = a[j] - m[j]; run[j] += d * d; }
-                } else {
-                    for (i64 j = 0; j < w; ++j) run[j] += a[j];
+            T run[64], centre[64];
+            for (int j = 0; j < w; ++j) run[j] = T(0), centre[j] = mean ? mean[k0 + j] : T(0);
+            if (mean) {
+                for (i64 o = o0; o < o1; ++o) {
+                    const T* __restrict a = x + o * c + k0;
+                    for (int j = 0; j < w; ++j) { const T d = a[j] - centre[j]; run[j] += d * d; }
+                }
+            } else {
+                for (i64 o = o0; o < o1; ++o) {
+                    const T* __restrict a = x + o * c + k0;
+                    for (int j = 0; j < w; ++j) run[j] += a[j];
                 }
             }
-            for (i64 j = 0; j < w; ++j) acc[k0 + j] += static_cast<double>(run[j]);
+            for (int j = 0; j < w; ++j) acc[k0 + j] += static_cast<double>(run[j]);
         }
-    }
+    });
 }
 template <class T>
 void channel_scale(const T* x, const T* mean, const T* scale, const T* shift, T* y, i64 outer, i64 c, i64 inner) {
@@ -78,26 +93,24 @@ void channel_grad_sum(const T* g, const T* x, const T* mean, const T* rstd, doub
             }
         return;
     }
-    constexpr int TILE = 64;
-    for (i64 k0 = 0; k0 < c; k0 += TILE) {
-        const i64 w = c - k0 < TILE ? c - k0 : TILE;
+    channel_tiles(c, [&](auto w, i64 k0) {
         for (i64 o0 = 0; o0 < outer; o0 += RUN) {
             const i64 o1 = o0 + RUN < outer ? o0 + RUN : outer;
-            T run[TILE], dot[TILE];
-            for (int j = 0; j < TILE; ++j) run[j] = dot[j] = T(0);
+            T run[64], dot[64], centre[64];
+            for (int j = 0; j < w; ++j) run[j] = dot[j] = T(0), centre[j] = mean[k0 + j];
             for (i64 o = o0; o < o1; ++o) {
-                const T *__restrict a = x + o * c + k0, *__restrict d = g + o * c + k0, *__restrict m = mean + k0;
-                for (i64 j = 0; j < w; ++j) {
+                const T *__restrict a = x + o * c + k0, *__restrict d = g + o * c + k0;
+                for (int j = 0; j < w; ++j) {
                     run[j] += d[j];
-                    dot[j] += d[j] * (a[j] - m[j]);
+                    dot[j] += d[j] * (a[j] - centre[j]);
                 }
             }
-            for (i64 j = 0; j < w; ++j) {
+            for (int j = 0; j < w; ++j) {
                 acc[k0 + j] += static_cast<double>(run[j]);
                 second[k0 + j] += static_cast<double>(dot[j]) * static_cast<double>(rstd[k0 + j]);
             }
         }
-    }
+    });
 }
 // gb and gw: the sums divided by the count
 template <class T>
