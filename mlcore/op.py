@@ -56,6 +56,7 @@ class OpFacts:
         self.listed: bool = False  # its kernel returns a tuple, however long
         self.cacheable: bool = False
         self.casts_integers: bool = False
+        self.autocast: str | None = None  # "low" or "wide": its precision under autocast
         self.elementwise: bool = False
         # worked out from those
         self.index: int = 0

@@ -214,7 +214,7 @@ def _declare(
     promoted = facts.pop("promote", None)
     op.promoted = None if promoted is None else frozenset(inputs.index(one) for one in promoted)
     op.family = facts.pop("family")
-    op.autocast = facts.pop("autocast", None)  # "low" or "wide": its precision under autocast
+    op.autocast = facts.pop("autocast", None)
     op.elementwise = facts.pop("elementwise", op.family in ("unary", "binary"))
     op.casts_integers = facts.pop("casts_integers", op.elementwise and not op.accepts & dtypes.integers)
     op.result = _results(op.accepts, facts.pop("result", None))
