@@ -68,7 +68,7 @@ def _ordered_samples() -> list[Sample]:
 
 
 @composite(
-    _ordered_rule, accepts=real, public=False, outputs=("y", "indices"), samples=_ordered_samples,
+    _ordered_rule, accepts=real, public=False, outputs=("y", "indices"), samples=_ordered_samples, standard="sort",
     vjp=lambda g, indices, x_shape, axis: _spread(g, indices, x_shape, axis),
 )  # fmt: skip
 def ordered(x: Any, /, *, axis: int, descending: bool, count: int) -> Any:
