@@ -32,7 +32,7 @@ def library(name: str) -> Library:
     return OTHERS[name]()
 
 
-WARM_UP: Final = 0.008
+WARM_UP: Final = 0.02
 """Seconds of calls before those that are timed: data and code come back, the scheduler spreads the threads."""
 
 LONG: Final = 0.05
