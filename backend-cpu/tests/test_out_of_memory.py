@@ -101,6 +101,15 @@ class Run:
         self.optimizer.load_state_dict(saved[1])
 
 
+def error_of(run: Run) -> MemoryError | None:
+    """What a step raises, without the frames that hold its tensors."""
+    try:
+        run.step()
+    except MemoryError as error:
+        return error.with_traceback(None)
+    return None
+
+
 def same(one: list[Any], other: list[Any]) -> bool:
     return len(one) == len(other) and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
@@ -119,16 +128,20 @@ def test_any_allocation_of_a_step_may_fail(model: str, optimizer: str) -> None:
     assert count > 20
     run.restore(saved)
     gc.collect()
-    before = run.in_use()
+    before, spared = run.in_use(), 0
     for k in range(count):
         K.fail_allocation(k)
-        with pytest.raises(MemoryError) as caught:
-            run.step()
+        failure = error_of(run)
         assert K.fail_allocation(-1) == -1
-        assert isinstance(caught.value, OutOfMemoryError), (k, caught.value)
-        assert "bytes" in str(caught.value), (k, caught.value)
-        assert "in_use" in str(caught.value), (k, caught.value)
-        del caught
+        if failure is None:  # scratch memory that a kernel can do without
+            spared += 1
+            assert same(run.values(), after), f"allocation {k} was done without, and the values differ"
+            run.restore(saved)
+            continue
+        assert isinstance(failure, OutOfMemoryError), (k, failure)
+        assert "bytes" in str(failure), (k, failure)
+        assert "in_use" in str(failure), (k, failure)
+        del failure
         assert same(run.values(), start), f"allocation {k}: parameters or state are half updated"
         if run.in_use() != before:
             gc.collect()
@@ -139,6 +152,7 @@ def test_any_allocation_of_a_step_may_fail(model: str, optimizer: str) -> None:
             assert same(run.values(), after), f"after allocation {k} a clean step gives other values"
             run.restore(saved)
             before = run.in_use()
+    assert spared <= 2
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
