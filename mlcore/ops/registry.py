@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from mlcore.errors import UnsupportedOpError, did_you_mean
 
 _ops: dict[str, Op] = {}
 _functions: dict[str, Function] = {}
+_places = itertools.count()  # in the devices' tables; an operation without an entry here has one too
 listeners: list[
     Callable[[Any], None]
 ] = []  # told of each operation and function that is declared from now on
@@ -44,11 +46,13 @@ class Function:
         return f"<mlcore function {self.name}{self.signature}>"
 
 
-def add_op(op: Op) -> None:
-    """Register an operation and give it its place in the devices' tables."""
-    if op.name in _ops or op.name in _functions:
+def add_op(op: Op, listed: bool = True) -> None:
+    """Register an operation and give it its place in the devices' tables; unlisted, it has only the place."""
+    if listed and (op.name in _ops or op.name in _functions):
         raise ValueError(f"an operation named {op.name!r} is registered already")
-    op.index = len(_ops)
+    op.index = next(_places)
+    if not listed:
+        return
     _ops[op.name] = op
     for tell in listeners:
         tell(op)

@@ -237,11 +237,12 @@ def _declare(
     op.__name__ = op.__qualname__ = name
     _gradient(op, facts.pop("vjp", None))
     op.mask, op.second_mask = (*op.masks, 0, 0)[:2]
+    registered = facts.pop("registered", True)
     if facts:
         raise TypeError(f"{name}: unknown declaration {sorted(facts)}")
     if op.reference is None and op.body is None:
         raise TypeError(f"{name}: an operation needs a reference or a body")
-    add_op(op)
+    add_op(op, registered)
     return op
 
 

@@ -1,143 +1,141 @@
 """Optimizer steps: one operation over all parameters, so that a backend can do each in a single call.
 
 Inputs are the flattened lists (parameters, then gradients, then each state), all of one length n; outputs are the
-new parameters, then the new states. Hyperparameters are plain numbers. Nothing here is differentiable.
+new parameters, then the new states. Hyperparameters are plain numbers. The rule of one parameter is all that is
+written; `step_of_all` makes the operation of it. Further rules are in `mlcore.optim`.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
+from mlcore.dispatch import Op
 from mlcore.dtypes import floating
 from mlcore.ops.cases import Sample, sample
 from mlcore.ops.elementwise import sqrt
-from mlcore.ops.spec import Outs, composite, outs
+from mlcore.ops.spec import Outs, _declare, _split, outs
+
+SHAPES: list[tuple[int, ...]] = [(3, 4), (5,), (), (0, 2), (1029,)]
+KEPT = "kept"
+"""The parameter that says which of its optional states a rule has."""
 
 
-def _rule(states: int) -> Any:
-    """Outputs like the parameters: one list for them and one per state."""
+def step_of_all(
+    rule: Callable[..., Any] | None = None, /, *, name: str | None = None, ulp: int = 16, samples: Any = None,
+    shapes: list[tuple[int, ...]] = SHAPES, registered: bool = True, doc: str = "",
+) -> Any:  # fmt: skip
+    """The operation that applies a rule, `(p, g, *states, /, *, numbers) -> (new p, *new states)`, to all parameters.
 
-    def rule(*tensors: Any, **params: Any) -> Outs:
-        n = len(tensors) // (2 + states)
-        same = [(one.shape, one.dtype) for one in tensors[:n]]
-        return outs(same * (1 + states), *params.values())
+    A state with the default None is one that not every parameter has: the operation gets a parameter `kept`, the
+    names of the states that there are. `samples` are dicts of numbers to be tried on parameters of `shapes`.
+    """
+    if rule is None:
+        return lambda one: step_of_all(
+            one, name=name, ulp=ulp, samples=samples, shapes=shapes, registered=registered, doc=doc
+        )
+    inputs, params, optional = _split(rule)
+    states = inputs[2:]
+    if optional:
+        params = (KEPT, *params)
 
-    return rule
+    def body(*tensors: Any, **given: Any) -> Any:
+        kept = given.pop(KEPT) if optional else states
+        n = len(tensors) // (2 + len(kept))
+        made: list[list[Any]] = []
+        for i in range(n):
+            held = dict(zip(kept, tensors[(2 * n) + i :: n]))
+            new = rule(tensors[i], tensors[n + i], *[held.get(state) for state in states], **given)
+            if not states:
+                new = (new,)
+            made.append([one for one, state in zip(new, ("", *states), strict=True) if not state or state in held])
+        return tuple([one for column in zip(*made, strict=True) for one in column])
 
+    def outputs(*tensors: Any, **given: Any) -> Outs:
+        n = len(tensors) // (2 + len(given[KEPT] if optional else states))
+        same = [(one.shape, one.dtype) for one in (*tensors[:n], *tensors[2 * n :])]
+        return outs(same, *given.values())
 
-_SHAPES: list[tuple[int, ...]] = [(3, 4), (5,), (), (0, 2), (1029,)]
-
-
-def _sgd_samples() -> list[Sample]:
-    return [sample(_SHAPES * 2, lr=0.1, weight_decay=decay) for decay in (0.0, 0.01)]
-
-
-def _momentum_samples() -> list[Sample]:
-    how = dict(lr=0.1, momentum=0.9, dampening=0.0, weight_decay=0.0, nesterov=False, first=False)
-    changes: list[dict[str, Any]] = [
-        {},
-        {"first": True},
-        {"weight_decay": 0.01, "nesterov": True},
-        {"dampening": 0.1},
-    ]
-    return [sample(_SHAPES * 3, **{**how, **change}) for change in changes]
-
-
-def _adam_samples() -> list[Sample]:
-    how = dict(lr=0.1, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=True, step=3)
-    changes: list[dict[str, Any]] = [
-        {},
-        {"weight_decay": 0.01},
-        {"weight_decay": 0.01, "decoupled": False, "step": 1},
-    ]
-    squares = {"tensors": lambda tensors: [*tensors[:15], *[one * one for one in tensors[15:]]]}
-    return [sample(_SHAPES * 4, derive=squares, **{**how, **change}) for change in changes]
-
-
-def _columns(tensors: Any, states: int) -> list[list[Any]]:
-    n = len(tensors) // (2 + states)
-    return [list(tensors[i * n : (i + 1) * n]) for i in range(2 + states)]
+    tried = [_as_sample(one, len(states), shapes) for one in samples or []]
+    return _declare(
+        Op(), name or rule.__name__, doc or inspect.getdoc(rule) or "", outputs, ("tensors",), params, body=body,
+        signature=rule, family="composite", group="update", accepts=floating, public=False, variadic=True, promote=(),
+        listed=True, ulp=ulp, samples=lambda: tried, registered=registered,
+    )  # fmt: skip
 
 
-@composite(
-    _rule(1), accepts=floating, public=False, variadic=True, promote=(), listed=True, ulp=8, samples=_momentum_samples
-)  # fmt: skip
-def sgd_momentum_step(
-    tensors: Any,
-    /,
-    *rest: Any,
-    lr: float,
-    momentum: float,
-    dampening: float,
-    weight_decay: float,
-    nesterov: bool,
-    first: bool,
-) -> Any:
-    """SGD with momentum (Sutskever et al. 2013, PyTorch's form); `first` starts the buffers from the gradient."""
-    new_params, new_buffers = [], []
-    for p, g, b in zip(*_columns((tensors, *rest), 1), strict=True):
-        if weight_decay:
-            g = g + p * weight_decay
-        b = g if first else b * momentum + g * (1 - dampening)
-        step = g + b * momentum if nesterov else b
-        new_params.append(p - step * lr)
-        new_buffers.append(b)
-    return (*new_params, *new_buffers)
+def _as_sample(given: dict[str, Any], states: int, shapes: list[tuple[int, ...]]) -> Sample:
+    """A case of a rule: its numbers, on parameters of a few shapes; states that are sums of squares are positive."""
+    given = dict(given)
+    states = len(given[KEPT]) if KEPT in given else states
+    positive = given.pop("positive", ())
+    n = len(shapes)
+    gradient = given.pop("gradient", True)
+
+    def squares(tensors: list[Any]) -> list[Any]:
+        return [one * one if i // n - 2 in positive else one for i, one in enumerate(tensors)]
+
+    return sample(
+        shapes * (2 + states), derive={"tensors": squares} if positive else None, gradient=gradient,
+        special=given.pop("special", True), **given,
+    )  # fmt: skip
 
 
-@composite(
-    _rule(0),
-    accepts=floating,
-    public=False,
-    variadic=True,
-    promote=(),
-    listed=True,
+_PLAIN = dict(lr=0.1, weight_decay=0.0)
+_MOMENTUM = dict(lr=0.1, momentum=0.9, dampening=0.0, weight_decay=0.0, nesterov=False, first=False)
+_ADAM = dict(lr=0.1, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=True, step=3)
+
+
+@step_of_all(
     ulp=8,
-    samples=_sgd_samples,
+    samples=[
+        _MOMENTUM,
+        {**_MOMENTUM, "first": True},
+        {**_MOMENTUM, "weight_decay": 0.01, "nesterov": True},
+        {**_MOMENTUM, "dampening": 0.1},
+    ],
 )
-def sgd_step(tensors: Any, /, *rest: Any, lr: float, weight_decay: float) -> Any:
+def sgd_momentum_step(
+    p: Any, g: Any, momentum_buffer: Any, /, *,
+    lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool, first: bool,
+) -> Any:  # fmt: skip
+    """SGD with momentum (Sutskever et al. 2013, PyTorch's form); `first` starts the buffers from the gradient."""
+    if weight_decay:
+        g = g + p * weight_decay
+    b = g if first else momentum_buffer * momentum + g * (1 - dampening)
+    step = g + b * momentum if nesterov else b
+    return p - step * lr, b
+
+
+@step_of_all(ulp=8, samples=[_PLAIN, {**_PLAIN, "weight_decay": 0.01}])
+def sgd_step(p: Any, g: Any, /, *, lr: float, weight_decay: float) -> Any:
     """Plain SGD."""
-    new = []
-    for p, g in zip(*_columns((tensors, *rest), 0), strict=True):
-        new.append(p - (g + p * weight_decay if weight_decay else g) * lr)
-    return tuple(new)
+    return p - (g + p * weight_decay if weight_decay else g) * lr
 
 
-@composite(
-    _rule(2),
-    accepts=floating,
-    public=False,
-    variadic=True,
-    promote=(),
-    listed=True,
-    ulp=16,
-    samples=_adam_samples,
+def decayed(p: Any, g: Any, lr: float, weight_decay: float, decoupled: bool) -> tuple[Any, Any]:
+    """The parameter and gradient with weight decay: of the weights themselves, or as part of the gradient."""
+    if not weight_decay:
+        return p, g
+    return (p * (1 - lr * weight_decay), g) if decoupled else (p, g + p * weight_decay)
+
+
+@step_of_all(
+    samples=[
+        {**_ADAM, "positive": (1,)},
+        {**_ADAM, "weight_decay": 0.01, "positive": (1,)},
+        {**_ADAM, "weight_decay": 0.01, "decoupled": False, "step": 1, "positive": (1,)},
+    ]
 )
 def adam_step(
-    tensors: Any,
-    /,
-    *rest: Any,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    decoupled: bool,
-    step: int,
-) -> Any:
+    p: Any, g: Any, exp_avg: Any, exp_avg_sq: Any, /, *,
+    lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
+) -> Any:  # fmt: skip
     """Adam (Kingma and Ba 2015); `decoupled` weight decay makes it AdamW (Loshchilov and Hutter 2019)."""
-    new_params, new_m, new_v = [], [], []
-    correction1, correction2 = 1 - beta1**step, math.sqrt(1 - beta2**step)
-    for p, g, m, v in zip(*_columns((tensors, *rest), 2), strict=True):
-        if weight_decay:
-            if decoupled:
-                p = p * (1 - lr * weight_decay)
-            else:
-                g = g + p * weight_decay
-        m = m * beta1 + g * (1 - beta1)
-        v = v * beta2 + g * g * (1 - beta2)
-        new_params.append(p - m * (lr / correction1) / (sqrt(v) / correction2 + eps))
-        new_m.append(m)
-        new_v.append(v)
-    return (*new_params, *new_m, *new_v)
+    p, g = decayed(p, g, lr, weight_decay, decoupled)
+    m = exp_avg * beta1 + g * (1 - beta1)
+    v = exp_avg_sq * beta2 + g * g * (1 - beta2)
+    scale = sqrt(v) / math.sqrt(1 - beta2**step) + eps
+    return p - m * (lr / (1 - beta1**step)) / scale, m, v

@@ -2,7 +2,9 @@
 
 from mlcore.optim import lr_scheduler
 from mlcore.optim.adam import Adam, AdamW
+from mlcore.optim.hyper import flag, hyper
 from mlcore.optim.optimizer import Optimizer
+from mlcore.optim.rule import UpdateRule
 from mlcore.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "UpdateRule", "flag", "hyper", "lr_scheduler"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -11,34 +10,25 @@ from typing import Any
 from mlcore import dispatch
 from mlcore.errors import ArgumentError, ArgumentTypeError, AutogradError, StateDictError
 from mlcore.ops.elementwise import astype
+from mlcore.optim.hooks import Hooked, hooked
+from mlcore.optim.hyper import number
 from mlcore.optim.step import clear, graded
 from mlcore.tensor import TensorBase
 
-
-def number(
-    who: str, name: str, value: Any, low: float = 0.0, high: float = math.inf, below_high: bool = False
-) -> float:
-    """A hyperparameter as a float, refused when it is nan, infinite or outside its range."""
-    if isinstance(value, TensorBase):
-        value = value.item()  # type: ignore[attr-defined]
-    if isinstance(value, bool) or (not isinstance(value, (int, float)) and not hasattr(value, "__float__")):
-        raise ArgumentTypeError(f"{who}: {name} is a {type(value).__name__}, expected a number")
-    given = float(value)
-    if not math.isfinite(given) or given < low or given > high or (below_high and given == high):
-        if high == math.inf:
-            wanted = f"a finite number >= {low:g}"
-        else:
-            wanted = f"a number >= {low:g} and {'<' if below_high else '<='} {high:g}"
-        raise ArgumentError(f"{who}: {name} is {value}", fix=f"use {wanted}")
-    return given
+__all__ = ["Optimizer", "number"]
 
 
-class Optimizer:
+class Optimizer(Hooked):
     """Base of all optimizers: `params` is an iterable of parameters, of (name, parameter), or of dicts (groups).
 
-    A group is a dict with "params" and the hyperparameters that differ from the defaults. Derived classes write
-    `_check(group)` and `_update(group, parameters, gradients)`.
+    A group is a dict with "params" and the hyperparameters that differ from the defaults. An optimizer of your own is
+    best an `UpdateRule`; PyTorch's way, a class with its own `step()`, works too.
     """
+
+    def __init_subclass__(cls, **how: Any) -> None:
+        super().__init_subclass__(**how)
+        if "step" in cls.__dict__:
+            cls.step = hooked(cls.__dict__["step"])  # type: ignore[method-assign]
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -51,6 +41,7 @@ class Optimizer:
                 f"{name}: params is a mapping", fix="pass its values(), or a list of group dicts"
             )
         self.defaults = defaults
+        self._hooks = {}
         self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups = list(params)
@@ -86,7 +77,7 @@ class Optimizer:
         for i, one in enumerate(members):
             if not isinstance(one, TensorBase):
                 raise ArgumentTypeError(f"{name}: parameter {i} is a {type(one).__name__}, not a Tensor")
-            if one.node is not None:
+            if one.node is not None and not param_group.get("differentiable", self.defaults.get("differentiable")):
                 raise AutogradError(
                     f"{name}: parameter {i}, shape {one.shape}, is not a leaf: it was made by {one.node.op.name!r}",
                     fix="pass the leaf itself, or detach().requires_grad_()",
@@ -114,35 +105,45 @@ class Optimizer:
                 if one.grad is not None:
                     one.grad = one.grad.detach() * 0
 
+    @hooked
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; a `closure` computes the loss first, and it is returned."""
         loss = None
         if closure is not None:
             with dispatch.recording(True):
                 loss = closure()
+        outside = dispatch.is_recording()
         with dispatch.recording(False):
             for group in self.param_groups:
                 parameters, gradients = graded(group["params"])
                 if parameters:
-                    if group.get("maximize"):
-                        gradients = [-one for one in gradients]
-                    self._update(group, parameters, gradients)
+                    if group.get("differentiable"):
+                        with dispatch.recording(outside):
+                            self._step_group(group, parameters, gradients)
+                    else:
+                        self._step_group(group, parameters, gradients)
         return loss
+
+    def _step_group(self, group: dict[str, Any], parameters: list[Any], gradients: list[Any]) -> None:
+        if group.get("maximize"):
+            gradients = [-one for one in gradients]
+        self._update(group, parameters, gradients)
 
     def _check(self, group: dict[str, Any]) -> None:
         """Refuse hyperparameters that make no sense."""
-        raise ArgumentTypeError(f"{type(self).__name__} does not define _check(group)")
 
     def _update(self, group: dict[str, Any], parameters: list[Any], gradients: list[Any]) -> None:
         """Give the parameters their new values."""
         raise ArgumentTypeError(
-            f"{type(self).__name__} does not define _update(group, parameters, gradients)"
+            f"{type(self).__name__} defines neither step() nor _update(group, parameters, gradients)",
+            fix="derive from UpdateRule, and write its rule",
         )
 
     # -- state ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {number: {...}}, "param_groups": [...]}: PyTorch's layout, parameters by their number."""
+        self._call_hooks("state_pre")
         number_of = {id(one): i for i, one in enumerate(self._all())}
         state = {
             number_of[id(one)]: {k: self._saved(k, v) for k, v in held.items()}
@@ -156,7 +157,11 @@ class Optimizer:
             }
             for group in self.param_groups
         ]
-        return {"state": dict(sorted(state.items())), "param_groups": copy.deepcopy(groups)}
+        made = {"state": dict(sorted(state.items())), "param_groups": copy.deepcopy(groups)}
+        for hook in list(self._hooks.get("state_post", {}).values()):
+            changed = hook(self, made)
+            made = made if changed is None else changed
+        return made
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`; its groups must have as many parameters as these, in the same order."""
@@ -170,6 +175,9 @@ class Optimizer:
                 f"{name}.load_state_dict: not an optimizer's state",
                 fix='expected the keys "state" and "param_groups"',
             )
+        for hook in list(self._hooks.get("load_pre", {}).values()):
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
         given = state_dict["param_groups"]
         counts, wanted = [len(g["params"]) for g in given], [len(g["params"]) for g in self.param_groups]
         if counts != wanted:
@@ -188,31 +196,31 @@ class Optimizer:
             self._check(group)
             groups.append(group)
         self.state, self.param_groups = state, groups
+        self._call_hooks("load_post")
 
     def _all(self) -> Iterator[Any]:
         return (one for group in self.param_groups for one in group["params"])
 
     def _saved(self, key: str, value: Any) -> Any:
-        if key == "step":
-            return dispatch.from_data(float(value))
+        """An entry of the state as `state_dict` gives it away."""
         return value.detach() if isinstance(value, TensorBase) else value  # type: ignore[attr-defined]
 
     def _loaded(self, who: str, i: Any, key: str, value: Any, owner: Any) -> Any:
-        if value is None or isinstance(value, (str, bool)):
-            return value
-        if key == "step":
-            return int(value.item() if hasattr(value, "item") else value)
+        """An entry of a given state: arrays become tensors, on the parameter's device and floats in its dtype."""
+        if isinstance(value, (list, tuple)):
+            return type(value)([self._loaded(who, i, key, one, owner) for one in value])
         if not isinstance(value, TensorBase) and not hasattr(value, "__array__"):
             return value
         tensor: Any = (
             value if isinstance(value, TensorBase) else dispatch.from_data(value, None, owner.device)
         )
-        if tensor.shape != owner.shape:
-            raise StateDictError(
-                f"{who}.load_state_dict: {key!r} of parameter {i} has shape {tensor.shape}, the parameter {owner.shape}"
-            )
         tensor = tensor.detach().to(device=owner.device)
-        return tensor if tensor.dtype is owner.dtype else astype(tensor, owner.dtype)
+        if tensor.dtype is owner.dtype or tensor.dtype.kind != "f":
+            return tensor
+        return astype(tensor, owner.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_hooks": {}}
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

@@ -23,6 +23,8 @@ cpdef list buckets(list parameters, list gradients, list keys=*, long long large
 cdef list _sorted(list parameters, list gradients, list keys, long long largest)
 
 @cython.locals(first=TensorBase, one=TensorBase, found=Entry, arrays=list, column=list, at="Py_ssize_t", replaced="Py_ssize_t")
-cpdef run(OpFacts op, list columns, tuple values)
+cpdef run(OpFacts op, list columns, tuple values, bint follow=*)
 
 cdef _call(object op, list columns, tuple values)
+
+cdef _take(list columns, object made)

@@ -75,15 +75,20 @@ def _sorted(
     return done
 
 
-def run(op: Any, columns: list[list[Any]], values: tuple[Any, ...]) -> None:
+def run(op: Any, columns: list[list[Any]], values: tuple[Any, ...], follow: bool = False) -> None:
     """Give parameters and states (`columns` without the second, the gradients) what `op` makes of them.
 
-    `values` are the parameters of `op` in its order. A failure leaves everything as it was.
+    `values` are the parameters of `op` in its order. A failure leaves everything as it was. With `follow` the tape
+    sees the parts of the step, so that gradients flow through it.
 
     A kernel may have `update(arrays, *values)`: as a call, but it may write over an array that is not a gradient when
     only the list and its tensor refer to it; other new arrays take their places in the list. It returns how many did,
     or -1 where it cannot. So whoever remembers something about an array keeps a reference to it.
     """
+    if follow:
+        flat = [one for column in columns for one in column]
+        _take(columns, op.body(*flat, **dict(zip(op.params, values))))
+        return
     if MODES.special != 0 and MODES.local.interceptors:
         _call(op, columns, values)
         return
@@ -116,6 +121,11 @@ def _call(op: Any, columns: list[list[Any]], values: tuple[Any, ...]) -> None:
     """The same through dispatch, with new arrays for all results."""
     with recording(False):
         made = op([one for column in columns for one in column], **dict(zip(op.params, values)))
+    _take(columns, made)
+
+
+def _take(columns: list[list[Any]], made: Any) -> None:
+    """Give the tensors their new values."""
     at = 0
     for i in range(len(columns)):
         if i != 1:
