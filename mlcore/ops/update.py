@@ -23,19 +23,26 @@ KEPT = "kept"
 """The parameter that says which of its optional states a rule has."""
 
 
+def update_step(**how: Any) -> Callable[[Callable[..., Any]], Op]:
+    """`step_of_all` as a decorator."""
+    return lambda rule: step_of_all(rule, **how)
+
+
 def step_of_all(
-    rule: Callable[..., Any] | None = None, /, *, name: str | None = None, ulp: int = 16, samples: Any = None,
-    shapes: list[tuple[int, ...]] = SHAPES, registered: bool = True, doc: str = "",
-) -> Any:  # fmt: skip
+    rule: Callable[..., Any],
+    *,
+    name: str | None = None,
+    ulp: int = 16,
+    samples: Any = None,
+    shapes: list[tuple[int, ...]] = SHAPES,
+    registered: bool = True,
+    doc: str = "",
+) -> Op:
     """The operation that applies a rule, `(p, g, *states, /, *, numbers) -> (new p, *new states)`, to all parameters.
 
     A state with the default None is one that not every parameter has: the operation gets a parameter `kept`, the
     names of the states that there are. `samples` are dicts of numbers to be tried on parameters of `shapes`.
     """
-    if rule is None:
-        return lambda one: step_of_all(
-            one, name=name, ulp=ulp, samples=samples, shapes=shapes, registered=registered, doc=doc
-        )
     inputs, params, optional = _split(rule)
     states = inputs[2:]
     if optional:
@@ -50,7 +57,9 @@ def step_of_all(
             new = rule(tensors[i], tensors[n + i], *[held.get(state) for state in states], **given)
             if not states:
                 new = (new,)
-            made.append([one for one, state in zip(new, ("", *states), strict=True) if not state or state in held])
+            made.append(
+                [one for one, state in zip(new, ("", *states), strict=True) if not state or state in held]
+            )
         return tuple([one for column in zip(*made, strict=True) for one in column])
 
     def outputs(*tensors: Any, **given: Any) -> Outs:
@@ -77,10 +86,9 @@ def _as_sample(given: dict[str, Any], states: int, shapes: list[tuple[int, ...]]
     def squares(tensors: list[Any]) -> list[Any]:
         return [one * one if i // n - 2 in positive else one for i, one in enumerate(tensors)]
 
-    return sample(
-        shapes * (2 + states), derive={"tensors": squares} if positive else None, gradient=gradient,
-        special=given.pop("special", True), **given,
-    )  # fmt: skip
+    derive = given.pop("derive", {"tensors": squares} if positive else None)
+    special = given.pop("special", True)
+    return sample(shapes * (2 + states), derive=derive, gradient=gradient, special=special, **given)
 
 
 _PLAIN = dict(lr=0.1, weight_decay=0.0)
@@ -88,7 +96,7 @@ _MOMENTUM = dict(lr=0.1, momentum=0.9, dampening=0.0, weight_decay=0.0, nesterov
 _ADAM = dict(lr=0.1, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=True, step=3)
 
 
-@step_of_all(
+@update_step(
     ulp=8,
     samples=[
         _MOMENTUM,
@@ -109,7 +117,7 @@ def sgd_momentum_step(
     return p - step * lr, b
 
 
-@step_of_all(ulp=8, samples=[_PLAIN, {**_PLAIN, "weight_decay": 0.01}])
+@update_step(ulp=8, samples=[_PLAIN, {**_PLAIN, "weight_decay": 0.01}])
 def sgd_step(p: Any, g: Any, /, *, lr: float, weight_decay: float) -> Any:
     """Plain SGD."""
     return p - (g + p * weight_decay if weight_decay else g) * lr
@@ -122,7 +130,7 @@ def decayed(p: Any, g: Any, lr: float, weight_decay: float, decoupled: bool) -> 
     return (p * (1 - lr * weight_decay), g) if decoupled else (p, g + p * weight_decay)
 
 
-@step_of_all(
+@update_step(
     samples=[
         {**_ADAM, "positive": (1,)},
         {**_ADAM, "weight_decay": 0.01, "positive": (1,)},

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from mlcore.ops.elementwise import maximum, sqrt
-from mlcore.ops.update import adam_step, decayed, step_of_all
+from mlcore.ops.update import adam_step, decayed, update_step
 from mlcore.optim.hyper import flag, hyper
 from mlcore.optim.rule import Group, Plan, UpdateRule
 
-_TRIED = dict(lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.01, step=3, positive=(1, 2), gradient=False)
+_TRIED = dict(
+    lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.01, step=3, positive=(1, 2), gradient=False
+)
 
 
-@step_of_all(samples=[{**_TRIED, "decoupled": True}, {**_TRIED, "decoupled": False}])
+@update_step(samples=[{**_TRIED, "decoupled": True}, {**_TRIED, "decoupled": False}])
 def adam_amsgrad_step(
     p: Any, g: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any, /, *,
     lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
@@ -61,17 +62,17 @@ class Adam(UpdateRule):
     def plan(self, group: Group) -> Plan:
         return AMSGRAD if group["amsgrad"] else self._plan
 
-    def numbers(self, group: Group, scalars: dict[str, Any]) -> Mapping[str, Any]:
+    def values(self, plan: Plan, group: Group, scalars: dict[str, Any]) -> tuple[Any, ...]:
         beta1, beta2 = group["betas"]
-        return {
-            "lr": group["lr"],
-            "beta1": beta1,
-            "beta2": beta2,
-            "eps": group["eps"],
-            "weight_decay": group["weight_decay"],
-            "decoupled": group["decoupled_weight_decay"],
-            "step": scalars["step"],
-        }
+        return (
+            float(group["lr"]),
+            float(beta1),
+            float(beta2),
+            float(group["eps"]),
+            float(group["weight_decay"]),
+            bool(group["decoupled_weight_decay"]),
+            scalars["step"],
+        )
 
 
 class AdamW(Adam):

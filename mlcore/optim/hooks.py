@@ -43,7 +43,9 @@ class Hooked:
 
     def _add_hook(self, kind: str, hook: Hook, prepend: bool = False) -> HookHandle:
         if not callable(hook):
-            raise ArgumentTypeError(f"{type(self).__name__}: a hook is a {type(hook).__name__}, not a function")
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: a hook is a {type(hook).__name__}, not a function"
+            )
         hooks = self._hooks.setdefault(kind, {})
         later = dict(hooks) if prepend else {}
         for one in later:
@@ -57,22 +59,30 @@ class Hooked:
 
 
 def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A step with the hooks around it, once, however many classes call each other's."""
+    """The step of a derived class, with the hooks around it; once, although it may call its base's."""
 
     @wraps(step)
     def inner(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not self._hooks or type(self).step is not inner:
             return step(self, *args, **kwargs)
-        for changed in (hook(self, args, kwargs) for hook in list(self._hooks.get("step_pre", {}).values())):
-            if changed is not None:
-                if not isinstance(changed, tuple) or len(changed) != 2:
-                    raise ArgumentTypeError(
-                        f"a step pre-hook returned a {type(changed).__name__}",
-                        fix="return None, or the pair (args, kwargs)",
-                    )
-                args, kwargs = changed
-        made = step(self, *args, **kwargs)
-        self._call_hooks("step_post", args, kwargs)
-        return made
+        return around(step, (self, *args), kwargs)
 
     return inner
+
+
+def around(step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A step with the hooks before and after it; the first of `args` is the optimizer, as in PyTorch's hooks."""
+    optimizer = args[0]
+    for hook in list(optimizer._hooks.get("step_pre", {}).values()):
+        changed = hook(optimizer, args, kwargs)
+        if changed is None:
+            continue
+        if not isinstance(changed, tuple) or len(changed) != 2:
+            raise ArgumentTypeError(
+                f"a step pre-hook returned a {type(changed).__name__}",
+                fix="return None, or the pair (args, kwargs)",
+            )
+        args, kwargs = changed
+    made = step(*args, **kwargs)
+    optimizer._call_hooks("step_post", args, kwargs)
+    return made

@@ -16,7 +16,9 @@ def number(
     """A hyperparameter as a float, refused when it is nan, infinite or outside its range."""
     if isinstance(value, TensorBase):
         if value.size != 1:  # type: ignore[attr-defined]
-            raise ArgumentError(f"{who}: {name} has shape {value.shape}", fix="use one number, or a 0-d tensor")
+            raise ArgumentError(
+                f"{who}: {name} has shape {value.shape}", fix="use one number, or a 0-d tensor"
+            )
         value = value.item()  # type: ignore[attr-defined]
     if isinstance(value, bool) or (not isinstance(value, (int, float)) and not hasattr(value, "__float__")):
         raise ArgumentTypeError(f"{who}: {name} is a {type(value).__name__}, expected a number")
@@ -40,16 +42,19 @@ def count(who: str, name: str, value: Any, low: int = 1) -> int:
 class Hyper:
     """What `hyper` makes: a default, and what values are accepted."""
 
-    __slots__ = ("below_high", "choices", "default", "high", "init", "kw_only", "low")
+    __slots__ = ("below_high", "choices", "default", "high", "init", "kw_only", "low", "optional")
 
     def __init__(self, default: Any, low: float, high: float, below_high: bool, choices: tuple[Any, ...] | None,
-                 kw_only: bool, init: bool) -> None:  # fmt: skip
+                 optional: bool, kw_only: bool, init: bool) -> None:  # fmt: skip
+        self.optional = optional
         self.default, self.low, self.high, self.below_high = default, low, high, below_high
         self.choices, self.kw_only, self.init = choices, kw_only, init
 
     def check(self, who: str, name: str, value: Any) -> None:
         """Refuse a value that is not of the kind of the default, or outside the range."""
         default = self.default
+        if value is None and self.optional:
+            return
         if self.choices is not None:
             if value not in self.choices:
                 shown = ", ".join(repr(one) for one in self.choices)
@@ -71,16 +76,16 @@ class Hyper:
 
 def hyper(
     default: Any, *, low: float = 0.0, high: float = math.inf, below_high: bool = False,
-    choices: tuple[Any, ...] | None = None, kw_only: bool = False, init: bool = True,
+    choices: tuple[Any, ...] | None = None, optional: bool = False, kw_only: bool = False, init: bool = True,
 ) -> Any:  # fmt: skip
     """Declare a hyperparameter of an `UpdateRule`; the default says of what kind it is.
 
     A float, or a tuple of floats, is checked to be finite and between `low` and `high` (less than it, with
     `below_high`), an int to be at least `low`; `choices` lists the values there are; a bool is a flag and None an
-    option, and neither is checked. `kw_only` arguments are given by name, and without `init` there is no argument:
-    the value is always the default.
+    option, and neither is checked. An `optional` one may also be None. `kw_only` arguments are given by name, and
+    without `init` there is no argument: the value is always the default.
     """
-    return Hyper(default, low, high, below_high, choices, kw_only, init)
+    return Hyper(default, low, high, below_high, choices, optional, kw_only, init)
 
 
 def flag(default: bool | None = None) -> Any:
@@ -92,7 +97,7 @@ def signature_of(fields: dict[str, Hyper]) -> inspect.Signature:
     """The constructor that the declared hyperparameters come to."""
     P = inspect.Parameter
     plain = [P("params", P.POSITIONAL_OR_KEYWORD)]
-    named = []
+    named: list[inspect.Parameter] = []
     for name, one in fields.items():
         if one.init:
             kind = P.KEYWORD_ONLY if one.kw_only else P.POSITIONAL_OR_KEYWORD
@@ -100,7 +105,9 @@ def signature_of(fields: dict[str, Hyper]) -> inspect.Signature:
     return inspect.Signature([*plain, *named])
 
 
-def bound(who: str, signature: inspect.Signature, args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
+def bound(
+    who: str, signature: inspect.Signature, args: tuple[Any, ...], given: dict[str, Any]
+) -> dict[str, Any]:
     """The arguments of a constructor by name, with the defaults; a misspelt one is told what it may have meant."""
     for name in given:
         if name not in signature.parameters:
@@ -114,4 +121,3 @@ def bound(who: str, signature: inspect.Signature, args: tuple[Any, ...], given: 
         raise ArgumentTypeError(f"{who}: {error}", expects=f"{who}{signature}") from None
     found.apply_defaults()
     return found.arguments
-

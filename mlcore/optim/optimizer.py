@@ -10,7 +10,7 @@ from typing import Any
 from mlcore import dispatch
 from mlcore.errors import ArgumentError, ArgumentTypeError, AutogradError, StateDictError
 from mlcore.ops.elementwise import astype
-from mlcore.optim.hooks import Hooked, hooked
+from mlcore.optim.hooks import Hooked, around, hooked
 from mlcore.optim.hyper import number
 from mlcore.optim.step import clear, graded
 from mlcore.tensor import TensorBase
@@ -77,7 +77,9 @@ class Optimizer(Hooked):
         for i, one in enumerate(members):
             if not isinstance(one, TensorBase):
                 raise ArgumentTypeError(f"{name}: parameter {i} is a {type(one).__name__}, not a Tensor")
-            if one.node is not None and not param_group.get("differentiable", self.defaults.get("differentiable")):
+            if one.node is not None and not param_group.get(
+                "differentiable", self.defaults.get("differentiable")
+            ):
                 raise AutogradError(
                     f"{name}: parameter {i}, shape {one.shape}, is not a leaf: it was made by {one.node.op.name!r}",
                     fix="pass the leaf itself, or detach().requires_grad_()",
@@ -105,9 +107,13 @@ class Optimizer(Hooked):
                 if one.grad is not None:
                     one.grad = one.grad.detach() * 0
 
-    @hooked
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; a `closure` computes the loss first, and it is returned."""
+        if self._hooks and type(self).step is Optimizer.step:
+            return around(Optimizer._step, (self,) if closure is None else (self, closure), {})
+        return self._step(closure)
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with dispatch.recording(True):
@@ -116,18 +122,18 @@ class Optimizer(Hooked):
         with dispatch.recording(False):
             for group in self.param_groups:
                 parameters, gradients = graded(group["params"])
-                if parameters:
-                    if group.get("differentiable"):
-                        with dispatch.recording(outside):
-                            self._step_group(group, parameters, gradients)
-                    else:
-                        self._step_group(group, parameters, gradients)
+                if not parameters:
+                    continue
+                if group.get("differentiable"):
+                    with dispatch.recording(outside):
+                        if group.get("maximize"):
+                            gradients = [-one for one in gradients]
+                        self._update(group, parameters, gradients)
+                    continue
+                if group.get("maximize"):
+                    gradients = [-one for one in gradients]
+                self._update(group, parameters, gradients)
         return loss
-
-    def _step_group(self, group: dict[str, Any], parameters: list[Any], gradients: list[Any]) -> None:
-        if group.get("maximize"):
-            gradients = [-one for one in gradients]
-        self._update(group, parameters, gradients)
 
     def _check(self, group: dict[str, Any]) -> None:
         """Refuse hyperparameters that make no sense."""

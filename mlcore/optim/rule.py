@@ -16,6 +16,7 @@ from mlcore.optim.step import buckets, run
 from mlcore.tensor import TensorBase
 
 Group = dict[str, Any]
+STEP = ("step",)
 
 
 class Plan:
@@ -110,13 +111,16 @@ class UpdateRule(Declared):
             rule = getattr(rule, "__func__", rule)
             more: dict[str, Any] = dict(name=op or f"{cls.__name__}.rule", samples=samples, ulp=ulp)
             more |= {"shapes": shapes} if shapes else {}
-            cls._plan = Plan(rule, registered=op is not None, doc=(cls.__doc__ or "").partition("\n")[0], **more)
+            cls._plan = Plan(
+                rule, registered=op is not None, doc=(cls.__doc__ or "").partition("\n")[0], **more
+            )
         plan = getattr(cls, "_plan", None)
         if plan is None:
             return
-        counted = ("step",) if "step" in plan.names else ()
+        counted = STEP if "step" in plan.names else ()
         named = dict.fromkeys((*counted, *cls.start))
-        cls._scalars = tuple(name for name in named if name not in plan.states)
+        scalars = tuple(name for name in named if name not in plan.states)
+        cls._scalars = STEP if scalars == STEP else scalars
 
     # -- what a rule may say further --------------------------------------------------------------------------
 
@@ -126,6 +130,11 @@ class UpdateRule(Declared):
         Written where something is worked out once for all parameters; what it puts in `scalars` is kept.
         """
         return {**group, **scalars}
+
+    def values(self, plan: Plan, group: Group, scalars: dict[str, Any]) -> tuple[Any, ...]:
+        """The numbers in the order of the rule; `numbers` is what to write."""
+        given = self.numbers(group, scalars)
+        return tuple([_plain(given[name]) for name in plan.names])
 
     def keeps(self, p: Any, group: Group) -> tuple[str, ...]:
         """The states that this parameter has, of those with the default None and all others, in their order."""
@@ -169,33 +178,43 @@ class UpdateRule(Declared):
         kept = None
         if plan.optional:
             kept = [self.keeps(p, group) for p in parameters]
-        for i, one in enumerate(held):
-            names = plan.states if kept is None else kept[i]
-            if not one or (names and names[-1] not in one):
-                self._begin(parameters[i], group, names)
+            for p, one, names in zip(parameters, held, kept):
+                if not one or (names and names[-1] not in one):
+                    self._begin(p, group, names)
+        elif not all(held) or (plan is not self._plan and plan.states[-1] not in held[0]):
+            for p in parameters:
+                self._begin(p, group, plan.states)
         keys: list[Any] | None = None
-        if self._scalars == ("step",) and kept is None:
+        counted = kept is None and self._scalars is STEP
+        if counted:
             keys = [one["step"] for one in held]
-        elif self._scalars or kept:
+        elif kept is not None or self._scalars:
             keys = [(*[one[name] for name in self._scalars], None if kept is None else kept[i])
                     for i, one in enumerate(held)]  # fmt: skip
-        for _, owners, grads in buckets(parameters, gradients, keys):
-            self._step_bucket(plan, group, owners, grads, held if len(owners) == len(held) else None)
+        for key, owners, grads in buckets(parameters, gradients, keys):
+            states = held if len(owners) == len(held) else [state[p] for p in owners]
+            scalars = {"step": key + 1} if counted else self._next(states[0])
+            values = self.values(plan, group, scalars)
+            names = plan.states
+            if kept is not None:
+                names = self.keeps(owners[0], group)
+                values = (names, *values)
+            columns = [owners, grads, *[[one[name] for one in states] for name in names]]
+            run(plan.op, columns, values, group.get("differentiable", False))
+            if counted:
+                key += 1
+                for one in states:
+                    one["step"] = key
+            else:
+                for one in states:
+                    one.update(scalars)
 
-    def _step_bucket(
-        self, plan: Plan, group: Group, owners: list[Any], grads: list[Any], held: list[Any] | None
-    ) -> None:
-        states = [self.state[p] for p in owners] if held is None else held
-        scalars = {name: states[0][name] for name in self._scalars}
+    def _next(self, one: dict[str, Any]) -> dict[str, Any]:
+        """The scalar states as `numbers` gets them."""
+        scalars = {name: one[name] for name in self._scalars}
         if "step" in scalars:
             scalars["step"] += 1
-        given = self.numbers(group, scalars)
-        names = self.keeps(owners[0], group) if plan.optional else plan.states
-        values = tuple([_plain(given[name]) for name in plan.names])
-        columns = [owners, grads, *[[one[name] for one in states] for name in names]]
-        run(plan.op, columns, (names, *values) if plan.optional else values, bool(group.get("differentiable")))
-        for one in states:
-            one.update(scalars)
+        return scalars
 
     # -- state ------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import mlcore.optim  # noqa: F401  (declares the optimizers' steps)
 from mlcore import table
 from mlcore.backends import detect, fallback
 from mlcore.backends.protocol import Device

@@ -25,7 +25,22 @@ RULES: list[tuple[str, dict[str, Any]]] = [
     ("Adam", dict(lr=0.05, amsgrad=True)), ("Adam", dict(lr=0.05, amsgrad=True, weight_decay=0.1)), ("Adam", dict(lr=0.05, maximize=True)),
     ("Adam", dict(lr=0.05, weight_decay=0.1, decoupled_weight_decay=True)), ("Adam", dict()),
     ("AdamW", dict(lr=0.05)), ("AdamW", dict(lr=0.05, weight_decay=0.3)), ("AdamW", dict(lr=0.05, amsgrad=True)), ("AdamW", dict()),
+    ("NAdam", dict()), ("NAdam", dict(lr=0.05, betas=(0.5, 0.9), eps=1e-3, momentum_decay=0.1)), ("NAdam", dict(lr=0.05, weight_decay=0.1)),
+    ("NAdam", dict(lr=0.05, weight_decay=0.1, decoupled_weight_decay=True)), ("NAdam", dict(lr=0.05, maximize=True)),
+    ("RAdam", dict()), ("RAdam", dict(lr=0.05, betas=(0.5, 0.9), eps=1e-3)), ("RAdam", dict(lr=0.05, weight_decay=0.1)),
+    ("RAdam", dict(lr=0.05, weight_decay=0.1, decoupled_weight_decay=True)), ("RAdam", dict(lr=0.05, maximize=True, betas=(0.9, 0.5))),
+    ("Adamax", dict()), ("Adamax", dict(lr=0.05, betas=(0.5, 0.9), eps=1e-3)), ("Adamax", dict(lr=0.05, weight_decay=0.1)), ("Adamax", dict(lr=0.05, maximize=True)),
+    ("Adagrad", dict()), ("Adagrad", dict(lr=0.5, lr_decay=0.1, eps=1e-3)), ("Adagrad", dict(lr=0.5, weight_decay=0.1, initial_accumulator_value=0.3)),
+    ("Adagrad", dict(lr=0.1, maximize=True)),
+    ("Adadelta", dict()), ("Adadelta", dict(lr=0.5, rho=0.5, eps=1e-3)), ("Adadelta", dict(weight_decay=0.1)), ("Adadelta", dict(maximize=True)),
+    ("RMSprop", dict()), ("RMSprop", dict(lr=0.05, alpha=0.5, eps=1e-3)), ("RMSprop", dict(lr=0.05, momentum=0.9)),
+    ("RMSprop", dict(lr=0.05, centered=True)), ("RMSprop", dict(lr=0.05, centered=True, momentum=0.5, weight_decay=0.1)), ("RMSprop", dict(maximize=True)),
+    ("Rprop", dict()), ("Rprop", dict(lr=0.1, etas=(0.3, 1.5), step_sizes=(1e-3, 0.5))), ("Rprop", dict(maximize=True)),
+    ("ASGD", dict()), ("ASGD", dict(lr=0.1, t0=10, lambd=0.01, alpha=0.5)), ("ASGD", dict(lr=0.1, t0=3, weight_decay=0.1)), ("ASGD", dict(maximize=True)),
+    ("Adafactor", dict()), ("Adafactor", dict(lr=0.5, beta2_decay=-0.5, eps=(1e-4, 0.1), d=2.0)), ("Adafactor", dict(lr=0.3, weight_decay=0.1)), ("Adafactor", dict(maximize=True)),
 ]  # fmt: skip
+STEPS = 50
+FLOAT32 = 5e-5  # relative and absolute, after any number of steps up to 50
 
 
 def start() -> list[np.ndarray[Any, Any]]:
@@ -62,11 +77,11 @@ def same(ours: list[Any], theirs: list[Any], tolerance: float) -> None:
 def test_trajectory(name: str, how: dict[str, Any], dtype: str, device: str) -> None:
     ours, theirs = twins(dtype)
     a, b = getattr(optim, name)(ours, **how), getattr(torch.optim, name)(theirs, **how)
-    for step in range(20):
+    for step in range(STEPS):
         give_gradients(ours, theirs, step)
         a.step()
         b.step()
-        same(ours, theirs, 1e-9 if dtype == "float64" else 2e-5)
+        same(ours, theirs, 1e-9 if dtype == "float64" else FLOAT32)
 
 
 def test_groups(device: str) -> None:
