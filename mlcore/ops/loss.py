@@ -9,7 +9,7 @@ from mlcore.dtypes import floating
 from mlcore.errors import DTypeError, ShapeError
 from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import iota_on
-from mlcore.ops.elementwise import astype, exp
+from mlcore.ops.elementwise import astype, exp, log, log1p, maximum, where
 from mlcore.ops.index import take_along_axis
 from mlcore.ops.logic import equal
 from mlcore.ops.reduce import logsumexp
@@ -68,6 +68,36 @@ def squared_error(x: Any, target: Any, /, *, scale: float = 1.0) -> Any:
         return astype(wide, x.dtype)
     difference = x - target
     return sum_(difference * difference) * scale
+
+
+def _probability_rule(x: Any, target: Any, /) -> Outs:
+    if x.shape != target.shape:
+        raise ShapeError(
+            f"probability_error: {x.shape} with target {target.shape}", fix="the shapes must be equal"
+        )
+    return out(x.shape, x.dtype)
+
+
+def _probability_grads(g: Any, x: Any, target: Any, needs: tuple[bool, ...]) -> tuple[Any, Any]:
+    slope = (x - target) / maximum((1 - x) * x, 1e-12)
+    return g * slope, g * (_log_rest(x) - _log(x)) if needs[1] else None
+
+
+def _log(p: Any) -> Any:
+    return where(p > 0, maximum(log(where(p > 0, p, 1)), -100), -100)
+
+
+def _log_rest(p: Any) -> Any:
+    return where(p < 1, maximum(log1p(-where(p < 1, p, 0)), -100), -100)
+
+
+@composite(
+    _probability_rule, autocast="wide", accepts=floating, public=False, ulp=32, domain=(0.05, 0.95),
+    vjp=_probability_grads, samples=lambda: [sample([s, s]) for s in _SHAPES],
+)  # fmt: skip
+def probability_error(x: Any, target: Any, /) -> Any:
+    """Binary cross-entropy of probabilities, each logarithm at least -100, and a gradient that stays finite."""
+    return -(target * _log(x) + (1 - target) * _log_rest(x))
 
 
 _ROWS: tuple[tuple[int, int], ...] = ((5, 7), (1, 1), (0, 3), (9, 129))

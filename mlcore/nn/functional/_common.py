@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,19 @@ def reduced(function: str, loss: Any, reduction: str) -> Any:
         return sum_(loss)
     check_reduction(function, reduction)
     return loss
+
+
+def reduction_of(function: str, size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """`reduction`, or what PyTorch's two old arguments for it mean, with a warning."""
+    if size_average is None and reduce is None:
+        return reduction
+    found = "none" if reduce is False else "sum" if size_average is False else "mean"
+    warnings.warn(
+        f"{function}: size_average and reduce are old names; use reduction={found!r}",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return found
 
 
 def check_reduction(function: str, reduction: str) -> None:

@@ -1,25 +1,24 @@
-"""Loss functions, with PyTorch's reductions."""
+"""Losses of classes: cross-entropy and negative log-likelihood, with PyTorch's reductions."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlcore import dispatch
+from mlcore.checkpointing import checkpoint
 from mlcore.dtypes import floating
-from mlcore.errors import ArgumentError, DTypeError, ShapeError
-from mlcore.nn.functional._common import check_reduction, reduced, valid_indices
+from mlcore.errors import ArgumentError, ShapeError
+from mlcore.nn.functional._common import check_reduction, reduced, reduction_of, valid_indices
+from mlcore.nn.functional.dense import linear
 from mlcore.ops import nn
-from mlcore.ops.activation import softplus
 from mlcore.ops.arrange import moveaxis
-from mlcore.ops.creation import ones_like
-from mlcore.ops.elementwise import abs as abs_
-from mlcore.ops.elementwise import astype, square, where
+from mlcore.ops.elementwise import astype, where
 from mlcore.ops.index import gather, take_along_axis
-from mlcore.ops.loss import softmax_cross_entropy, squared_error
+from mlcore.ops.loss import softmax_cross_entropy
 from mlcore.ops.reduce import mean
 from mlcore.ops.reduce import sum as sum_
-from mlcore.ops.shape import expand_dims, reshape, squeeze
+from mlcore.ops.shape import concat, expand_dims, reshape, squeeze
 from mlcore.tensor import TensorBase
 
 
@@ -27,8 +26,9 @@ def cross_entropy(
     input: Any,
     target: Any,
     weight: Any = None,
-    *,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Any:
@@ -49,6 +49,7 @@ def cross_entropy(
         raise ArgumentError(
             f"cross_entropy: label_smoothing is {label_smoothing}", fix="use a value from 0 to 1"
         )
+    reduction = reduction_of("cross_entropy", size_average, reduce, reduction)
     check_reduction("cross_entropy", reduction)
     if not isinstance(target, TensorBase):
         target = dispatch.from_data(target, None, input.device)
@@ -141,8 +142,9 @@ def _soft_targets(input: Any, target: Any, weight: Any, reduction: str, smoothin
 
 
 def nll_loss(
-    input: Any, target: Any, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"
-) -> Any:
+    input: Any, target: Any, weight: Any = None, size_average: bool | None = None, ignore_index: int = -100,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Any:  # fmt: skip
     """`-input[target]` of log-probabilities (N, C), (C,) or (N, C, *sizes); see `cross_entropy`.
 
     >>> import mlcore as ml
@@ -150,6 +152,7 @@ def nll_loss(
     >>> F.nll_loss(ml.asarray([[-1.0, -2.0]]), ml.asarray([1])).item()
     2.0
     """
+    reduction = reduction_of("nll_loss", size_average, reduce, reduction)
     check_reduction("nll_loss", reduction)
     if not isinstance(target, TensorBase):
         target = dispatch.from_data(target, None, input.device)
@@ -165,63 +168,64 @@ def nll_loss(
     return _over_kept("nll_loss", loss if scale is None else loss * scale, kept, scale, places, reduction)
 
 
-def _pair(name: str, input: Any, target: Any) -> tuple[Any, Any]:
+class LinearCrossEntropyOptions(NamedTuple):
+    """How `linear_cross_entropy` goes about it: `batch_chunk_size` rows of logits are held at a time.
+
+    None takes as many rows as keep the logits at about the size of the input. The gradient works the logits of
+    each chunk out again.
+    """
+
+    batch_chunk_size: int | None = None
+
+
+def linear_cross_entropy(
+    input: Any, linear_weight: Any, target: Any, *, linear_bias: Any = None, weight: Any = None,
+    reduction: str = "mean", ignore_index: int | None = None, label_smoothing: float = 0.0,
+    options: LinearCrossEntropyOptions | None = None,
+) -> Any:  # fmt: skip
+    """`cross_entropy(linear(input, linear_weight, linear_bias), target)`: (N, F), (C, F) and (N,).
+
+    With `options`, never all (N, C) logits are in memory, which is what a large vocabulary wants.
+
+    >>> import mlcore as ml
+    >>> from mlcore.nn import functional as F
+    >>> round(F.linear_cross_entropy(ml.ones((2, 3)), ml.zeros((4, 3)), ml.asarray([0, 3])).item(), 4)
+    1.3863
+    """
+    how: dict[str, Any] = dict(
+        ignore_index=-100 if ignore_index is None else ignore_index, label_smoothing=label_smoothing
+    )
+    rows = input.shape[0] if input.ndim == 2 else 0
+    size = rows
+    if options is not None and rows:
+        size = options.batch_chunk_size or max(1, rows * input.shape[1] // max(1, linear_weight.shape[0]))
+    if size >= rows or rows == 0:
+        return cross_entropy(
+            linear(input, linear_weight, linear_bias), target, weight, reduction=reduction, **how
+        )
     if not isinstance(target, TensorBase):
         target = dispatch.from_data(target, None, input.device)
-    if input.shape != target.shape:
-        raise ShapeError(f"{name}: input {input.shape} with target {target.shape}",
-                         cause="broadcasting here would compare every element with every other",
-                         fix="reshape one of them so that the shapes are equal")  # fmt: skip
-    return input, target
 
+    def part(x: Any, w: Any, b: Any, wanted: Any) -> Any:
+        return cross_entropy(linear(x, w, b), wanted, weight, reduction="none", **how)
 
-def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """`(input - target) ** 2`, averaged, summed or as it is; the shapes must be equal.
-
-    >>> import mlcore as ml
-    >>> from mlcore.nn import functional as F
-    >>> F.mse_loss(ml.asarray([1.0, 3.0]), ml.asarray([1.0, 1.0])).item()
-    2.0
-    """
-    input, target = _pair("mse_loss", input, target)
-    if reduction in ("mean", "sum") and input.dtype in floating and target.dtype in floating:
-        scale = 1.0 if reduction == "sum" else 1 / input.size if input.size else math.nan
-        return squared_error(input, target, scale=scale)
-    return reduced("mse_loss", square(input - target), reduction)
-
-
-def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """`|input - target|`, averaged, summed or as it is; the shapes must be equal.
-
-    >>> import mlcore as ml
-    >>> from mlcore.nn import functional as F
-    >>> F.l1_loss(ml.asarray([1.0, 3.0]), ml.asarray([1.0, 1.0])).item()
-    1.0
-    """
-    input, target = _pair("l1_loss", input, target)
-    return reduced("l1_loss", abs_(input - target), reduction)
-
-
-def binary_cross_entropy_with_logits(
-    input: Any, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
-) -> Any:
-    """Cross-entropy of `sigmoid(input)` with probabilities `target` of the same shape, without overflow.
-
-    `weight` and `pos_weight` (of the positive class) broadcast to the input.
-
-    >>> import mlcore as ml
-    >>> from mlcore.nn import functional as F
-    >>> round(F.binary_cross_entropy_with_logits(ml.zeros((3,)), ml.ones((3,))).item(), 4)
-    0.6931
-    """
-    input, target = _pair("binary_cross_entropy_with_logits", input, target)
-    if target.dtype not in floating:
-        raise DTypeError(f"binary_cross_entropy_with_logits: the target is {target.dtype}, expected probabilities",
-                         fix="astype(target, float32)")  # fmt: skip
-    negative = softplus(-input)
-    if pos_weight is not None:
-        negative = negative * ((pos_weight - 1) * target + ones_like(target))
-    loss = (1 - target) * input + negative
-    if weight is not None:
-        loss = loss * weight
-    return reduced("binary_cross_entropy_with_logits", loss, reduction)
+    parts = [
+        checkpoint(part, input[at : at + size], linear_weight, linear_bias, target[at : at + size])
+        for at in range(0, rows, size)
+    ]
+    loss = concat(parts, axis=0)
+    check_reduction("linear_cross_entropy", reduction)
+    if reduction != "mean" or target.dtype in floating:
+        return reduced("linear_cross_entropy", loss, reduction)
+    found, skipped = valid_indices(
+        "linear_cross_entropy",
+        "target",
+        target,
+        linear_weight.shape[0],
+        "classes",
+        input.device,
+        how["ignore_index"],
+    )
+    scale = None if weight is None else gather(weight, found, axis=0)
+    kept = None if skipped is None else skipped.logical_not()
+    return _over_kept("linear_cross_entropy", loss, kept, scale, (rows,), reduction)
