@@ -13,6 +13,7 @@ from mlcore.ops import random
 from mlcore.tensor import TensorBase
 
 T_co = TypeVar("T_co", covariant=True)
+Indices = np.ndarray[Any, Any]
 
 
 class Sampler(Generic[T_co]):
@@ -21,7 +22,7 @@ class Sampler(Generic[T_co]):
     `order()` may give one epoch's indices as one NumPy array; `__iter__` goes through it.
     """
 
-    def order(self) -> np.ndarray[Any, Any]:
+    def order(self) -> Indices:
         """The indices of one epoch, int64."""
         raise ArgumentError(f"{type(self).__name__} has neither __iter__ nor order()")
 
@@ -29,13 +30,55 @@ class Sampler(Generic[T_co]):
         return iter(self.order().tolist())
 
 
+class BatchesSampler(Sampler[list[int]]):
+    """Base of the samplers that give batches: `batches()` draws an epoch's order and goes through it."""
+
+    def batches(self) -> Iterator[Any]:
+        """The batches of one epoch, as arrays or lists of indices."""
+        raise ArgumentError(f"{type(self).__name__} has neither __iter__ nor batches()")
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (one.tolist() if isinstance(one, np.ndarray) else one for one in self.batches())
+
+
+def draws_at_once(sampler: Any) -> bool:
+    """Whether a sampler draws all of an epoch's random numbers when the epoch starts."""
+    if type(sampler) is BatchSampler:
+        return draws_at_once(sampler.sampler)
+    if isinstance(sampler, BatchesSampler):
+        return type(sampler).__iter__ is BatchesSampler.__iter__
+    return isinstance(sampler, (list, tuple, range, np.ndarray)) or (
+        isinstance(sampler, Sampler) and type(sampler).__iter__ is Sampler.__iter__
+    )
+
+
+def drawn(sampler: Any) -> Iterable[Any]:
+    """One epoch of a sampler; the order is drawn here if the sampler can."""
+    if isinstance(sampler, BatchesSampler) and type(sampler).__iter__ is BatchesSampler.__iter__:
+        return sampler.batches()
+    if isinstance(sampler, Sampler) and type(sampler).__iter__ is Sampler.__iter__:
+        return sampler.order().tolist()  # type: ignore[no-any-return]
+    return iter(sampler)
+
+
+def permuted(count: int, generator: Any) -> Indices:
+    """0 to `count` - 1 in a random order."""
+    found: Indices = random.permutation(count, generator=generator).numpy()
+    return found
+
+
 class SequentialSampler(Sampler[int]):
-    """0, 1, 2, ..."""
+    """0, 1, 2, ...
+
+    >>> from mlcore import data
+    >>> list(data.SequentialSampler("abc"))
+    [0, 1, 2]
+    """
 
     def __init__(self, data_source: Any) -> None:
         self.data_source = data_source
 
-    def order(self) -> np.ndarray[Any, Any]:
+    def order(self) -> Indices:
         return np.arange(len(self.data_source))
 
     def __len__(self) -> int:
@@ -61,10 +104,8 @@ class RandomSampler(Sampler[int]):
     ) -> None:
         if len(data_source) == 0:
             raise DataError("RandomSampler: the dataset is empty")
-        if num_samples is not None and (not isinstance(num_samples, int) or num_samples < 1):
-            raise ArgumentError(
-                f"RandomSampler: num_samples is {num_samples}", fix="use a count of at least 1"
-            )
+        if num_samples is not None:
+            check_count("RandomSampler", "num_samples", num_samples)
         self.data_source, self.replacement, self._num_samples, self.generator = (
             data_source,
             replacement,
@@ -77,17 +118,13 @@ class RandomSampler(Sampler[int]):
         """How many indices an epoch has."""
         return len(self.data_source) if self._num_samples is None else self._num_samples
 
-    def order(self) -> np.ndarray[Any, Any]:
+    def order(self) -> Indices:
         size, count = len(self.data_source), self.num_samples
         if self.replacement:
-            drawn: np.ndarray[Any, Any] = random.integers(
-                size, shape=(count,), generator=self.generator
-            ).numpy()
+            drawn: Indices = random.integers(size, shape=(count,), generator=self.generator).numpy()
             return drawn
-        rounds = [
-            random.permutation(size, generator=self.generator).numpy() for _ in range(-(count // -size))
-        ]
-        whole: np.ndarray[Any, Any] = rounds[0] if len(rounds) == 1 else np.concatenate(rounds)
+        rounds = [permuted(size, self.generator) for _ in range(-(count // -size))]
+        whole: Indices = rounds[0] if len(rounds) == 1 else np.concatenate(rounds)
         return whole[:count]
 
     def __len__(self) -> int:
@@ -95,14 +132,20 @@ class RandomSampler(Sampler[int]):
 
 
 class SubsetRandomSampler(Sampler[int]):
-    """The given indices in a new random order each time."""
+    """The given indices in a new random order each time.
+
+    >>> from mlcore import data
+    >>> sorted(data.SubsetRandomSampler([5, 3]))
+    [3, 5]
+    """
 
     def __init__(self, indices: Sequence[int], generator: Any = None) -> None:
         self.indices, self.generator = indices, generator
 
-    def order(self) -> np.ndarray[Any, Any]:
-        order = random.permutation(len(self.indices), generator=self.generator).numpy()
-        chosen: np.ndarray[Any, Any] = np.asarray(self.indices, dtype=np.int64)[order]
+    def order(self) -> Indices:
+        chosen: Indices = np.asarray(self.indices, dtype=np.int64)[
+            permuted(len(self.indices), self.generator)
+        ]
         return chosen
 
     def __len__(self) -> int:
@@ -125,10 +168,7 @@ class WeightedRandomSampler(Sampler[int]):
             raise ArgumentError(
                 "WeightedRandomSampler: weights must be 1-d, finite, >= 0 and not all 0", got=str(host)
             )
-        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-            raise ArgumentError(
-                f"WeightedRandomSampler: num_samples is {num_samples!r}", fix="use a count of at least 1"
-            )
+        check_count("WeightedRandomSampler", "num_samples", num_samples)
         if not replacement and num_samples > (host > 0).sum():
             raise ArgumentError(
                 f"WeightedRandomSampler: {num_samples} samples without replacement of {(host > 0).sum()} with a weight",
@@ -141,15 +181,13 @@ class WeightedRandomSampler(Sampler[int]):
             generator,
         )
 
-    def order(self) -> np.ndarray[Any, Any]:
+    def order(self) -> Indices:
         count = self.num_samples if self.replacement else len(self.weights)
         uniform = random.uniform((count,), dtype=dtypes.float64, generator=self.generator).numpy()
         if self.replacement:
             edges = np.cumsum(self.weights)
             last: Any = np.flatnonzero(self.weights)[-1]  # where rounding would go past the end
-            drawn: np.ndarray[Any, Any] = np.minimum(
-                np.searchsorted(edges, uniform * edges[-1], side="right"), last
-            )
+            drawn: Indices = np.minimum(np.searchsorted(edges, uniform * edges[-1], side="right"), last)
             return drawn
         with np.errstate(divide="ignore"):  # Efraimidis and Spirakis 2006: the largest u ** (1 / w)
             keys = np.where(self.weights > 0, np.log(uniform) / self.weights, -np.inf)
@@ -159,7 +197,7 @@ class WeightedRandomSampler(Sampler[int]):
         return self.num_samples
 
 
-class BatchSampler(Sampler[list[int]]):
+class BatchSampler(BatchesSampler):
     """Lists of `batch_size` indices of another sampler; the last may be shorter, or is dropped.
 
     >>> from mlcore import data
@@ -168,20 +206,19 @@ class BatchSampler(Sampler[list[int]]):
     """
 
     def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ArgumentError(f"batch_size is {batch_size!r}", fix="use an integer of at least 1")
+        check_batch_size(batch_size)
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, bool(drop_last)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def batches(self) -> Iterator[Any]:
         if isinstance(self.sampler, Sampler) and type(self.sampler).__iter__ is Sampler.__iter__:
-            order = self.sampler.order()
-            for start in range(0, len(order), self.batch_size):
-                part = order[start : start + self.batch_size]
-                if len(part) == self.batch_size or not self.drop_last:
-                    yield part.tolist()
-            return
+            order, size = self.sampler.order(), self.batch_size
+            end = len(order) - len(order) % size if self.drop_last else len(order)
+            return (order[start : start + size] for start in range(0, end, size))
+        return self._gathered(iter(self.sampler))
+
+    def _gathered(self, indices: Iterator[int]) -> Iterator[list[int]]:
         batch: list[int] = []
-        for index in self.sampler:
+        for index in indices:
             batch.append(index)
             if len(batch) == self.batch_size:
                 yield batch
@@ -192,3 +229,15 @@ class BatchSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         size = len(self.sampler)  # type: ignore[arg-type]
         return size // self.batch_size if self.drop_last else -(size // -self.batch_size)
+
+
+def check_count(who: str, name: str, value: Any) -> None:
+    """Refuse what is no count of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ArgumentError(f"{who}: {name} is {value!r}", fix="use a count of at least 1")
+
+
+def check_batch_size(value: Any) -> None:
+    """Refuse what is no size of a batch."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ArgumentError(f"batch_size is {value!r}", fix="use an integer of at least 1")

@@ -1,0 +1,223 @@
+"""Memory that a worker process writes and the program reads: blocks without a name, so that none can be left behind.
+
+On POSIX a block is an anonymous file (memfd where there is one) whose descriptor goes over the worker's socket; the
+system frees it with the last process that maps it, however that process ended. On Windows it is a tagged mapping.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import pickle
+import sys
+import tempfile
+from multiprocessing import reduction
+from typing import Any, Final
+
+import numpy as np
+
+from mlcore import dispatch
+from mlcore.backends import detect
+from mlcore.tensor import Tensor, TensorBase
+
+ALIGNMENT: Final = 64
+INLINE: Final = 8192  # a message of more bytes than this goes through a block: a pipe never fills up
+Array = np.ndarray[Any, Any]
+Holds = dict[int, "Block"]
+
+
+class Block:
+    """One piece of shared memory. `number` names it between the two sides."""
+
+    __slots__ = ("fd", "memory", "number", "size", "start", "tag")
+
+    def __init__(self, number: int, size: int, fd: int = -1, tag: str = "") -> None:
+        self.number, self.size, self.fd, self.tag = number, size, fd, tag
+        if sys.platform == "win32":
+            self.memory = mmap.mmap(-1, size, tagname=tag)
+        else:
+            self.memory = mmap.mmap(fd, size)
+        whole = np.frombuffer(self.memory, dtype=np.uint8)
+        self.start = whole.__array_interface__["data"][0]
+
+    @classmethod
+    def new(cls, number: int, size: int) -> Block:
+        """A new block of at least `size` bytes."""
+        size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        if sys.platform == "win32":
+            return cls(number, size, tag=f"mlcore-{os.getpid()}-{number}-{os.urandom(4).hex()}")
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("mlcore-loader")
+        else:
+            with tempfile.TemporaryFile() as file:
+                fd = os.dup(file.fileno())
+        os.ftruncate(fd, size)
+        return cls(number, size, fd)
+
+    def send(self, connection: Any, pid: int) -> None:
+        """Hand the descriptor to the other side, after the message that announces it; it is not needed here then."""
+        if sys.platform != "win32":
+            reduction.send_handle(connection, self.fd, pid)
+            self.close_descriptor()
+
+    @classmethod
+    def receive(cls, connection: Any, number: int, size: int, tag: str) -> Block:
+        """The block that the message before announced."""
+        if sys.platform == "win32":
+            return cls(number, size, tag=tag)
+        block = cls(number, size, reduction.recv_handle(connection))
+        block.close_descriptor()
+        return block
+
+    def close_descriptor(self) -> None:
+        """The mapping stays without it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def view(self, offset: int, dtype: Any, shape: tuple[int, ...]) -> Array:
+        """An array in this memory."""
+        return np.ndarray(shape, dtype, self.memory, offset)
+
+    def cells(self) -> memoryview:
+        """The memory as int64 numbers."""
+        return memoryview(self.memory).cast("q")
+
+
+class Pending:
+    """An array that will be a tensor on the program's side."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+
+class Arena:
+    """A worker's blocks: one is written for each batch, and used again when the program has read it."""
+
+    def __init__(self) -> None:
+        self.free: Holds = {}
+        self.fresh: list[tuple[Block, int]] = []  # not announced yet, and the block that each replaces (-1: none)
+        self.count = 0
+        self.block: Block | None = None
+        self.used = 0
+
+    def begin(self) -> None:
+        """A new batch: into the largest free block, if there is one."""
+        self.block = max(self.free.values(), key=lambda one: one.size, default=None)
+        self.used = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Room for an array: in the block where it fits, else for now in the worker's own memory."""
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        if self.block is None or self.used + size > self.block.size:
+            return np.empty(shape, dtype)
+        found = self.block.view(self.used, dtype, shape)
+        self.used += -(-size // ALIGNMENT) * ALIGNMENT
+        return found
+
+    def offset(self, array: Array) -> int | None:
+        """Where in the block an array lies that `empty` gave; None for another."""
+        if self.block is None or not array.flags.c_contiguous or not array.nbytes:
+            return None
+        place = int(array.__array_interface__["data"][0]) - self.block.start
+        return place if 0 <= place < self.block.size else None
+
+    def pack(self, tree: Any) -> tuple[int, Any]:
+        """Write a batch: the block's number (-1: none was needed), and its head or where in the block that is."""
+        packer = _Packer(self)
+        packer.dump(tree)
+        head = packer.stream.getbuffer()
+        return self._store(packer, head)
+
+    def _store(self, packer: _Packer, head: Any) -> tuple[int, Any]:
+        inline = len(head) <= INLINE
+        end = packer.used + (0 if inline else len(head))
+        if not end:
+            return -1, bytes(head)
+        block = self.block
+        if block is None or end > block.size:
+            block = self._grow(end)
+            for place, array in packer.inside:  # what collation has written into the smaller block
+                block.view(place, array.dtype, array.shape)[...] = array
+        for place, array in packer.outside:
+            block.view(place, array.dtype, array.shape)[...] = array
+        if not inline:
+            block.memory[packer.used : end] = bytes(head)
+        self.free.pop(block.number, None)
+        self.block = None
+        return block.number, bytes(head) if inline else (packer.used, end)
+
+    def _grow(self, size: int) -> Block:
+        """A larger block, in place of the one that was too small."""
+        replaced = -1 if self.block is None else self.free.pop(self.block.number).number
+        self.count += 1
+        block = Block.new(self.count, size + size // 8)
+        self.fresh.append((block, replaced))
+        return block
+
+    def release(self, block: Block) -> None:
+        """The program has read it."""
+        self.free[block.number] = block
+
+
+class _Packer(pickle.Pickler):
+    """Pickles a batch without its arrays: those are given places in a block."""
+
+    def __init__(self, arena: Arena) -> None:
+        self.stream = io.BytesIO()
+        super().__init__(self.stream, protocol=5)
+        self.arena, self.used = arena, arena.used
+        self.inside: list[tuple[int, Array]] = []
+        self.outside: list[tuple[int, Array]] = []
+        self.places: dict[int, tuple[int, Any]] = {}  # an array that comes twice is written once
+
+    def persistent_id(self, one: Any) -> Any:
+        kind = type(one)
+        if kind is np.ndarray:
+            return None if one.dtype.hasobject else self._place(one, None)
+        if kind is Pending:
+            return self._place(one.array, "")
+        if kind is Tensor and one.node is None:
+            device = "" if one.device is detect.resolve(None) else one.device.id
+            return self._place(one.device.backend.to_host(one.array), device, one.requires_grad)
+        return None
+
+    def _place(self, array: Array, device: str | None, grad: bool = False) -> Any:
+        place = self.places.get(id(array), (None, None))[0]
+        if place is None:
+            place = self.arena.offset(array)
+            if place is not None:
+                self.inside.append((place, array))
+            else:
+                place, self.used = self.used, self.used + -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+                self.outside.append((place, array))
+            self.places[id(array)] = (place, array)
+        return place, array.dtype, array.shape, device, grad
+
+
+class _Unpacker(pickle.Unpickler):
+    def __init__(self, head: bytes, block: Block | None) -> None:
+        super().__init__(io.BytesIO(head))
+        self.block = block
+
+    def persistent_load(self, place: Any) -> Any:
+        offset, dtype, shape, device, grad = place
+        if self.block is None or not np.prod(shape):  # nothing but empty arrays needs no block
+            view = np.empty(shape, dtype)
+        else:
+            view = self.block.view(offset, dtype, shape)
+        if device is None:
+            return view.copy()
+        found: TensorBase = dispatch.from_data(view, None, device or None)
+        return found.requires_grad_() if grad else found  # type: ignore[attr-defined]
+
+
+def unpack(head: Any, block: Block | None) -> Any:
+    """The batch; nothing of it lies in the block any more."""
+    if not isinstance(head, bytes):
+        assert block is not None
+        head = bytes(block.memory[head[0] : head[1]])
+    return _Unpacker(head, block).load()
