@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 
@@ -25,7 +25,7 @@ def progress(
     from tqdm import tqdm
 
     if total is None:
-        total = len(batches) if hasattr(batches, "__len__") else None
+        total = len(batches) if isinstance(batches, Sized) else None
     options.setdefault("disable", not sys.stderr.isatty())
     options.setdefault("desc", label if isinstance(label, str) else None)
     options.setdefault("unit", "batch")

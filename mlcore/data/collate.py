@@ -136,9 +136,9 @@ class PadCollate:
                 for i, column in enumerate(zip(*batch, strict=True))
             ]
             return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
-        if not isinstance(first, (TensorBase, np.ndarray)) or not np.ndim(first):
+        if not isinstance(first, (TensorBase, np.ndarray)) or not len(first.shape):
             return _collate(batch, where, _stack)
-        _same(batch, where, np.ndim, "dimensions")
+        _same(batch, where, lambda one: len(one.shape), "dimensions")
         arrays = [np.asarray(one) for one in batch]
         shape = tuple(map(max, zip(*(one.shape for one in arrays), strict=True)))
         whole = np.full((len(arrays), *shape), self.value, np.result_type(*arrays))

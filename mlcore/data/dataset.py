@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import bisect
 import math
-import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
@@ -23,8 +21,9 @@ T_co = TypeVar("T_co", covariant=True)
 class Dataset(Generic[T_co]):
     """Samples by number: derive from it and write `__getitem__(index)` and `__len__()`.
 
-    A dataset that can make a whole batch at once may also write `batch(indices)`, which takes an int64 NumPy array
-    and returns what collating the samples would have given; the loader then uses it.
+    A dataset that can load several samples at once may write `__getitems__(indices)`, which returns a list of samples.
+    One that can make a whole batch may write `batch(indices)`, which takes an int64 NumPy array and returns what
+    collating the samples would have given; the loader then uses that.
 
     >>> from mlcore import data
     >>> class Squares(data.Dataset):
@@ -39,20 +38,34 @@ class Dataset(Generic[T_co]):
             f"{type(self).__name__} has no __getitem__", fix="define __getitem__(self, index)"
         )
 
-    def __add__(self, other: Dataset[Any]) -> ConcatDataset[Any]:
+    def __add__(self, other: Dataset[Any]) -> Any:
+        from mlcore.data.combine import ConcatDataset
+
         return ConcatDataset([self, other])
 
 
 class IterableDataset(Dataset[T_co]):
     """Samples one after the other: derive from it and write `__iter__()`, and `__len__()` if it is known.
 
-    A loader reads it in one thread, in order, whatever `num_workers` is.
+    A loader reads it in one worker, in order, whatever `num_workers` is. Resuming in the middle of an epoch reads past
+    what has come before, unless the dataset has `state_dict()` and `load_state_dict()`.
+
+    >>> from mlcore import data
+    >>> class Count(data.IterableDataset):
+    ...     def __iter__(self): return iter(range(3))
+    >>> [batch.tolist() for batch in data.DataLoader(Count(), batch_size=2)]
+    [[0, 1], [2]]
     """
 
     __getitem__ = None  # type: ignore[assignment]
 
     def __iter__(self) -> Iterator[T_co]:
         raise ArgumentTypeError(f"{type(self).__name__} has no __iter__", fix="define __iter__(self)")
+
+    def __add__(self, other: Dataset[Any]) -> Any:
+        from mlcore.data.combine import ChainDataset
+
+        return ChainDataset([self, other])
 
 
 class TensorDataset(Dataset[tuple[Any, ...]]):
@@ -88,9 +101,7 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
     def batch(self, indices: np.ndarray[Any, Any]) -> tuple[Any, ...]:
         """The rows at these indices."""
         size = len(self)
-        if len(indices) and (int(indices.min()) < -size or int(indices.max()) >= size):
-            bad = int(indices[(indices < -size) | (indices >= size)][0])
-            raise OutOfRangeError(f"TensorDataset: index {bad} out of range for {size} samples")
+        check_indices("TensorDataset", indices, size)
         first, count = (int(indices[0]) if len(indices) else 0), len(indices)
         if first >= 0 and count and int(indices[-1]) - first == count - 1 and (np.diff(indices) == 1).all():
             return tuple(one[first : first + count] for one in self.tensors)  # neighbours: no copy needed
@@ -104,6 +115,26 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
         return tuple(found)
 
 
+def check_indices(who: str, indices: np.ndarray[Any, Any], size: int) -> None:
+    """Refuse indices outside a dataset, naming the first."""
+    if len(indices) and (int(indices.min()) < -size or int(indices.max()) >= size):
+        bad = int(indices[(indices < -size) | (indices >= size)][0])
+        raise OutOfRangeError(f"{who}: index {bad} out of range for {size} samples")
+
+
+def check_index(who: str, index: Any, size: int) -> int:
+    """An index as a number from 0 on."""
+    try:
+        place = index.__index__()
+    except AttributeError:
+        raise ArgumentTypeError(
+            f"{who}: index {index!r} is a {type(index).__name__}", fix="use an integer"
+        ) from None
+    if not -size <= place < size:
+        raise OutOfRangeError(f"{who}: index {place} out of range for {size} samples")
+    return int(place % size)
+
+
 class Subset(Dataset[T_co]):
     """The samples of a dataset at the given indices.
 
@@ -114,48 +145,26 @@ class Subset(Dataset[T_co]):
 
     def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
         self.dataset, self.indices = dataset, indices
-        inner = getattr(dataset, "batch", None)
-        if callable(inner):
+        own = type(self).__getitem__ is Subset.__getitem__  # else a subclass changes the samples
+        self.one_by_one = not (own and callable(getattr(dataset, "__getitems__", None)))
+        if own and callable(getattr(dataset, "batch", None)):
             self.batch = self._batch
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> T_co:
+    def __getitem__(self, index: Any) -> T_co:
+        if isinstance(index, list):
+            return self.dataset[[int(self.indices[i]) for i in index]]  # type: ignore[no-any-return]
         return self.dataset[int(self.indices[index])]  # type: ignore[no-any-return]
+
+    def __getitems__(self, indices: list[int]) -> list[T_co]:
+        if self.one_by_one:
+            return [self[i] for i in indices]
+        return list(self.dataset.__getitems__([int(self.indices[i]) for i in indices]))
 
     def _batch(self, indices: np.ndarray[Any, Any]) -> Any:
         return self.dataset.batch(np.asarray(self.indices, dtype=np.int64)[indices])
-
-
-class ConcatDataset(Dataset[T_co]):
-    """Datasets one after the other.
-
-    >>> from mlcore import data
-    >>> both = data.ConcatDataset([[1, 2], [3]])
-    >>> len(both), both[2]
-    (3, 3)
-    """
-
-    def __init__(self, datasets: Iterable[Any]) -> None:
-        self.datasets = list(datasets)
-        if not self.datasets:
-            raise DataError("ConcatDataset: no datasets given", fix="pass at least one")
-        for i, one in enumerate(self.datasets):
-            if isinstance(one, IterableDataset):
-                raise DataError(f"ConcatDataset: dataset {i} is an IterableDataset, which has no numbers")
-        self.cumulative_sizes = list(accumulate(len(one) for one in self.datasets))
-
-    def __len__(self) -> int:
-        return self.cumulative_sizes[-1]
-
-    def __getitem__(self, index: int) -> T_co:
-        place, size = operator.index(index), len(self)
-        if not -size <= place < size:
-            raise OutOfRangeError(f"ConcatDataset: index {place} out of range for {size} samples")
-        place %= size
-        which = bisect.bisect_right(self.cumulative_sizes, place)
-        return self.datasets[which][place - (self.cumulative_sizes[which - 1] if which else 0)]  # type: ignore[no-any-return]
 
 
 def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) -> list[Subset[Any]]:
@@ -166,21 +175,33 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) 
     >>> [len(part) for part in data.random_split(range(10), [0.8, 0.2], generator=ml.random.Generator(1))]
     [8, 2]
     """
-    size = len(dataset)
+    counts = split_counts("random_split", len(dataset), lengths)
+    order = random.permutation(len(dataset), generator=generator).numpy()
+    ends = list(accumulate(counts))
+    return [Subset(dataset, order[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+
+
+def split_counts(who: str, size: int, lengths: Sequence[float]) -> list[int]:
+    """How many samples each part has: the lengths themselves, or fractions of the size, the rest given in turn."""
     if any(not one >= 0 for one in lengths):
-        raise ArgumentError(f"random_split: lengths {list(lengths)}", fix="use lengths, or fractions, >= 0")
-    if math.isclose(sum(lengths), 1) and sum(lengths) <= 1 and any(one != int(one) for one in lengths):
+        raise ArgumentError(f"{who}: lengths {list(lengths)}", fix="use lengths, or fractions, >= 0")
+    if _fractions(lengths, size):
         counts = [math.floor(size * one) for one in lengths]
         for i in range(size - sum(counts)):
             counts[i % len(counts)] += 1
-    else:
-        counts = [int(one) for one in lengths]
-        if any(a != b for a, b in zip(counts, lengths, strict=True)) or sum(counts) != size:
-            raise ArgumentError(
-                f"random_split: lengths {list(lengths)} for {size} samples",
-                cause=f"they add up to {sum(lengths)}",
-                fix="they must add up to the size, or to 1 as fractions",
-            )
-    order = random.permutation(size, generator=generator).numpy()
-    ends = list(accumulate(counts))
-    return [Subset(dataset, order[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+        return counts
+    counts = [int(one) for one in lengths]
+    if any(a != b for a, b in zip(counts, lengths, strict=True)) or sum(counts) != size:
+        raise ArgumentError(
+            f"{who}: lengths {list(lengths)} for {size} samples",
+            cause=f"they add up to {sum(lengths)}",
+            fix="they must add up to the size, or to 1 as fractions",
+        )
+    return counts
+
+
+def _fractions(lengths: Sequence[float], size: int) -> bool:
+    total = sum(lengths)
+    if not math.isclose(total, 1) or total > 1 + 1e-9:
+        return False
+    return size != 1 or any(one != int(one) for one in lengths)

@@ -5,8 +5,8 @@ A worker thread shares the fetcher; a worker process has a copy of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableSequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,6 +16,12 @@ from mlcore.errors import DataError
 from mlcore.ops import random
 
 NOWHERE: Final = -1  # the cell's value outside a sample
+
+
+class Cell(Protocol):
+    """Where the position of the sample that is being loaded is written down: a list, or memory that others see."""
+
+    def __setitem__(self, index: Any, position: Any, /) -> None: ...
 
 
 class Job(NamedTuple):
@@ -67,7 +73,7 @@ class Fetcher:
         self.stack: Callable[[list[Any]], Any] | None = None  # a worker process has its own way
         self.reader: _Reader | None = None
 
-    def make(self, job: Job, cell: MutableSequence[int], reseed: bool) -> Any:
+    def make(self, job: Job, cell: Cell, reseed: bool) -> Any:
         """The batch. `cell[0]` is the position of the sample that is being loaded meanwhile."""
         with streams.batch_stream(job.seed):
             if reseed:
@@ -83,7 +89,7 @@ class Fetcher:
 
     # -- samples by number ----------------------------------------------------------------------------------------
 
-    def _batch(self, job: Job, cell: MutableSequence[int]) -> Any:
+    def _batch(self, job: Job, cell: Cell) -> Any:
         if self.kind == "whole":
             try:
                 return self.dataset.batch(np.asarray(job.what, dtype=np.int64))
@@ -92,7 +98,7 @@ class Fetcher:
                 raise
         indices = [int(i) if isinstance(i, np.integer) else i for i in job.what]
         several = getattr(self.dataset, "__getitems__", None)
-        if callable(several):
+        if callable(several) and not getattr(self.dataset, "one_by_one", False):
             samples = self._several(several, indices, job)
         else:
             samples = []
@@ -146,7 +152,7 @@ class Fetcher:
 
     # -- samples one after the other --------------------------------------------------------------------------------
 
-    def _piece(self, job: Job, cell: MutableSequence[int], reseed: bool) -> Piece:
+    def _piece(self, job: Job, cell: Cell, reseed: bool) -> Piece:
         if isinstance(job.what, Start):
             self.reader = _Reader(self, job.what, reseed)
             self.reader.number = job.number if job.what.state is not None else 0
@@ -165,23 +171,24 @@ class _Reader:
         self.samples: Iterator[Any] | None = None
         self.state = start.state
 
-    def skip(self, number: int, cell: MutableSequence[int]) -> None:
+    def skip(self, number: int, cell: Cell) -> None:
         """Read past the batches before this one, each with the random stream that it had."""
         while self.number < number and not self.ended:
             streams.set_stream(self.streams.spawn(self.number).seed, self.reseed)
             self._take(cell)
 
-    def read(self, job: Job, cell: MutableSequence[int]) -> Piece:
+    def read(self, job: Job, cell: Cell) -> Piece:
         if self.ended:
             return Piece(True, None, None)
         fetcher = self.fetcher
         found = self._take(cell)
-        if not found or (self.ended and fetcher.drop_last):
+        whole = len(found) == (fetcher.batch_size or 1)
+        if not found or (fetcher.drop_last and not whole):
             return Piece(True, None, None)
         batch = fetcher._collate(found[0] if fetcher.batch_size is None else found, job)
         return Piece(False, batch, self._state())
 
-    def _take(self, cell: MutableSequence[int]) -> list[Any]:
+    def _take(self, cell: Cell) -> list[Any]:
         dataset, wanted = self.fetcher.dataset, self.fetcher.batch_size or 1
         found: list[Any] = []
         try:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
 from typing import Any
 
+from mlcore.data.bars import progress as progress_bar
 from mlcore.data.collate import default_collate, default_convert
 from mlcore.data.dataset import IterableDataset
 from mlcore.data.epoch import Epoch, Place
 from mlcore.data.fetch import Fetcher, Job, Start
-from mlcore.data.bars import progress as progress_bar
 from mlcore.data.sampler import BatchSampler, RandomSampler, SequentialSampler, drawn, draws_at_once
 from mlcore.data.state import Marks
 from mlcore.data.threads import InlinePool, ThreadPool
@@ -74,7 +74,8 @@ class DataLoader:
             raise ArgumentError("DataLoader: both sampler and shuffle=True", fix="use one of them")
         if generator is not None and not isinstance(generator, random.Generator):
             raise ArgumentTypeError(
-                f"DataLoader: generator is a {type(generator).__name__}", fix="pass an mlcore.random.Generator"
+                f"DataLoader: generator is a {type(generator).__name__}",
+                fix="pass an mlcore.random.Generator",
             )
         self.workers = _kind_of_workers(workers, multiprocessing_context)
         self.dataset, self.num_workers, self.timeout = dataset, num_workers, float(timeout)
@@ -221,7 +222,7 @@ def _length(loader: DataLoader) -> int | None:
         return None
 
 
-# -- what is refused ----------------------------------------------------------------------------------------------------
+# -- what is refused --------------------------------------------------------------------------------------------------
 
 
 def _check_numbers(num_workers: Any, timeout: Any, prefetch_factor: Any, batch_size: Any) -> None:

@@ -49,7 +49,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class WorkerTraceback(Exception):  # noqa: N818 (shown as the cause of the error itself)
+class WorkerTraceback(Exception):
     """The traceback that an error had in its worker process."""
 
     def __init__(self, text: str) -> None:
@@ -114,7 +114,7 @@ class _Worker:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             cause = "often the system's out-of-memory killer" if name == "SIGKILL" else "a crash in C code"
             return DataError(f"DataLoader: {where} was killed by {name}, {self.position()}", cause=cause,
-                             fix="use fewer workers or smaller batches, or try that sample with num_workers=0")  # fmt: skip
+                             fix="use fewer workers or smaller batches, or try it with num_workers=0")  # fmt: skip
         return DataError(f"DataLoader: {where} ended with status {code}, {self.position()}",
                          cause="something in it called os._exit(), or C code did",
                          fix="try that sample with num_workers=0")  # fmt: skip
@@ -249,10 +249,8 @@ class ProcessPool:
         for worker in self.workers:
             for ticket, job in worker.pending.items():
                 if number is None or self.numbers.get(ticket) == number:
-                    return (
-                        worker,
-                        f"{job.label()} (worker {worker.number}, pid {worker.process.pid}, {worker.position()})",
-                    )
+                    who = f"worker {worker.number}, pid {worker.process.pid}, {worker.position()}"
+                    return worker, f"{job.label()} ({who})"
         return None, f"batch {number}"
 
     def _hung(self, number: int | None) -> DataError:

@@ -57,8 +57,10 @@ def drawn(sampler: Any) -> Iterable[Any]:
     if isinstance(sampler, BatchesSampler) and type(sampler).__iter__ is BatchesSampler.__iter__:
         return sampler.batches()
     if isinstance(sampler, Sampler) and type(sampler).__iter__ is Sampler.__iter__:
-        return sampler.order().tolist()  # type: ignore[no-any-return]
-    return iter(sampler)
+        order: list[Any] = sampler.order().tolist()
+        return order
+    found: Iterator[Any] = iter(sampler)
+    return found
 
 
 def permuted(count: int, generator: Any) -> Indices:

@@ -99,7 +99,9 @@ class Arena:
 
     def __init__(self) -> None:
         self.free: Holds = {}
-        self.fresh: list[tuple[Block, int]] = []  # not announced yet, and the block that each replaces (-1: none)
+        self.fresh: list[
+            tuple[Block, int]
+        ] = []  # not announced yet, and the block that each replaces (-1: none)
         self.count = 0
         self.block: Block | None = None
         self.used = 0

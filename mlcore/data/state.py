@@ -73,7 +73,7 @@ class Marks:
 
     def load(self, loader: Any, state: Any) -> None:
         """Take a state over; an epoch that it is in the middle of goes on when the loader is gone through next."""
-        if not isinstance(state, dict) or not KEYS <= set(state):
+        if not isinstance(state, dict) or not set(state) >= KEYS:
             raise ArgumentTypeError(
                 f"DataLoader.load_state_dict: no state of a loader: {_brief(state)}",
                 fix="pass what state_dict() gave",
@@ -112,7 +112,9 @@ def _facts(loader: Any) -> dict[str, Any]:
         "dataset length": size,
         "batch_size": loader.batch_size,
         "drop_last": loader.drop_last,
-        "sampler": type(loader.batch_sampler if loader.batch_sampler is not None else loader.sampler).__name__,
+        "sampler": type(
+            loader.batch_sampler if loader.batch_sampler is not None else loader.sampler
+        ).__name__,
     }
 
 
@@ -126,7 +128,9 @@ def _sampler(loader: Any) -> Any:
 def _generators(loader: Any) -> list[Any]:
     """Every generator that an epoch may draw from, each once: the loader's, its samplers', mlcore's default."""
     holders = (loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
-    found = [getattr(one, "generator", None) or random.default_generator() for one in holders if one is not None]
+    found = [
+        getattr(one, "generator", None) or random.default_generator() for one in holders if one is not None
+    ]
     distinct = {id(one): one for one in found if hasattr(one, "get_state")}
     return list(distinct.values())
 

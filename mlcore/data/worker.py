@@ -42,7 +42,7 @@ class Setup:
     fetcher: Fetcher
 
 
-class Stopped(Exception):  # noqa: N818 (no error: the program wants no more)
+class Stopped(Exception):
     """The program has closed the loader."""
 
 
@@ -181,7 +181,9 @@ class _Worker:
         except Exception as error:
             name = type(self.fetcher.dataset).__name__
             error.add_note(f"while handing the batch of {job.label()} of {name} to the program")
-            error.add_note("what a worker process makes has to be picklable; workers='threads' has no such need")
+            error.add_note(
+                "what a worker process makes has to be picklable; workers='threads' has no such need"
+            )
             raise
 
     def _take_back(self) -> None:
