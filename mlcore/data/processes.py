@@ -66,7 +66,7 @@ class _Worker:
         self.number = setup.number
         self.pending: dict[int, Job] = {}  # by ticket, until its answer is here
         self.blocks: dict[int, Block] = {}
-        self.free: list[int] = []  # read; told to the worker with its next job
+        self.last = 0  # the ticket that it was given last
         with _starting:
             self.connection, theirs = context.Pipe(duplex=True)
             lifeline, self.lifeline = context.Pipe(duplex=False)
@@ -82,6 +82,9 @@ class _Worker:
                 with warnings.catch_warnings():  # Python 3.12 on: a fork beside threads; ours are safe
                     warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
                     self.process.start()
+            except BaseException:
+                self.close()
+                raise
             finally:
                 theirs.close()
                 lifeline.close()
@@ -168,13 +171,13 @@ class ProcessPool:
     def submit(self, job: Job) -> None:
         """Give a batch to the worker that has least to do."""
         self._receive(0)
-        worker = min(self.workers, key=lambda one: len(one.pending))
+        worker = min(self.workers, key=lambda one: (len(one.pending), one.last))
         self.tickets += 1
         self.numbers[self.tickets] = job.number
         worker.pending[self.tickets] = job
+        worker.last = self.tickets
         self.jobs[job.number] = job
-        free, worker.free = worker.free, []
-        worker.send(("job", self.tickets, job, True, free))
+        worker.send(("job", self.tickets, job, True))
 
     def take(self, number: int | None) -> tuple[int, Any]:
         """The batch of this number, or the first that is made."""
@@ -226,7 +229,7 @@ class ProcessPool:
             number = self.numbers.pop(ticket, None)
             if number is None:  # of an epoch that was left
                 if block >= 0:
-                    worker.free.append(block)
+                    worker.send(("free", block))
             else:
                 self.ready[number] = (worker, kind, block, head)
         return None
@@ -238,7 +241,7 @@ class ProcessPool:
             content = unpack(head, worker.blocks.get(block))
         finally:
             if block >= 0:
-                worker.free.append(block)
+                worker.send(("free", block))
         if kind == "error":
             raise _error(*content)
         return content
@@ -279,7 +282,7 @@ class ProcessPool:
             return
         for worker, _, block, _ in self.ready.values():
             if block >= 0:
-                worker.free.append(block)
+                worker.send(("free", block))
         self.ready.clear()
         self.numbers.clear()
         self.jobs.clear()

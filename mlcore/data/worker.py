@@ -99,10 +99,9 @@ class _Worker:
                 os._exit(1)
             kind = message[0]
             if kind == "job":
-                _, ticket, job, reseed, free = message
-                for number in free:
-                    self.returned.put(number)
-                self.jobs.put((ticket, job, reseed))
+                self.jobs.put(message[1:])
+            elif kind == "free":
+                self.returned.put(message[1])
             elif kind == "cancel":
                 self.cancelled = message[1]
             elif kind == "where":
