@@ -48,9 +48,11 @@ class Marks:
     def drawn(self, loader: Any, at_once: bool) -> None:
         """The order is drawn. The generators go on from where they were, unless the sampler still draws from them."""
         state, self.loaded = self.loaded, None
-        if state is not None and at_once:
+        if state is not None:
+            drawing = () if at_once else [id(getattr(one, "generator", None)) for one in _samplers(loader)]
             for source, where in zip(_generators(loader), self.before, strict=True):
-                source.set_state(where)
+                if id(source) not in drawing:
+                    source.set_state(where)
 
     # -- state ------------------------------------------------------------------------------------------------------
 
@@ -125,13 +127,15 @@ def _sampler(loader: Any) -> Any:
     return getattr(loader.batch_sampler, "sampler", loader.batch_sampler)
 
 
+def _samplers(loader: Any) -> list[Any]:
+    found = [loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None)]
+    return [one for one in found if one is not None]
+
+
 def _generators(loader: Any) -> list[Any]:
-    """Every generator that an epoch may draw from, each once: the loader's, its samplers', mlcore's default."""
-    holders = (loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
-    found = [
-        getattr(one, "generator", None) or random.default_generator() for one in holders if one is not None
-    ]
-    distinct = {id(one): one for one in found if hasattr(one, "get_state")}
+    """Every generator that an epoch may draw from, each once: the samplers', the loader's, mlcore's default."""
+    found = [getattr(one, "generator", None) for one in (*_samplers(loader), loader)]
+    distinct = {id(one): one for one in [*found, random.default_generator()] if hasattr(one, "get_state")}
     return list(distinct.values())
 
 
