@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import gc
 import multiprocessing
 import os
@@ -409,6 +410,7 @@ class Faulty(data.Dataset):
                 ctypes.PyDLL(None).sleep(1000)
             if self.fault == "sys.exit":
                 sys.exit("leaving")
+            faulthandler.disable()  # pytest's would write about SIGABRT
             os.kill(os.getpid(), getattr(signal, self.fault))
             time.sleep(10)
         return np.full((100,), index)
