@@ -1,4 +1,4 @@
-"""Linear, Identity, Embedding, Flatten and Dropout."""
+"""Linear, Identity, Embedding, Flatten."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from mlcore.errors import ArgumentError, ShapeError
 from mlcore.nn import functional as F
 from mlcore.nn import init
-from mlcore.nn.functional._common import probability
 from mlcore.nn.module import Module
 from mlcore.nn.parameter import Parameter
 from mlcore.ops.creation import empty
@@ -161,23 +160,3 @@ class Unflatten(Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
-
-
-class Dropout(Module):
-    """In training, each element 0 with probability `p` and the others divided by `1 - p` (Srivastava et al. 2014).
-
-    >>> import mlcore as ml
-    >>> from mlcore import nn
-    >>> nn.Dropout(0.5).eval()(ml.ones((2,))).tolist()
-    [1.0, 1.0]
-    """
-
-    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        super().__init__()
-        self.p, self.inplace = probability("Dropout", p), inplace
-
-    def forward(self, input: Any) -> Any:
-        return F.dropout(input, self.p, self.training)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}, inplace={self.inplace}"

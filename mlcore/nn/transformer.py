@@ -11,9 +11,10 @@ from mlcore.errors import ArgumentError, ShapeError
 from mlcore.nn import functional as F
 from mlcore.nn import init
 from mlcore.nn.containers import ModuleList
+from mlcore.nn.dropout import Dropout
 from mlcore.nn.functional._common import probability
 from mlcore.nn.functional.attention import attention_weights
-from mlcore.nn.linear import Dropout, Linear
+from mlcore.nn.linear import Linear
 from mlcore.nn.module import Module
 from mlcore.nn.normalization import LayerNorm
 from mlcore.nn.parameter import Parameter
