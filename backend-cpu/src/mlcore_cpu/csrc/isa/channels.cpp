@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "gemm_pack.hpp"
 #include "isa_tables.hpp"
 #include "rows.hpp"
 
@@ -10,16 +11,49 @@ namespace mlcore_cpu {
 namespace MLCORE_ISA {
 namespace {
 
-// Calls f(width, first channel) for tiles of channels whose width is a constant where it can be: the sums of such a
-// tile stay in registers. `width` is an integral_constant, or a number below 8.
-template <class F>
+constexpr i64 TOGETHER = 32;  // rows whose sums stay in registers, before double accumulators take over
+
+// V is a vector of channels, or one channel.
+template <class V, class T> INL V get(const T* p) {
+    if constexpr (std::is_same_v<V, T>) return *p;
+    else return load(p);
+}
+template <class T> INL void put(T* p, T v) { *p = v; }
+template <class T> INL void put(T* p, Vec<T> v) { store(p, v); }
+
+// f(vector or number, how many of them, first channel, how many channels to leave out there) for all channels; wide
+// tiles, so that memory is read in its order.
+template <class T, class F>
 INL void channel_tiles(i64 c, F f) {
+    constexpr i64 W = Lanes<T>;
+    constexpr int MANY = VECTOR_BYTES == 64 ? 8 : 4;
     i64 k = 0;
-    for (; k + 64 <= c; k += 64) f(std::integral_constant<int, 64>{}, k);
-    if (k + 32 <= c) f(std::integral_constant<int, 32>{}, k), k += 32;
-    if (k + 16 <= c) f(std::integral_constant<int, 16>{}, k), k += 16;
-    if (k + 8 <= c) f(std::integral_constant<int, 8>{}, k), k += 8;
-    if (k < c) f(static_cast<int>(c - k), k);
+    for (; k + MANY * W <= c; k += MANY * W) f(Vec<T>{}, std::integral_constant<int, MANY>{}, k, 0);
+    if (k + 6 * W <= c) f(Vec<T>{}, std::integral_constant<int, 6>{}, k, 0), k += 6 * W;
+    if (k + 4 * W <= c) f(Vec<T>{}, std::integral_constant<int, 4>{}, k, 0), k += 4 * W;
+    if (k + 2 * W <= c) f(Vec<T>{}, std::integral_constant<int, 2>{}, k, 0), k += 2 * W;
+    if (k + W <= c) f(Vec<T>{}, std::integral_constant<int, 1>{}, k, 0), k += W;
+    if (k < c && c >= W) return f(Vec<T>{}, std::integral_constant<int, 1>{}, c - W, static_cast<int>(k - (c - W)));
+    for (; k < c; ++k) f(T(0), std::integral_constant<int, 1>{}, k, 0);
+}
+// f(vector or number, channel) for all channels of a row; the last vector may overlap the one before.
+template <class T, class F>
+INL void channel_row(i64 c, F f) {
+    constexpr i64 W = Lanes<T>;
+    i64 k = 0;
+    for (; k + W <= c; k += W) f(Vec<T>{}, k);
+    if (k == c) return;
+    if (c >= W) return f(Vec<T>{}, c - W);
+    for (; k < c; ++k) f(T(0), k);
+}
+// acc += the N sums but for the first `skip` channels, each times `by`, if given
+template <class T, int N, class V>
+INL void add_sums(double* acc, const V (&sums)[N], const T* by, int skip) {
+    constexpr int W = sizeof(V) / sizeof(T);
+    T run[N * W];
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) put(run + n * W, sums[n]);
+    for (int j = skip; j < N * W; ++j) acc[j] += by ? static_cast<double>(run[j]) * static_cast<double>(by[j]) : static_cast<double>(run[j]);
 }
 
 // Channels: memory (outer, c, inner); inner = 1 is channels-last and vectorises over channels.
@@ -38,37 +72,42 @@ void channel_sum(const T* x, const T* mean, double* acc, i64 outer, i64 c, i64 i
             }
         return;
     }
-    channel_tiles(c, [&](auto w, i64 k0) {
-        for (i64 o0 = 0; o0 < outer; o0 += RUN) {
-            const i64 o1 = o0 + RUN < outer ? o0 + RUN : outer;
-            T run[64], centre[64];
-            for (int j = 0; j < w; ++j) run[j] = T(0), centre[j] = mean ? mean[k0 + j] : T(0);
+    channel_tiles<T>(c, [&](auto v, auto many, i64 k, int skip) {
+        using V = decltype(v);
+        constexpr int N = many(), W = sizeof(V) / sizeof(T);
+        for (i64 o0 = 0; o0 < outer; o0 += TOGETHER) {
+            const i64 o1 = o0 + TOGETHER < outer ? o0 + TOGETHER : outer;
+            V sums[N] = {};
             if (mean) {
-                for (i64 o = o0; o < o1; ++o) {
-                    const T* __restrict a = x + o * c + k0;
-                    for (int j = 0; j < w; ++j) { const T d = a[j] - centre[j]; run[j] += d * d; }
-                }
+                for (i64 o = o0; o < o1; ++o)
+#pragma GCC unroll 8
+                    for (int n = 0; n < N; ++n) {
+                        const V d = get<V>(x + o * c + k + n * W) - get<V>(mean + k + n * W);
+                        sums[n] += d * d;
+                    }
             } else {
-                for (i64 o = o0; o < o1; ++o) {
-                    const T* __restrict a = x + o * c + k0;
-                    for (int j = 0; j < w; ++j) run[j] += a[j];
-                }
+                for (i64 o = o0; o < o1; ++o)
+#pragma GCC unroll 8
+                    for (int n = 0; n < N; ++n) sums[n] += get<V>(x + o * c + k + n * W);
             }
-            for (int j = 0; j < w; ++j) acc[k0 + j] += static_cast<double>(run[j]);
+            add_sums<T, N>(acc + k, sums, nullptr, skip);
         }
     });
 }
+
 // What follows batch norm, and the gradient that passes it, from the result before it.
-template <Follow F, class T>
-INL T follow(T y) {
-    if constexpr (F != NOTHING) y = y < T(0) ? T(0) : y;
-    if constexpr (F == RELU6) y = y > T(6) ? T(6) : y;
+template <Follow F, class V>
+INL V follow(V y) {
+    const V zero = {}, six = zero + 6;
+    if constexpr (F != NOTHING) y = y < zero ? zero : y;
+    if constexpr (F == RELU6) y = y > six ? six : y;
     return y;
 }
-template <Follow F, class T>
-INL T passed(T g, T y) {
-    if constexpr (F == RELU) return y > T(0) ? g : T(0);
-    if constexpr (F == RELU6) return (y > T(0)) & (y < T(6)) ? g : T(0);
+template <Follow F, class V>
+INL V passed(V g, V y) {
+    const V zero = {}, six = zero + 6;
+    if constexpr (F != NOTHING) g = y > zero ? g : zero;
+    if constexpr (F == RELU6) g = y < six ? g : zero;
     return g;
 }
 // Calls f with the constant that `kind` is.
@@ -93,15 +132,13 @@ void scale_as(const T* x, const T* mean, const T* scale, const T* shift, T* y, i
             }
         return;
     }
-    for (i64 o = 0; o < outer; ++o, x += c, y += c) {
-        const T *__restrict a = x, *__restrict m = mean, *__restrict s = scale, *__restrict t = shift;
-        T* __restrict b = y;
-        if (t) {
-            for (i64 k = 0; k < c; ++k) b[k] = follow<F>((a[k] - m[k]) * s[k] + t[k]);
-        } else {
-            for (i64 k = 0; k < c; ++k) b[k] = follow<F>((a[k] - m[k]) * s[k]);
-        }
-    }
+    for (i64 o = 0; o < outer; ++o, x += c, y += c)
+        channel_row<T>(c, [&](auto v, i64 k) {
+            using V = decltype(v);
+            v = (get<V>(x + k) - get<V>(mean + k)) * get<V>(scale + k);
+            if (shift) v += get<V>(shift + k);
+            put(y + k, follow<F>(v));
+        });
 }
 template <class T>
 void channel_scale(const T* x, const T* mean, const T* scale, const T* shift, T* y, i64 outer, i64 c, i64 inner, Follow kind) {
@@ -121,26 +158,25 @@ void grad_sum_as(const T* g, const T* x, const NormChannels<T>& n, double* acc, 
             }
         return;
     }
-    channel_tiles(c, [&](auto w, i64 k0) {
-        for (i64 o0 = 0; o0 < outer; o0 += RUN) {
-            const i64 o1 = o0 + RUN < outer ? o0 + RUN : outer;
-            T run[64], dot[64], centre[64], scale[64], shift[64];
-            for (int j = 0; j < w; ++j) {
-                run[j] = dot[j] = T(0), centre[j] = n.mean[k0 + j];
-                scale[j] = n.scale[k0 + j], shift[j] = n.shift ? n.shift[k0 + j] : T(0);
-            }
-            for (i64 o = o0; o < o1; ++o) {
-                const T *__restrict a = x + o * c + k0, *__restrict d = g + o * c + k0;
-                for (int j = 0; j < w; ++j) {
-                    const T shifted = a[j] - centre[j], part = passed<F>(d[j], shifted * scale[j] + shift[j]);
-                    run[j] += part;
-                    dot[j] += part * shifted;
+    channel_tiles<T>(c, [&](auto v, auto many, i64 k, int skip) {
+        using V = decltype(v);
+        constexpr int N = many(), W = sizeof(V) / sizeof(T);
+        for (i64 o0 = 0; o0 < outer; o0 += TOGETHER) {
+            const i64 o1 = o0 + TOGETHER < outer ? o0 + TOGETHER : outer;
+            V sums[N] = {}, dots[N] = {};
+            for (i64 o = o0; o < o1; ++o)
+#pragma GCC unroll 8
+                for (int i = 0; i < N; ++i) {
+                    const i64 here = k + i * W, at = o * c + here;
+                    const V shifted = get<V>(x + at) - get<V>(n.mean + here);
+                    V y = {};
+                    if constexpr (F != NOTHING) y = n.shift ? shifted * get<V>(n.scale + here) + get<V>(n.shift + here) : shifted * get<V>(n.scale + here);
+                    const V part = passed<F>(get<V>(g + at), y);
+                    sums[i] += part;
+                    dots[i] += part * shifted;
                 }
-            }
-            for (int j = 0; j < w; ++j) {
-                acc[k0 + j] += static_cast<double>(run[j]);
-                second[k0 + j] += static_cast<double>(dot[j]) * static_cast<double>(n.rstd[k0 + j]);
-            }
+            add_sums<T, N>(acc + k, sums, nullptr, skip);
+            add_sums<T, N>(second + k, dots, n.rstd + k, skip);
         }
     });
 }
@@ -161,14 +197,13 @@ void grad_as(const T* g, const T* x, const NormChannels<T>& n, const T* gb, cons
             }
             continue;
         }
-        const T *__restrict a = x, *__restrict d = g, *__restrict m = n.mean, *__restrict s = n.scale, *__restrict t = n.shift;
-        const T *__restrict b = gb, *__restrict w = gw, *__restrict q = n.rstd;
-        T* __restrict y = gx;
-        if (F == NOTHING || !t) {
-            for (i64 k = 0; k < c; ++k) y[k] = s[k] * (passed<F>(d[k], (a[k] - m[k]) * s[k]) - b[k] - (a[k] - m[k]) * (w[k] * q[k]));
-        } else {
-            for (i64 k = 0; k < c; ++k) y[k] = s[k] * (passed<F>(d[k], (a[k] - m[k]) * s[k] + t[k]) - b[k] - (a[k] - m[k]) * (w[k] * q[k]));
-        }
+        channel_row<T>(c, [&](auto v, i64 k) {
+            using V = decltype(v);
+            const V shifted = get<V>(x + k) - get<V>(n.mean + k), scale = get<V>(n.scale + k);
+            V y = shifted * scale;
+            if (F != NOTHING && n.shift) y += get<V>(n.shift + k);
+            put(gx + k, scale * (passed<F>(get<V>(g + k), y) - get<V>(gb + k) - shifted * (get<V>(gw + k) * get<V>(n.rstd + k))));
+        });
         x += c, g += c, gx += c;
     }
 }

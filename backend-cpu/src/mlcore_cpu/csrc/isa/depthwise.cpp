@@ -121,11 +121,7 @@ template <class V, int T, int N>
 INL void add_products(const DepthwiseSums& s, i64 begin, i64 end, i64 c) {
     constexpr int W = sizeof(V) / sizeof(float);
     const i64 C = s.channels, x_step = s.step * C, tap = s.dilation * C;
-    V sums[T][N];
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t)
-#pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) sums[t][n] = get<V>(s.sums + t * C + c + n * W);
+    V sums[T][N] = {};
     const float *g = s.g + begin * C + c, *x = s.x + (s.first + begin * s.step) * C + c;
     for (i64 j = begin; j < end; ++j, g += C, x += x_step) {
         V d[N];
@@ -139,7 +135,7 @@ INL void add_products(const DepthwiseSums& s, i64 begin, i64 end, i64 c) {
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t)
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) put(s.sums + t * C + c + n * W, sums[t][n]);
+        for (int n = 0; n < N; ++n) put(s.sums + t * C + c + n * W, get<V>(s.sums + t * C + c + n * W) + sums[t][n]);
 }
 template <int T>
 void sums_inside(const DepthwiseSums& s, i64 begin, i64 end) {
