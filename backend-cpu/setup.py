@@ -123,7 +123,7 @@ class BuildKernels(build_ext):
                 return target
             includes = [str(HERE / CSRC), *([onednn[0]] if onednn else [])]
             extra = (FLAGS + flags) if isa else flags
-            if isa and os.path.basename(source).startswith(("gemm", "winograd")):
+            if isa and os.path.basename(source).startswith(("gemm", "winograd", "depthwise")):
                 extra = [*extra, "-ffp-contract=fast"]  # products and sums as one fused instruction
             made: str = self.compiler.compile(
                 [source],

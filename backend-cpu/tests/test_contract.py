@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,6 +109,23 @@ def test_int8_is_added_up_in_int32(shape: Any, rng: Any) -> None:
         got = kernel("contract_wide")(v, w)
         assert got.dtype == np.int32
         np.testing.assert_array_equal(got, want)
+
+
+def test_a_lost_library_is_named(tmp_path: Path) -> None:
+    """A copy of the package from which libdnnl was deleted says so, and what to do."""
+    package = Path(mlcore_cpu.__file__).parent
+    if not (package / "libdnnl.so.3").exists():
+        pytest.skip("this build has no libdnnl beside it")
+    copy = tmp_path / "mlcore_cpu"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("libdnnl*", "csrc", "__pycache__"))
+    (copy / "libdnnl.so.3").write_bytes(b"")  # hides one that the system may have
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import mlcore_cpu.loader"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode != 0
+    assert "libdnnl.so.3, which is installed beside the extension" in done.stderr, done.stderr
+    assert "pip install --force-reinstall --no-deps mlcore-cpu" in done.stderr
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

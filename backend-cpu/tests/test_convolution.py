@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import Any
 
 import ml_dtypes
@@ -32,7 +33,16 @@ CASES = [
     ((2, 16, 64, 64), (32, 16, 3, 3), two(1, 2, 1), (2, 2), 1),  # uneven padding, dilation
     ((1, 3, 96, 96), (64, 3, 7, 7), two(2, 3), (1, 1), 1),  # the first layer of a large network
     ((2, 96, 40, 40), (96, 1, 3, 3), two(2, 1), (1, 1), 96),  # depthwise
+    ((2, 37, 23, 17), (37, 1, 3, 3), two(2, 1), (1, 1), 37),
+    ((2, 16, 30, 29), (16, 1, 5, 5), two(1, 2, 0), (1, 1), 16),
+    ((1, 70, 21, 20), (70, 1, 3, 3), two(1, 4), (2, 2), 70),  # more padding than the kernel reaches
+    ((2, 24, 33, 9), (24, 1, 7, 7), two(3, 3), (1, 1), 24),
+    ((2, 20, 6, 5), (20, 1, 1, 1), two(2), (1, 1), 20),  # pixels that nobody reads
+    ((2, 9, 50), (9, 1, 4), ((2,), ((1, 2),)), (1,), 9),
     ((5, 64, 13, 11), (96, 64, 1, 1), two(1), (1, 1), 1),  # a row of pixels
+    ((4, 16, 40, 40), (96, 16, 1, 1), two(1), (1, 1), 1),  # few channels to many
+    ((2, 1, 5, 5), (3, 1, 1, 1), two(1), (1, 1), 1),
+    ((2, 320, 7, 7), (96, 320, 1, 1), two(1), (1, 1), 1),
     ((3, 64, 13, 11), (96, 64, 1, 1), two(2), (1, 1), 1),
     ((7, 32, 9, 9), (64, 8, 1, 1), two(1), (1, 1), 4),
     ((9, 256, 4, 4), (320, 256, 3, 3), two(1, 1), (1, 1), 1),  # large weights: cut by output channels
@@ -67,6 +77,57 @@ def test_cut_into_tasks(case: Any, dtype: Any, rng: Any) -> None:
         near(gx, lambda g, w: fallback.grad_input(g, w, x_shape, *how), wide, wide_w)
         gw = kernel("convolution_grad_weight")(grad, x, w_shape, *how)
         near(gw, lambda g, x: fallback.grad_weight(g, x, w_shape, *how), wide, wide_x)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+def test_finished_where_it_is_made(case: Any, activation: str, rng: Any) -> None:
+    """Batch norm and an activation behind a convolution, as three operations and as one."""
+    x_shape, w_shape, (stride, padding), dilation, groups = case
+    how, size = (stride, padding, dilation, groups), w_shape[:1]
+    x, w, b, mean, gain, offset = (
+        rng.standard_normal(s).astype("f") for s in (x_shape, w_shape, size, size, size, size)
+    )
+    var = rng.uniform(0.5, 2, size).astype("f")
+    bounds = {"none": (-np.inf, np.inf), "relu": (0, np.inf), "relu6": (0, 6)}[activation]
+    channel = (1, -1, *(1,) * (len(x_shape) - 2))
+    for bias, g, o in ((b, gain, offset), (None, None, None)):
+        wide = fallback.convolution(
+            x.astype("d"), w.astype("d"), None if bias is None else bias.astype("d"), *how
+        )
+        scale = (1 if g is None else g.astype("d")) / np.sqrt(var.astype("d") + 1e-3)
+        shift = (0 if o is None else o.astype("d")) - mean * scale
+        want = np.clip(wide * scale.reshape(channel) + shift.reshape(channel), *bounds)
+        size_ = fallback.convolution(*(np.abs(a.astype("d")) for a in (x, w, b)), *how) + np.abs(
+            mean
+        ).reshape(channel)
+        size_ = size_ * np.abs(scale).reshape(channel) + np.abs(want)
+        for given in (x, last(x)):
+            got = kernel("convolution_norm")(given, w, bias, mean, var, g, o, *how, 1e-3, activation)
+            assert (np.abs(got - want) <= 4 * EPS["float32"] * size_).all()
+
+
+def test_depthwise_and_pointwise_of_our_own() -> None:
+    """The same cases without oneDNN, with every instruction set."""
+    for isa in ("v2", "v3", "v4"):
+        try:
+            run_python(
+                """
+import sys, numpy as np
+sys.path.insert(0, TESTS)
+import test_convolution as t
+rng = np.random.default_rng(0)
+for case in t.CASES:
+    if case[4] == case[0][1] or case[1][2:] == (1, 1):
+        t.test_cut_into_tasks(case, np.dtype('f'), rng)
+        t.test_finished_where_it_is_made(case, 'relu6', rng)
+""".replace("TESTS", repr(os.path.dirname(__file__))),
+                MLCORE_CPU_ISA=isa,
+                MLCORE_CPU_ONEDNN="0",
+            )
+        except AssertionError as error:
+            if "no kernels for this processor" not in str(error):
+                raise
 
 
 def test_no_value_leaves_its_window(rng: Any) -> None:

@@ -86,15 +86,15 @@ def test_batch_norm(shape: Any, affine: bool, dtype: Any, rng: Any) -> None:
     x, g = data(rng, shape, dtype) + dtype.type(2), data(rng, shape, dtype)
     w, b = (data(rng, shape[1], dtype) for _ in range(2)) if affine else (None, None)
     for label, v in layouts(x):
-        y, mean, rstd = kernel("batch_norm")(v, w, b, 1e-5)
-        close((y, mean, rstd), oracle("batch_norm", [v, w, b], [1e-5]), 32, label)
-        found = kernel("batch_norm_grad")(g, v, w, mean, rstd)
-        close(found, oracle("batch_norm_grad", [g, v, w, mean, rstd], []), 128, label)
+        y, mean, rstd = kernel("batch_norm")(v, w, b, 1e-5, "none")
+        close((y, mean, rstd), oracle("batch_norm", [v, w, b], [1e-5, "none"]), 32, label)
+        found = kernel("batch_norm_grad")(g, v, w, b, mean, rstd, "none")
+        close(found, oracle("batch_norm_grad", [g, v, w, b, mean, rstd], ["none"]), 128, label)
 
 
 def test_batch_norm_keeps_layout(rng: Any) -> None:
     x = np.moveaxis(data(rng, (3, 9, 11, 20), "f"), -1, 1)
-    assert kernel("batch_norm")(x, None, None, 1e-5)[0].strides == x.strides
+    assert kernel("batch_norm")(x, None, None, 1e-5, "none")[0].strides == x.strides
 
 
 POOLS = [

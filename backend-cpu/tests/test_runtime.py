@@ -51,8 +51,8 @@ def work():
     out += k("convolution_grad_weight", c[0], x, w.shape, *how)
     out += k("softmax", m, 1) + k("softmax", m, 0) + k("log_softmax_grad", m, m, 1) + k("logsumexp", m, (0, 1), False)
     for z in (x, last):
-        n = k("batch_norm", z, d(64), d(64), 1e-5)
-        out += n + k("batch_norm_grad", y, z, None, n[1], n[2])
+        n = k("batch_norm", z, d(64), d(64), 1e-5, "relu")
+        out += n + k("batch_norm_grad", y, z, None, None, n[1], n[2], "relu6")
         p = k("max_pool", z, *pool)
         out += p
         out += k("max_pool_grad", p[0], z, p[0], *pool)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mlcore.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, did_you_mean
+from mlcore.nn import fusion
 from mlcore.nn.module import Module, _indent
 from mlcore.nn.parameter import Parameter
 
@@ -120,9 +121,7 @@ class Sequential(_Numbered):
         return type(self)(*members)
 
     def forward(self, input: Any) -> Any:
-        for one in self._items():
-            input = one(input)
-        return input
+        return fusion.run(self._items(), input)
 
 
 class ModuleList(_Numbered):

@@ -8,6 +8,7 @@ from mlcore import dtypes
 from mlcore.errors import ShapeError
 from mlcore.nn import functional as F
 from mlcore.nn import init
+from mlcore.nn.functional.normalization import normalize
 from mlcore.nn.module import Module
 from mlcore.nn.parameter import Parameter
 from mlcore.ops.creation import empty, ones, zeros
@@ -56,6 +57,14 @@ class _BatchNorm(Module):
             init.zeros_(self.bias)
 
     def forward(self, input: Any) -> Any:
+        return self.followed(input, "none")
+
+    def evaluates(self) -> bool:
+        """Whether it normalises by the running statistics."""
+        return not self.training and self.running_mean is not None and self.running_var is not None
+
+    def followed(self, input: Any, activation: str) -> Any:
+        """`forward`, and an activation ("none", "relu" or "relu6") in the same pass."""
         if len(input.shape) not in self._ranks or input.shape[1] != self.num_features:
             raise ShapeError(
                 f"{type(self).__name__}: expected {self._expected} with {self.num_features} channels,"
@@ -70,7 +79,7 @@ class _BatchNorm(Module):
         batch = self.training or self.running_mean is None
         # In training without tracking, and in eval without statistics, nothing is updated.
         keep = not self.training or self.track_running_stats
-        return F.batch_norm(
+        return normalize(
             input,
             self.running_mean if keep else None,
             self.running_var if keep else None,
@@ -79,6 +88,7 @@ class _BatchNorm(Module):
             batch,
             factor,
             self.eps,
+            activation,
         )
 
     def extra_repr(self) -> str:

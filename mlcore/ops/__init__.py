@@ -18,6 +18,7 @@ from mlcore.ops import (  # noqa: F401, I001  (the order of declaration is the r
     conv,
     pool,
     norm,
+    conv_norm,
     rms_norm,
     loss,
     recurrent,

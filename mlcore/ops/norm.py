@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mlcore.dtypes import floating
-from mlcore.errors import ShapeError
+from mlcore.errors import ArgumentError, ShapeError
+from mlcore.ops.activation import relu, relu6, relu6_grad, relu_grad
 from mlcore.ops.cases import Sample, sample
-from mlcore.ops.elementwise import maximum, rsqrt
+from mlcore.ops.elementwise import maximum, rsqrt, where
 from mlcore.ops.reduce import add_up, mean
 from mlcore.ops.shape import reshape
 from mlcore.ops.spec import Outs, composite, out, outs
@@ -16,6 +17,13 @@ _ROWS: tuple[tuple[tuple[int, ...], int], ...] = (
     ((4, 6), 1), ((2, 3, 5), 1), ((2, 3, 5), 2), ((0, 4), 1), ((7,), 1), ((5, 129), 1), ((3, 1029), 1),
 )  # fmt: skip
 _BATCHES: tuple[tuple[int, ...], ...] = ((4, 3, 5, 6), (8, 3), (2, 5, 7), (2, 1, 3, 2, 2), (1, 17, 33, 5))
+_FOLLOWED = (((4, 3, 5, 6), "relu"), ((2, 17, 9, 3), "relu6"), ((2, 70, 5), "relu"), ((9, 3), "relu6"))
+# Values in three groups, of which the activations let the middle one through: rounding moves none past a corner.
+_APART: dict[str, Any] = {
+    "x": lambda x: 0.05 * x + where(x > 0.4, 1, 0) - where(x < -0.4, 1, 0),
+    "weight": lambda weight: 0.1 * weight + 5,
+    "bias": lambda bias: 0.1 * bias + 3,
+}
 
 
 def _layer_samples() -> list[Sample]:
@@ -34,16 +42,21 @@ def _layer_grad_samples() -> list[Sample]:
 
 def _batch_samples() -> list[Sample]:
     affine = [sample([x, x[1:2], x[1:2]]) for x in _BATCHES]
-    return [*affine, sample([(4, 3, 5, 6), None, None]), sample([(4, 3), (3,), None], eps=1e-3)]
+    plain = [*affine, sample([(4, 3, 5, 6), None, None]), sample([(4, 3), (3,), None], eps=1e-3)]
+    return [*plain, *(sample([x, x[1:2], x[1:2]], derive=_APART, activation=how) for x, how in _FOLLOWED)]
 
 
 def _batch_grad_samples() -> list[Sample]:
     derive = {"mean_": lambda x: batch_norm(x)[1], "rstd": lambda x: batch_norm(x)[2]}
 
-    def case(x: tuple[int, ...], weight: bool) -> Sample:
-        return sample([x, x, x[1:2] if weight else None, x[1:2], x[1:2]], derive=derive)
+    def case(x: tuple[int, ...], weight: bool, activation: str = "none") -> Sample:
+        c = x[1:2]
+        apart = {} if activation == "none" else _APART
+        affine = c if weight else None
+        return sample([x, x, affine, affine, c, c], derive={**apart, **derive}, activation=activation)
 
-    return [*(case(x, True) for x in _BATCHES), case((4, 3, 5, 6), False)]
+    followed_ = [case(x, True, how) for x, how in _FOLLOWED]
+    return [*(case(x, True) for x in _BATCHES), case((4, 3, 5, 6), False), *followed_]
 
 
 def _layer_rule(
@@ -109,7 +122,24 @@ def _channels(x: Any, value: Any) -> Any:
     return reshape(value, (1, -1, *(1,) * (x.ndim - 2)))
 
 
-def _batch_rule(x: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5) -> Outs:
+ACTIVATIONS = ("none", "relu", "relu6")
+
+
+def followed(y: Any, activation: str) -> Any:
+    """`y` after one of ACTIVATIONS, which operations that end in one name as a parameter."""
+    return relu(y) if activation == "relu" else relu6(y) if activation == "relu6" else y
+
+
+def checked_activation(name: str, activation: str) -> str:
+    """`activation`, if it is one of ACTIVATIONS."""
+    if activation not in ACTIVATIONS:
+        raise ArgumentError(f"{name}: activation={activation!r}", fix=f"use one of {', '.join(ACTIVATIONS)}")
+    return activation
+
+
+def _batch_rule(
+    x: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5, activation: str = "none"
+) -> Outs:
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: expected (N, C, ...), got shape {x.shape}")
     for name, one in (("weight", weight), ("bias", bias)):
@@ -118,18 +148,23 @@ def _batch_rule(x: Any, weight: Any = None, bias: Any = None, /, *, eps: float =
                 f"batch_norm: {name} of shape {one.shape} for {x.shape[1]} channels of {x.shape}"
             )
     stats = ((x.shape[1],), x.dtype)
-    return outs([(x.shape, x.dtype), stats, stats], float(eps))
+    made = [(x.shape, x.dtype), stats, stats]
+    return outs(made, float(eps), checked_activation("batch_norm", activation))
 
 
 @composite(
     _batch_rule, autocast="wide",
     accepts=floating, public=False, outputs=("y", "mean", "rstd"), ulp=64, samples=_batch_samples,
-    vjp=lambda g, x, weight, mean, rstd: batch_norm_grad(g, x, weight, mean, rstd),
+    vjp=lambda g, x, weight, bias, mean, rstd, activation: batch_norm_grad(
+        g, x, weight, bias, mean, rstd, activation=activation
+    ),
 )  # fmt: skip
-def batch_norm(x: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5) -> Any:
+def batch_norm(
+    x: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5, activation: str = "none"
+) -> Any:
     """Normalise each channel of (N, C, *sizes) by the batch's own mean and biased variance (Ioffe and Szegedy 2015).
 
-    Returns (y, mean, rstd), the statistics of shape (C,).
+    An `activation`, "relu" or "relu6", follows. Returns (y, mean, rstd), the statistics of shape (C,).
     """
     axes = (0, *range(2, x.ndim))
     centre = mean(x, axes)
@@ -138,22 +173,34 @@ def batch_norm(x: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 
     y = shifted * _channels(x, scale)
     if weight is not None:
         y = y * _channels(x, weight)
-    return (y if bias is None else y + _channels(x, bias)), centre, scale
+    if bias is not None:
+        y = y + _channels(x, bias)
+    return followed(y, activation), centre, scale
 
 
-def _batch_grad_rule(g: Any, x: Any, weight: Any = None, mean: Any = None, rstd: Any = None, /) -> Outs:
+def _batch_grad_rule(
+    g: Any, x: Any, weight: Any = None, bias: Any = None, mean: Any = None, rstd: Any = None, /,
+    *, activation: str = "none",
+) -> Outs:  # fmt: skip
     channel = ((x.shape[1],), x.dtype)
-    return outs([(x.shape, x.dtype), channel, channel])
+    return outs([(x.shape, x.dtype), channel, channel], checked_activation("batch_norm_grad", activation))
 
 
 @composite(
     _batch_grad_rule, accepts=floating, public=False, outputs=("gx", "gw", "gb"), ulp=128, samples=_batch_grad_samples
 )  # fmt: skip
-def batch_norm_grad(g: Any, x: Any, weight: Any = None, mean_: Any = None, rstd: Any = None, /) -> Any:
-    """Gradients of batch_norm: of the input, the weight and the bias."""
+def batch_norm_grad(
+    g: Any, x: Any, weight: Any = None, bias: Any = None, mean_: Any = None, rstd: Any = None, /,
+    *, activation: str = "none",
+) -> Any:  # fmt: skip
+    """Gradients of batch_norm: of the input, the weight and the bias. `bias` says where the activation was flat."""
     axes = (0, *range(2, x.ndim))
     count = x.size // x.shape[1] if x.shape[1] else 1
     normal = (x - _channels(x, mean_)) * _channels(x, rstd)
+    if activation != "none":
+        y = normal if weight is None else normal * _channels(x, weight)
+        y = y if bias is None else y + _channels(x, bias)
+        g = relu_grad(g, y) if activation == "relu" else relu6_grad(g, y)
     gw, gb = add_up(g * normal, axis=axes), add_up(g, axis=axes)
     scale = rstd if weight is None else rstd * weight
     gx = _channels(x, scale) * (g - (_channels(x, gb) + normal * _channels(x, gw)) / count)
@@ -198,8 +245,9 @@ def batch_norm_running(
 
 
 def _scale_rule(
-    x: Any, mean: Any, var: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5
-) -> Outs:
+    x: Any, mean: Any, var: Any, weight: Any = None, bias: Any = None, /,
+    *, eps: float = 1e-5, activation: str = "none",
+) -> Outs:  # fmt: skip
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: expected (N, C, ...), got shape {x.shape}")
     for name, one in (("mean", mean), ("var", var), ("weight", weight), ("bias", bias)):
@@ -207,12 +255,13 @@ def _scale_rule(
             raise ShapeError(
                 f"batch_norm: {name} of shape {one.shape} for {x.shape[1]} channels of {x.shape}"
             )
-    return out(x.shape, x.dtype, float(eps))
+    return out(x.shape, x.dtype, float(eps), checked_activation("batch_norm_scale", activation))
 
 
 def _scale_samples() -> list[Sample]:
     derive = {"var": lambda var: var * var + 0.5}
     full = [sample([x, *(x[1:2],) * 4], derive=derive) for x in _BATCHES]
+    full += [sample([x, *(x[1:2],) * 4], derive=derive, activation=how) for x, how in _FOLLOWED]
     stats = [(4, 3, 5, 6), (3,), (3,)]
     return [
         *full,
@@ -223,11 +272,15 @@ def _scale_samples() -> list[Sample]:
 
 @composite(_scale_rule, accepts=floating, public=False, ulp=64, samples=_scale_samples)
 def batch_norm_scale(
-    x: Any, mean: Any, var: Any, weight: Any = None, bias: Any = None, /, *, eps: float = 1e-5
-) -> Any:
-    """Normalise each channel of (N, C, *sizes) by a given mean and variance: batch norm when it is evaluated."""
+    x: Any, mean: Any, var: Any, weight: Any = None, bias: Any = None, /,
+    *, eps: float = 1e-5, activation: str = "none",
+) -> Any:  # fmt: skip
+    """Normalise each channel of (N, C, *sizes) by a given mean and variance: batch norm when it is evaluated.
+
+    An `activation`, "relu" or "relu6", follows.
+    """
     scale = rsqrt(var + eps)
     if weight is not None:
         scale = scale * weight
     shift = -mean * scale if bias is None else bias - mean * scale
-    return x * _channels(x, scale) + _channels(x, shift)
+    return followed(x * _channels(x, scale) + _channels(x, shift), activation)

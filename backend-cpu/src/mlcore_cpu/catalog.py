@@ -116,14 +116,18 @@ def linear_grad(op: Any, reference: Any) -> Any:
 
 
 def convolution(op: Any, reference: Any) -> Any:
-    """oneDNN for float32 and bfloat16, float16 through float32, im2col for the rest."""
-    ours: Callable[..., Any] = getattr(K, op.name)
+    return _convolution(op.name)
+
+
+def _convolution(name: str) -> Native:
+    """oneDNN and our own ways for float32, oneDNN for bfloat16, float16 through float32, im2col for the rest."""
+    ours: Callable[..., Any] = getattr(K, name)
     other: Callable[..., Any] = {
         "convolution": fallback.convolution,
         "convolution_grad_input": fallback.grad_input,
         "convolution_grad_weight": fallback.grad_weight,
-    }[op.name]
-    arrays = 3 if op.name == "convolution" else 2
+    }[name]
+    arrays = 3 if name == "convolution" else 2
 
     def call(*args: Any) -> Any:
         found = ours(*args)
@@ -137,7 +141,21 @@ def convolution(op: Any, reference: Any) -> Any:
             found = other(*args)
         return K.cast(found, code) if code in (F16, BF16) else found
 
-    return Native(op.name, call, FLOATS, "onednn" if K.onednn_version else "im2col")
+    return Native(name, call, FLOATS, "onednn" if K.onednn_version else "im2col")
+
+
+def convolution_norm(op: Any, reference: Any) -> Any:
+    """One kernel for float32; else the convolution, then batch norm with its activation."""
+    convolve = _convolution("convolution")
+
+    def call(*args: Any) -> Any:
+        found = K.convolution_norm(*args)
+        if found is None:
+            made = convolve(*args[:3], *args[7:11])
+            found = K.batch_norm_scale(made, *args[3:7], *args[11:])
+        return found
+
+    return Native(op.name, call, FLOATS, convolve.origin)
 
 
 def fused(op: Any, reference: Any) -> Any:
@@ -265,6 +283,7 @@ CATALOG: dict[str, Maker] = {
     "linear": linear,
     "linear_grad": linear_grad,
     "convolution": convolution,
+    "convolution_norm": convolution_norm,
     "convolution_grad_input": convolution,
     "convolution_grad_weight": convolution,
     "dropout_mask": dropout,

@@ -1,4 +1,4 @@
-"""Loads the extension, with oneDNN found wherever this install has it."""
+"""Loads the extension, and says what is broken when a library of its own is missing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ def _load() -> Any:
     except ImportError as error:
         if "libdnnl" not in str(error):
             raise
-        from mlcore_cpu._onednn import preload
-
-        if not preload():
-            raise ImportError(
-                f"mlcore-cpu: {error}\n  cause: it was built with oneDNN, which is not installed here\n"
-                "  fix:   pip install onednn-cpu-gomp==2023.2.0"
-            ) from error
-        from mlcore_cpu import _kernels
+        raise ImportError(
+            f"mlcore-cpu: {error}\n  cause: libdnnl.so.3, which is installed beside the extension, is gone or damaged\n"
+            "  fix:   pip install --force-reinstall --no-deps mlcore-cpu"
+        ) from error
     return _kernels
 
 

@@ -64,6 +64,14 @@ def batch_norm(
     >>> [round(v, 3) for v in (*y.reshape(-1).tolist(), mean.item(), var.item())]
     [-1.0, 1.0, 0.2, 1.1]
     """
+    return normalize(input, running_mean, running_var, weight, bias, training, momentum, eps, "none")
+
+
+def normalize(
+    input: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: bool, momentum: float,
+    eps: float, activation: str,
+) -> Any:  # fmt: skip
+    """batch_norm with what follows it: "none", "relu" or "relu6"."""
     if input.ndim < 2:
         raise ShapeError(f"batch_norm: expected (N, C, ...), got {input.shape}")
     channels = input.shape[1]
@@ -77,12 +85,12 @@ def batch_norm(
             raise ArgumentError(
                 "batch_norm: training=False without running statistics", fix="pass them, or training=True"
             )
-        return _by_running(input, running_mean, running_var, weight, bias, eps)
+        return _by_running(input, running_mean, running_var, weight, bias, eps, activation)
     count = input.shape[0] * math.prod(input.shape[2:])
     if count <= 1:
         raise ShapeError(f"batch_norm: {count} value per channel in training, got {input.shape}",
                          cause="one value has no variance", fix="use a larger batch, or eval()")  # fmt: skip
-    y, mean, rstd = norm.batch_norm(input, weight, bias, eps=eps)
+    y, mean, rstd = norm.batch_norm(input, weight, bias, eps=eps, activation=activation)
     if running_mean is not None or running_var is not None:
         with dispatch.recording(False):
             _track(running_mean, running_var, mean.detach(), rstd.detach(), momentum, count, eps)
@@ -103,13 +111,13 @@ def _track(
             old.rebind(new)
 
 
-def _by_running(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float) -> Any:
+def _by_running(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float, activation: str) -> Any:
     if all(one is None or one.dtype is x.dtype for one in (mean, var, weight, bias)):
-        return norm.batch_norm_scale(x, mean, var, weight, bias, eps=eps)
+        return norm.batch_norm_scale(x, mean, var, weight, bias, eps=eps, activation=activation)
     wide = (1, -1, *(1,) * (x.ndim - 2))
     scale = rsqrt(var + eps)
     if weight is not None:
         scale = scale * weight
     shift = -mean * scale if bias is None else bias - mean * scale
     y = x * reshape(scale, wide) + reshape(shift, wide)
-    return y.to(x.dtype) if y.dtype is not x.dtype else y
+    return norm.followed(y.to(x.dtype) if y.dtype is not x.dtype else y, activation)

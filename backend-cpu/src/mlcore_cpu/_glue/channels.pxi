@@ -15,7 +15,11 @@ cdef cnp.ndarray new_channel_layout(cnp.ndarray like, int work, bint last):
     return new_array(work, cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), NULL)
 
 
-def batch_norm(x, weight, bias, eps):
+cdef Follow follow_of(str activation):
+    return FOLLOW_RELU if activation == "relu" else FOLLOW_RELU6 if activation == "relu6" else FOLLOW_NOTHING
+
+
+def batch_norm(x, weight, bias, eps, activation):
     """(y, mean, rstd) of each channel of (N, C, *S), in x's own layout."""
     cdef cnp.ndarray source = array_of(x)
     cdef int code = code_of(source), work = work_code(code)
@@ -38,14 +42,15 @@ def batch_norm(x, weight, bias, eps):
     cdef void* md = cnp.PyArray_DATA(mean)
     cdef void* rd = cnp.PyArray_DATA(rstd)
     cdef double epsilon = eps
+    cdef Follow follow = follow_of(activation)
     cdef Status status
     with nogil:
-        status = run_batch_norm(work, xd, wd, bd, yd, md, rd, outer, c, inner, epsilon)
+        status = run_batch_norm(work, xd, wd, bd, yd, md, rd, outer, c, inner, epsilon, follow)
     check(status, y)
     return narrowed(y, code), narrowed(mean, code), narrowed(rstd, code)
 
 
-def batch_norm_grad(g, x, weight, mean, rstd):
+def batch_norm_grad(g, x, weight, bias, mean, rstd, activation):
     """(gx, gw, gb) of batch_norm."""
     cdef cnp.ndarray source = array_of(x)
     cdef int code = code_of(source), work = work_code(code)
@@ -55,8 +60,8 @@ def batch_norm_grad(g, x, weight, mean, rstd):
     expect("batch_norm_grad", "the gradient", g, x.shape)
     cdef cnp.ndarray a = channel_layout(source, work, last), d = channel_layout(g, work, last)
     cdef cnp.ndarray m = contiguous(mean, work), s = contiguous(rstd, work)
-    w = optional(weight, work)
-    for which, one in (("weight", w), ("mean", m), ("rstd", s)):
+    w, b = optional(weight, work), optional(bias, work)
+    for which, one in (("weight", w), ("bias", b), ("mean", m), ("rstd", s)):
         expect("batch_norm_grad", which, one, (cnp.PyArray_DIM(a, 1),))
     cdef i64 c = cnp.PyArray_DIM(a, 1), inner = prod((<object>a).shape[2:]), outer = cnp.PyArray_DIM(a, 0)
     if last:
@@ -67,18 +72,20 @@ def batch_norm_grad(g, x, weight, mean, rstd):
     cdef const void* xd = cnp.PyArray_DATA(a)
     cdef const void* wd = pointer(w)
     cdef const void* md = cnp.PyArray_DATA(m)
+    cdef const void* bd = pointer(b)
     cdef const void* sd = cnp.PyArray_DATA(s)
     cdef void* gxd = cnp.PyArray_DATA(gx)
     cdef void* gwd = cnp.PyArray_DATA(gw)
     cdef void* gbd = cnp.PyArray_DATA(gb)
+    cdef Follow follow = follow_of(activation)
     cdef Status status
     with nogil:
-        status = run_batch_norm_grad(work, gd, xd, wd, md, sd, gxd, gwd, gbd, outer, c, inner)
+        status = run_batch_norm_grad(work, gd, xd, wd, bd, md, sd, gxd, gwd, gbd, outer, c, inner, follow)
     check(status, gx)
     return narrowed(gx, code), narrowed(gw, code), narrowed(gb, code)
 
 
-def batch_norm_scale(x, mean, var, weight, bias, eps):
+def batch_norm_scale(x, mean, var, weight, bias, eps, activation):
     """Each channel of (N, C, *S) normalised by a given mean and variance, in x's own layout."""
     cdef cnp.ndarray source = array_of(x)
     cdef int code = code_of(source), work = work_code(code)
@@ -100,9 +107,10 @@ def batch_norm_scale(x, mean, var, weight, bias, eps):
     cdef const void* bd = pointer(b)
     cdef void* yd = cnp.PyArray_DATA(y)
     cdef double epsilon = eps
+    cdef Follow follow = follow_of(activation)
     cdef Status status
     with nogil:
-        status = run_batch_norm_scale(work, xd, md, vd, wd, bd, yd, outer, c, inner, epsilon)
+        status = run_batch_norm_scale(work, xd, md, vd, wd, bd, yd, outer, c, inner, epsilon, follow)
     check(status, y)
     return narrowed(y, code)
 

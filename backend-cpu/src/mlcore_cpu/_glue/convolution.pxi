@@ -26,10 +26,17 @@ cdef cnp.ndarray channels_last(object x, int code):
     return out
 
 
+cdef bint wants_channels_last(const ConvShape* s, int code) noexcept:
+    """Whether what will serve it reads channels-last memory only."""
+    if use_dnn:
+        return winograd_serves(s[0], code)
+    return winograd_serves(s[0], code) or pointwise_serves(s[0], code) or depthwise_serves(s[0], code)
+
+
 cdef cnp.ndarray activation(object x, int code, ConvShape* s, Activation* out):
     """`x` as a convolution reads it: channels-last or planes, else a channels-last copy; it must outlive `out`."""
     cdef cnp.ndarray a = array_of(x)
-    out.planes = code_of(a) == code and cnp.PyArray_IS_C_CONTIGUOUS(a) and not dense_channels_last(a) and not winograd_serves(s[0], code)
+    out.planes = code_of(a) == code and cnp.PyArray_IS_C_CONTIGUOUS(a) and not dense_channels_last(a) and not wants_channels_last(s, code)
     if not out.planes:
         a = channels_last(a, code)
     out.data = <const char*>cnp.PyArray_DATA(a)
@@ -72,7 +79,7 @@ cdef bint conv_usable(ConvShape* s, int code) noexcept:
     cdef int d
     if code == BF16 and (s.c // s.groups % 16 or s.o // s.groups % 16):
         return False  # its kernels multiply neighbouring channels by zero padding, which spreads inf and nan
-    if not (use_dnn or winograd_serves(s[0], code)) or (code != F32 and code != BF16) or s.n == 0 or s.c == 0 or s.o == 0 or s.spatial > 3:
+    if not (use_dnn or wants_channels_last(s, code)) or (code != F32 and code != BF16) or s.n == 0 or s.c == 0 or s.o == 0 or s.spatial > 3:
         return False
     for d in range(s.spatial):
         if s.out[d] <= 0 or s.in_[d] == 0 or s.pad_lo[d] < 0 or s.pad_hi[d] < 0:
@@ -80,36 +87,76 @@ cdef bint conv_usable(ConvShape* s, int code) noexcept:
     return True
 
 
-def convolution(x, weight, bias, stride, padding, dilation, groups):
-    """NCHW-shaped result with channels-last strides; None where oneDNN cannot."""
-    cdef ConvShape s
-    cdef int code = code_of(array_of(x)), d
-    conv_shape(&s, x.shape, weight.shape, stride, padding, dilation, groups)
-    expect("convolution", "bias", bias, (s.o,))
-    if not conv_usable(&s, code):
-        return None
+cdef Status conv_forward(const ConvShape& s, int code, Activation x, const char* w, const char* bias, char* y, const Finish* finish) noexcept nogil:
+    cdef Status status = UNSUPPORTED
+    cdef i64 rows = s.n
+    cdef int d
+    if not x.planes and pointwise_serves(s, code):
+        return pointwise_forward(s, x.data, w, bias, y, finish)
+    if not use_dnn and depthwise_serves(s, code):  # its kernels are a little faster than ours
+        return depthwise_forward(s, x.data, w, bias, y, finish)
+    status = winograd_forward(s, code, x, w, bias, y)
+    if status == OK and finish != NULL:
+        for d in range(s.spatial):
+            rows *= s.out[d]
+        return run_finish(finish[0], <float*>y, rows, s.o)
+    if status == UNSUPPORTED and use_dnn:
+        status = dnn_conv_forward(s, code, x, w, bias, y, finish)
+    return status
+
+
+cdef object conv_made(ConvShape* s, int code, object x, object weight, object bias, const Finish* finish):
     cdef Activation ax
-    cdef cnp.ndarray a = activation(x, code, &s, &ax), w = contiguous(weight, code), b = None
+    cdef cnp.ndarray a = activation(x, code, s, &ax), w = contiguous(weight, code), b = optional(bias, code)
     cdef cnp.npy_intp shape[MAX_NDIM]
-    cdef const char* bias_data = NULL
-    if bias is not None:
-        b = contiguous(bias, code)
-        bias_data = <const char*>cnp.PyArray_DATA(b)
+    cdef int d
     shape[0], shape[1] = s.n, s.o
     for d in range(s.spatial):
         shape[2 + d] = s.out[d]
     cdef cnp.ndarray out = new_channels_last(code, s.spatial + 2, shape)
     cdef const char* wd = <const char*>cnp.PyArray_DATA(w)
+    cdef const char* bd = <const char*>pointer(b)
     cdef char* od = <char*>cnp.PyArray_DATA(out)
     cdef Status status
     with nogil:
-        status = winograd_forward(s, code, ax, wd, bias_data, od)
-        if status == UNSUPPORTED and use_dnn:
-            status = dnn_conv_forward(s, code, ax, wd, bias_data, od)
+        status = conv_forward(s[0], code, ax, wd, bd, od, finish)
     if status == UNSUPPORTED:
         return None
     check(status, out)
     return out
+
+
+def convolution(x, weight, bias, stride, padding, dilation, groups):
+    """NCHW-shaped result with channels-last strides; None where oneDNN cannot."""
+    cdef ConvShape s
+    cdef int code = code_of(array_of(x))
+    conv_shape(&s, x.shape, weight.shape, stride, padding, dilation, groups)
+    expect("convolution", "bias", bias, (s.o,))
+    if not conv_usable(&s, code):
+        return None
+    return conv_made(&s, code, x, weight, bias, NULL)
+
+
+def convolution_norm(x, weight, bias, mean, var, gain, offset, stride, padding, dilation, groups, eps, activation):
+    """A convolution, batch norm by given statistics and an activation, finished where a piece of it is made; or None."""
+    cdef ConvShape s
+    cdef int code = code_of(array_of(x))
+    conv_shape(&s, x.shape, weight.shape, stride, padding, dilation, groups)
+    for which, one in (("bias", bias), ("mean", mean), ("variance", var), ("gain", gain), ("offset", offset)):
+        expect("convolution_norm", which, one, (s.o,))
+    if code != F32 or not conv_usable(&s, code):
+        return None
+    cdef cnp.ndarray m = contiguous(mean, code), v = contiguous(var, code)
+    b, g, o = optional(bias, code), optional(gain, code), optional(offset, code)
+    cdef cnp.ndarray scale = new_shaped(code, (s.o,)), shift = new_shaped(code, (s.o,))
+    cdef Finish finish
+    finish.scale, finish.shift = <const float*>cnp.PyArray_DATA(scale), <const float*>cnp.PyArray_DATA(shift)
+    fold_norm(<const float*>pointer(b), <const float*>cnp.PyArray_DATA(m), <const float*>cnp.PyArray_DATA(v), <const float*>pointer(g),
+              <const float*>pointer(o), s.o, eps, <float*>cnp.PyArray_DATA(scale), <float*>cnp.PyArray_DATA(shift))
+    cdef Follow follow = follow_of(activation)
+    finish.bounded, finish.low = follow != FOLLOW_NOTHING, 0
+    finish.high = 6 if follow == FOLLOW_RELU6 else INFINITY
+    return conv_made(&s, code, x, weight, None, &finish)
 
 
 def convolution_grad_input(g, weight, input_shape, stride, padding, dilation, groups):
@@ -131,7 +178,12 @@ def convolution_grad_input(g, weight, input_shape, stride, padding, dilation, gr
     cdef char* od = <char*>cnp.PyArray_DATA(out)
     cdef Status status
     with nogil:
-        status = winograd_grad_input(s, code, ag, wd, od)
+        if not ag.planes and pointwise_serves(s, code):
+            status = pointwise_grad_input(s, ag.data, wd, od)
+        elif not use_dnn and depthwise_serves(s, code):
+            status = depthwise_grad_input(s, ag.data, wd, od)
+        else:
+            status = winograd_grad_input(s, code, ag, wd, od)
         if status == UNSUPPORTED and use_dnn:
             status = dnn_conv_grad_input(s, code, ag, wd, od)
     if status == UNSUPPORTED:
@@ -157,7 +209,12 @@ def convolution_grad_weight(g, x, weight_shape, stride, padding, dilation, group
     cdef float* od = <float*>cnp.PyArray_DATA(out)
     cdef Status status
     with nogil:
-        status = winograd_grad_weight(s, code, ag, ax, od)
+        if not (ag.planes or ax.planes) and pointwise_serves(s, code):
+            status = pointwise_grad_weight(s, ag.data, ax.data, <char*>od)
+        elif not use_dnn and depthwise_serves(s, code):
+            status = depthwise_grad_weight(s, ag.data, ax.data, <char*>od)
+        else:
+            status = winograd_grad_weight(s, code, ag, ax, od)
         if status == UNSUPPORTED and use_dnn:
             status = dnn_conv_grad_weight(s, code, ag, ax, od)
     if status == UNSUPPORTED:

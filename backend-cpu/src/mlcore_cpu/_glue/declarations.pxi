@@ -8,6 +8,7 @@ cimport numpy as cnp
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from cpython.ref cimport Py_INCREF
+from libc.math cimport INFINITY
 from libc.string cimport memcmp, memcpy, strcmp
 from libcpp cimport bool as cbool
 
@@ -149,9 +150,28 @@ cdef extern from "convolution.hpp" namespace "mlcore_cpu" nogil:
     cppclass Activation:
         const char* data
         cbool planes
-    Status dnn_conv_forward(const ConvShape&, int, Activation, const char*, const char*, char*)
+    cppclass Finish:
+        const float* scale
+        const float* shift
+        cbool bounded
+        float low, high
+    Status run_finish(const Finish&, float*, i64, i64)
+    void fold_norm(const float*, const float*, const float*, const float*, const float*, i64, double, float*, float*)
+    Status dnn_conv_forward(const ConvShape&, int, Activation, const char*, const char*, char*, const Finish*)
     Status dnn_conv_grad_input(const ConvShape&, int, Activation, const char*, char*)
     Status dnn_conv_grad_weight(const ConvShape&, int, Activation, Activation, float*)
+
+cdef extern from "pointwise.hpp" namespace "mlcore_cpu" nogil:
+    cbool pointwise_serves(const ConvShape&, int)
+    Status pointwise_forward(const ConvShape&, const char*, const char*, const char*, char*, const Finish*)
+    Status pointwise_grad_input(const ConvShape&, const char*, const char*, char*)
+    Status pointwise_grad_weight(const ConvShape&, const char*, const char*, char*)
+
+cdef extern from "depthwise.hpp" namespace "mlcore_cpu" nogil:
+    cbool depthwise_serves(const ConvShape&, int)
+    Status depthwise_forward(const ConvShape&, const char*, const char*, const char*, char*, const Finish*)
+    Status depthwise_grad_input(const ConvShape&, const char*, const char*, char*)
+    Status depthwise_grad_weight(const ConvShape&, const char*, const char*, char*)
 
 cdef extern from "winograd.hpp" namespace "mlcore_cpu" nogil:
     cppclass WinogradUse:
@@ -242,10 +262,14 @@ cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
     Status run_scatter(char*, const i64*, const char*, i64, i64, i64, i64)
 
 cdef extern from "channels.hpp" namespace "mlcore_cpu" nogil:
-    Status run_batch_norm(int, const void*, const void*, const void*, void*, void*, void*, i64, i64, i64, double)
-    Status run_batch_norm_scale(int, const void*, const void*, const void*, const void*, const void*, void*, i64, i64, i64, double)
+    ctypedef enum Follow "mlcore_cpu::Follow":
+        FOLLOW_NOTHING "mlcore_cpu::NOTHING"
+        FOLLOW_RELU "mlcore_cpu::RELU"
+        FOLLOW_RELU6 "mlcore_cpu::RELU6"
+    Status run_batch_norm(int, const void*, const void*, const void*, void*, void*, void*, i64, i64, i64, double, Follow)
+    Status run_batch_norm_scale(int, const void*, const void*, const void*, const void*, const void*, void*, i64, i64, i64, double, Follow)
     void run_batch_norm_running(int, const void*, const void*, const void*, const void*, void*, void*, i64, double, double, double)
-    Status run_batch_norm_grad(int, const void*, const void*, const void*, const void*, const void*, void*, void*, void*, i64, i64, i64)
+    Status run_batch_norm_grad(int, const void*, const void*, const void*, const void*, const void*, const void*, void*, void*, void*, i64, i64, i64, Follow)
 
 cdef extern from "pooling.hpp" namespace "mlcore_cpu" nogil:
     cppclass PoolShape:

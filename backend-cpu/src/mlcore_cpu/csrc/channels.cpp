@@ -116,7 +116,7 @@ Status statistics(const T* x, T* mean, double* squares, i64 outer, i64 c, i64 in
 
 }  // namespace
 
-Status run_batch_norm(int dtype, const void* x, const void* w, const void* b, void* y, void* mean, void* rstd, i64 outer, i64 c, i64 inner, double eps) {
+Status run_batch_norm(int dtype, const void* x, const void* w, const void* b, void* y, void* mean, void* rstd, i64 outer, i64 c, i64 inner, double eps, Follow follow) {
     return typed(dtype, [&](auto type) {
         using T = decltype(type);
         const auto& l = loops<T>();
@@ -133,12 +133,12 @@ Status run_batch_norm(int dtype, const void* x, const void* w, const void* b, vo
             scale[k] = w ? s[k] * in<T>(w)[k] : s[k];
         }
         return channel_ranges(outer, c, inner, [&](i64 at, i64 first, i64 o, i64 k) {
-            l.channel_scale(in<T>(x) + at, m + first, scale + first, b ? in<T>(b) + first : nullptr, out<T>(y) + at, o, k, inner);
+            l.channel_scale(in<T>(x) + at, m + first, scale + first, b ? in<T>(b) + first : nullptr, out<T>(y) + at, o, k, inner, follow);
         });
     });
 }
 
-Status run_batch_norm_scale(int dtype, const void* x, const void* mean, const void* var, const void* w, const void* b, void* y, i64 outer, i64 c, i64 inner, double eps) {
+Status run_batch_norm_scale(int dtype, const void* x, const void* mean, const void* var, const void* w, const void* b, void* y, i64 outer, i64 c, i64 inner, double eps, Follow follow) {
     return typed(dtype, [&](auto type) {
         using T = decltype(type);
         Scratch memory(c * static_cast<i64>(sizeof(T)) + 64);
@@ -149,7 +149,7 @@ Status run_batch_norm_scale(int dtype, const void* x, const void* mean, const vo
             if (w) scale[k] *= in<T>(w)[k];
         }
         return channel_ranges(outer, c, inner, [&](i64 at, i64 first, i64 o, i64 k) {
-            loops<T>().channel_scale(in<T>(x) + at, in<T>(mean) + first, scale + first, b ? in<T>(b) + first : nullptr, out<T>(y) + at, o, k, inner);
+            loops<T>().channel_scale(in<T>(x) + at, in<T>(mean) + first, scale + first, b ? in<T>(b) + first : nullptr, out<T>(y) + at, o, k, inner, follow);
         });
     });
 }
@@ -166,7 +166,7 @@ void run_batch_norm_running(int dtype, const void* running_mean, const void* run
     });
 }
 
-Status run_batch_norm_grad(int dtype, const void* g, const void* x, const void* w, const void* mean, const void* rstd, void* gx, void* gw, void* gb, i64 outer, i64 c, i64 inner) {
+Status run_batch_norm_grad(int dtype, const void* g, const void* x, const void* w, const void* b, const void* mean, const void* rstd, void* gx, void* gw, void* gb, i64 outer, i64 c, i64 inner, Follow follow) {
     return typed(dtype, [&](auto type) {
         using T = decltype(type);
         const auto& l = loops<T>();
@@ -175,9 +175,11 @@ Status run_batch_norm_grad(int dtype, const void* g, const void* x, const void* 
         double* acc = memory.get<double>();
         T* scale = reinterpret_cast<T*>(acc + 2 * c);
         T *share_b = scale + c, *share_w = scale + 2 * c;
-        const T *m = in<T>(mean), *s = in<T>(rstd);
+        const T* s = in<T>(rstd);
+        for (i64 k = 0; k < c; ++k) scale[k] = w ? s[k] * in<T>(w)[k] : s[k];
+        const NormChannels<T> n{in<T>(mean), s, scale, in<T>(b)};
         Status status = channel_sums(outer, c, inner, 2, acc, [&](i64 at, i64 first, double* a, i64 o, i64 k) {
-            l.channel_grad_sum(in<T>(g) + at, in<T>(x) + at, m + first, s + first, a, o, k, inner, c);
+            l.channel_grad_sum(in<T>(g) + at, in<T>(x) + at, n.from(first), a, o, k, inner, c, follow);
         });
         if (status != OK) return status;
         const double count = static_cast<double>(outer) * static_cast<double>(inner);
@@ -186,10 +188,9 @@ Status run_batch_norm_grad(int dtype, const void* g, const void* x, const void* 
             out<T>(gw)[k] = static_cast<T>(acc[c + k]);
             share_b[k] = static_cast<T>(acc[k] / count);
             share_w[k] = static_cast<T>(acc[c + k] / count);
-            scale[k] = w ? s[k] * in<T>(w)[k] : s[k];
         }
         return channel_ranges(outer, c, inner, [&](i64 at, i64 first, i64 o, i64 k) {
-            l.channel_grad(in<T>(g) + at, in<T>(x) + at, m + first, s + first, scale + first, share_b + first, share_w + first, out<T>(gx) + at, o, k, inner);
+            l.channel_grad(in<T>(g) + at, in<T>(x) + at, n.from(first), share_b + first, share_w + first, out<T>(gx) + at, o, k, inner, follow);
         });
     });
 }

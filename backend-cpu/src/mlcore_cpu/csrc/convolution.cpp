@@ -6,7 +6,7 @@
 #ifndef MLCORE_ONEDNN
 
 namespace mlcore_cpu {
-Status dnn_conv_forward(const ConvShape&, int, Activation, const char*, const char*, char*) { return UNSUPPORTED; }
+Status dnn_conv_forward(const ConvShape&, int, Activation, const char*, const char*, char*, const Finish*) { return UNSUPPORTED; }
 Status dnn_conv_grad_input(const ConvShape&, int, Activation, const char*, char*) { return UNSUPPORTED; }
 Status dnn_conv_grad_weight(const ConvShape&, int, Activation, Activation, float*) { return UNSUPPORTED; }
 }  // namespace mlcore_cpu
@@ -18,6 +18,7 @@ Status dnn_conv_grad_weight(const ConvShape&, int, Activation, Activation, float
 #include <vector>
 
 #include "alloc.hpp"
+#include "channels.hpp"
 #include "gemm.hpp"
 #include "pool.hpp"
 #include "tables.hpp"
@@ -127,12 +128,6 @@ struct Volumes {
     }
 };
 
-// A 1x1 convolution is one long row of pixels: no image ends anywhere.
-bool is_pointwise(const ConvShape& s) {
-    for (int d = 0; d < s.spatial; ++d)
-        if (s.kernel[d] != 1 || s.stride[d] != 1 || s.pad_lo[d] || s.pad_hi[d]) return false;
-    return true;
-}
 ConvShape flattened(ConvShape s) {
     if (!is_pointwise(s)) return s;
     i64 pixels = s.n;
@@ -253,7 +248,7 @@ void gather_channels(const Activation& a, char* to, int item, i64 image, i64 ima
     for (i64 p = 0; p < images * pixels; ++p) std::memcpy(to + p * width * item, from + p * channels * item, static_cast<std::size_t>(width * item));
 }
 
-Status conv_by_images(const ConvShape& given, int dtype, bool forward, Activation in, const char* w, const char* bias, char* out) try {
+Status conv_by_images(const ConvShape& given, int dtype, bool forward, Activation in, const char* w, const char* bias, char* out, const Finish* finish) try {
     const ConvShape s = in.planes ? given : flattened(given);
     const int item = ITEMSIZE[dtype];
     const Pass pass = forward ? Pass::forward : Pass::grad_input;
@@ -289,6 +284,7 @@ Status conv_by_images(const ConvShape& given, int dtype, bool forward, Activatio
         args[forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST] = wrap(c.dst, forward ? to : from);
         if (bias) args[DNNL_ARG_BIAS] = wrap(c.bias, bias);
         execute(c, std::move(args), failed);
+        if (finish) table().channels->finish(*finish, reinterpret_cast<float*>(to), v.y / s.o * p.shape.n, s.o, s.o);
     });
     return failed ? NO_MEMORY : status;
 } catch (const dnnl::error&) {
@@ -299,11 +295,11 @@ Status conv_by_images(const ConvShape& given, int dtype, bool forward, Activatio
 
 }  // namespace
 
-Status dnn_conv_forward(const ConvShape& s, int dtype, Activation x, const char* w, const char* bias, char* y) {
-    return conv_by_images(s, dtype, true, x, w, bias, y);
+Status dnn_conv_forward(const ConvShape& s, int dtype, Activation x, const char* w, const char* bias, char* y, const Finish* finish) {
+    return conv_by_images(s, dtype, true, x, w, bias, y, finish);
 }
 Status dnn_conv_grad_input(const ConvShape& s, int dtype, Activation g, const char* w, char* gx) {
-    return conv_by_images(s, dtype, false, g, w, nullptr, gx);
+    return conv_by_images(s, dtype, false, g, w, nullptr, gx, nullptr);
 }
 
 namespace {

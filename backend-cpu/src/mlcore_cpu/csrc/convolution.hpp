@@ -19,8 +19,28 @@ struct Activation {
     bool planes;
 };
 
+// What becomes of a float32 result where it is made: `y * scale + shift` by channels (either may be null), then the
+// bounds, which nan passes.
+struct Finish {
+    const float *scale, *shift;
+    bool bounded;
+    float low, high;
+};
+// The same as a pass of its own over `rows` pixels of c channels.
+Status run_finish(const Finish& f, float* y, i64 rows, i64 c);
+// What batch norm by given statistics, behind a convolution with a bias, comes to; all but mean and var may be null.
+void fold_norm(const float* bias, const float* mean, const float* var, const float* gain, const float* offset, i64 c, double eps,
+               float* scale, float* shift);
+
+// A 1x1 convolution is one long row of pixels: no image ends anywhere.
+inline bool is_pointwise(const ConvShape& s) {
+    for (int d = 0; d < s.spatial; ++d)
+        if (s.kernel[d] != 1 || s.stride[d] != 1 || s.pad_lo[d] || s.pad_hi[d]) return false;
+    return true;
+}
+
 // Results are channels-last and dense; weights, bias plain and dense (O, C/groups, *K).
-Status dnn_conv_forward(const ConvShape& s, int dtype, Activation x, const char* w, const char* bias, char* y);
+Status dnn_conv_forward(const ConvShape& s, int dtype, Activation x, const char* w, const char* bias, char* y, const Finish* finish);
 Status dnn_conv_grad_input(const ConvShape& s, int dtype, Activation g, const char* w, char* gx);
 // gw is always float32 (bfloat16 gradients accumulate there)
 Status dnn_conv_grad_weight(const ConvShape& s, int dtype, Activation g, Activation x, float* gw);

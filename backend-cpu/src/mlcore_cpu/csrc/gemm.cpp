@@ -6,6 +6,8 @@
 #include <cstring>
 
 #include "alloc.hpp"
+#include "channels.hpp"
+#include "convolution.hpp"
 #include "pool.hpp"
 #include "tables.hpp"
 
@@ -40,6 +42,7 @@ struct Product {
     const char* bias;   // b.cols values of the accumulator's dtype, or null
     i64 item, acc_item; // bytes
     UnaryLoop narrow;   // from the accumulator to `out`; null where they are one
+    const Finish* finish;  // applied by `block`, or null
 
     double operations() const { return 2.0 * a.rows * a.cols * b.cols; }
 };
@@ -73,6 +76,12 @@ bool block(const Product& p, i64 m0, i64 m1, i64 n0, i64 n1, i64 k0, i64 k1, con
     g.packed_b = packed_b;
     g.scratch = scratch.get();
     p.kernel->block(g);
+    if (p.finish && !to) {
+        Finish f = *p.finish;
+        if (f.scale) f.scale += n0;
+        if (f.shift) f.shift += n0;
+        table().channels->finish(f, reinterpret_cast<float*>(g.c), m, n, g.c_rs);
+    }
     if (aside) {
         const i64 size = ITEMSIZE[p.out];
         for (i64 i = 0; i < m; ++i)
@@ -284,7 +293,7 @@ double work_of(const Product& p) {
 
 }  // namespace
 
-Status run_matmul(const View& av, const View& bv, const View* bias, const View& out) {
+Status run_matmul(const View& av, const View& bv, const View* bias, const View& out, const Finish* finish) {
     Product p{};
     p.kernel = table().gemm->of[av.dtype];
     p.item = ITEMSIZE[av.dtype], p.acc_item = ITEMSIZE[p.kernel->acc];
@@ -325,6 +334,16 @@ Status run_matmul(const View& av, const View& bv, const View* bias, const View& 
         }
     }
     const double work = work_of(p);
+    if (finish) {  // where a piece of the result is not made at once, a pass of its own follows
+        bool turned;
+        const bool serial = work < SERIAL_BELOW;
+        if (thin(p, turned) == Thin::no && (serial || cut(p, power_of_two(work / TASK)).k == 1)) {
+            p.finish = finish;
+        } else {
+            const Status status = run_matmul(av, bv, bias, out);
+            return status == OK ? run_finish(*finish, reinterpret_cast<float*>(out.data), p.a.rows, p.b.cols) : status;
+        }
+    }
     if (batch == 1 && work < SERIAL_BELOW) return whole(p) ? OK : NO_MEMORY;
     if (batch == 1) {
         bool turned;

@@ -44,7 +44,9 @@ struct GemmTable {
 };
 
 // out (..., M, N) = a (..., M, K) @ b (..., K, N) [+ bias (N)]. a, b and bias have one dtype; batch axes are broadcast
-// with stride 0, any strides will do. out is C-contiguous and has that dtype, or int32 for int8.
-Status run_matmul(const View& a, const View& b, const View* bias, const View& out);
+// with stride 0, any strides will do. out is C-contiguous and has that dtype, or int32 for int8. `finish` (of float32 and
+// one product) is applied to a piece of the result while it is in the cache.
+struct Finish;  // convolution.hpp
+Status run_matmul(const View& a, const View& b, const View* bias, const View& out, const Finish* finish = nullptr);
 
 }  // namespace mlcore_cpu

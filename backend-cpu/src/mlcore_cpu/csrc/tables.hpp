@@ -49,6 +49,7 @@ struct RecurrentTable;  // recurrent.hpp
 struct AttentionTable;  // attention.hpp
 struct RmsTable;        // rms_norm.hpp
 struct WinogradTable;   // winograd.hpp
+struct DepthwiseTable;  // depthwise.hpp
 
 struct Table {
     const char* isa;
@@ -74,6 +75,7 @@ struct Table {
     const AttentionTable* attention;
     const RmsTable* rms;
     const WinogradTable* winograd;
+    const DepthwiseTable* depthwise;
 };
 
 inline int log2_itemsize(int itemsize) { return __builtin_ctz(static_cast<unsigned>(itemsize)); }

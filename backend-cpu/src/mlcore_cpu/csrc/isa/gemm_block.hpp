@@ -32,6 +32,10 @@ void tile(i64 k, const typename Way::Unit* a, i64 a_rs, i64 a_cs, const typename
     using Sum = typename Way::Sum;
     constexpr int W = Lanes<Unit>;
     Vec<Sum> acc[R][V] = {};
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)  // what is added to at the end is here by then
+#pragma GCC unroll 8
+        for (int j = 0; j < V; ++j) __builtin_prefetch(c + i * c_rs + j * W, 1);
     for (i64 p = 0; p < k; ++p) {
         Vec<Unit> row[V];
 #pragma GCC unroll 8
@@ -68,15 +72,6 @@ template <class Way>
 constexpr std::array<Tile<Way>, TILE_ROWS> TILES[2] = {tiles_of<Way, 1>(std::make_integer_sequence<int, TILE_ROWS>()),
                                                        tiles_of<Way, 2>(std::make_integer_sequence<int, TILE_ROWS>())};
 
-// The first n (less than 16) values: by powers of two, which compile to one move each.
-template <class T>
-INL void copy_first(T* to, const T* from, i64 n) {
-    if (n & 8) std::memcpy(to, from, 8 * sizeof(T)), to += 8, from += 8;
-    if (n & 4) std::memcpy(to, from, 4 * sizeof(T)), to += 4, from += 4;
-    if (n & 2) std::memcpy(to, from, 2 * sizeof(T)), to += 2, from += 2;
-    if (n & 1) *to = *from;
-}
-
 // A tile whose last columns do not exist: b is packed, with zeros there.
 template <class Way, class Unit = typename Way::Unit, class Sum = typename Way::Sum>
 void narrow_tile(Tile<Way> whole, i64 rows, i64 columns, i64 k, const Unit* a, i64 a_rs, i64 a_cs, const Unit* b, Sum* c, i64 c_rs,
@@ -108,12 +103,39 @@ INL Depths depths(i64 k) {
     return {all, steps ? ceil_div(all, steps) : 0};
 }
 
+// Memory that will be read soon, brought nearer a few lines at a time while other work goes on.
+struct Ahead {
+    const char* at;
+    i64 stride, runs, bytes;  // so many runs of so many bytes
+    i64 done = 0;
+
+    INL void step(i64 lines) {
+        for (; lines > 0 && runs > 0; --lines) {
+            __builtin_prefetch(at + done, 0, 2);
+            done += 64;
+            if (done >= bytes) done = 0, at += stride, --runs;
+        }
+    }
+    i64 lines() const { return runs > 0 ? runs * ceil_div(bytes, 64) : 0; }
+};
+// The part of a that begins at `a`.
+template <class From>
+INL Ahead ahead_of(const GemmBlock& g, const From* a, i64 rows, i64 depth) {
+    constexpr i64 size = sizeof(From);
+    const char* at = reinterpret_cast<const char*>(a);
+    if (g.a_cs == 1) return {at, g.a_rs * size, rows, depth * size};
+    if (g.a_rs == 1) return {at, g.a_cs * size, rows > 0 ? depth : 0, rows * size};
+    return {at, 0, 0, 0};
+}
+
 // y (m, n) = x + one row for all
 template <class T>
 INL void add_row(i64 m, i64 n, const T* x, i64 x_rs, const T* row, T* y, i64 y_rs) {
     for (i64 i = 0; i < m; ++i)
         for (i64 j = 0; j < n; ++j) y[i * y_rs + j] = x[i * x_rs + j] + row[j];
 }
+
+constexpr i64 MOST_AHEAD = 32;  // lines a tile: more would hold it up
 
 // Blocks along k (KC), then rows (MC), columns (a panel of b in L1), rows of a tile.
 template <class Way>
@@ -140,10 +162,17 @@ void block(const GemmBlock& g) {
             const i64 r = ceil_div(mc, ceil_div(mc, static_cast<i64>(TILE_ROWS)));  // tiles of nearly equal height
             const From* a0 = a + i0 * g.a_rs + p * PER * g.a_cs;
             const bool direct = same && direct_a<Unit>(g, mc);
-            if (!direct) {
+            if (!direct && same && g.a_rs == 1 && mc > 1) {
+                if constexpr (same) pack_tiles<Unit>(a0, g.a_cs, mc, r, kc, packed_a);
+            } else if (!direct) {
                 for (i64 i = 0; i < mc; i += r)
                     Way::pack(a0 + i * g.a_rs, g.a_rs, g.a_cs, std::min(r, mc - i), r, elements, packed_a + i * kc, true);
             }
+            // What is read next: the rows below, then from the top further along k, and what a next slice begins with.
+            const bool below = i0 + MC < g.m, along = p + depth.block < depth.all;
+            Ahead next = ahead_of(g, below ? a0 + MC * g.a_rs : along ? a + (p + depth.block) * PER * g.a_cs : a + g.m * g.a_rs,
+                                  below ? std::min(MC, g.m - i0 - MC) : along || packed_b ? std::min(MC, g.m) : 0, elements);
+            const i64 lines = ceil_div(next.lines(), ceil_div(g.n, N) * ceil_div(mc, r));
             for (i64 j = 0; j < g.n; j += N) {
                 const i64 columns = std::min(N, g.n - j);
                 const Unit* bp = panel;
@@ -174,6 +203,7 @@ void block(const GemmBlock& g) {
                 const bool ahead = direct && j == 0 && g.a_cs == 1 && kc * sizeof(Unit) <= 1024;
                 for (i64 i = 0; i < mc; i += r) {
                     const i64 rows = std::min(r, mc - i);
+                    if (lines <= MOST_AHEAD) next.step(lines);
                     if (ahead)  // short rows: the processor does not see where the next ones are
                         for (i64 next = i + r; next < std::min(mc, i + 2 * r); ++next)
                             for (i64 line = 0; line < kc; line += 64 / sizeof(Unit)) __builtin_prefetch(a0 + next * g.a_rs + line);

@@ -70,29 +70,46 @@ INL void convert_row(const From* x, i64 n, T* y) {
         for (i64 i = 0; i < n; ++i) y[i] = static_cast<T>(x[i]);
 }
 
+// Four rows of x as columns r to r + 3 of y: y[c * ld + r] = x[r * rs + c]. Rows that do not exist are others again.
+// Rows are far apart: those `ahead` elements from these are asked for now, they come next.
+template <class T>
+INL void transpose_4(const T* const (&x)[4], i64 columns, T* __restrict y, i64 ld, i64 ahead) {
+    typedef std::uint32_t V __attribute__((vector_size(16)));
+    typedef std::uint32_t L __attribute__((vector_size(16), aligned(4), may_alias));
+    for (i64 c = 0; c + 4 <= columns; c += 4, y += 4 * ld) {
+        if (c % 16 == 0) for (const T* row : x) __builtin_prefetch(row + ahead + c);
+        const V a = *reinterpret_cast<const L*>(x[0] + c), b = *reinterpret_cast<const L*>(x[1] + c);
+        const V d = *reinterpret_cast<const L*>(x[2] + c), e = *reinterpret_cast<const L*>(x[3] + c);
+        const V ab0 = __builtin_shuffle(a, b, V{0, 4, 1, 5}), ab1 = __builtin_shuffle(a, b, V{2, 6, 3, 7});
+        const V de0 = __builtin_shuffle(d, e, V{0, 4, 1, 5}), de1 = __builtin_shuffle(d, e, V{2, 6, 3, 7});
+        *reinterpret_cast<L*>(y) = __builtin_shuffle(ab0, de0, V{0, 1, 4, 5});
+        *reinterpret_cast<L*>(y + ld) = __builtin_shuffle(ab0, de0, V{2, 3, 6, 7});
+        *reinterpret_cast<L*>(y + 2 * ld) = __builtin_shuffle(ab1, de1, V{0, 1, 4, 5});
+        *reinterpret_cast<L*>(y + 3 * ld) = __builtin_shuffle(ab1, de1, V{2, 3, 6, 7});
+    }
+}
+
 // y[c * ld + r] = x[r * rs + c]
 template <class T>
 INL void transpose(const T* __restrict x, i64 rs, i64 rows, i64 columns, T* __restrict y, i64 ld) {
     i64 r = 0;
     if constexpr (sizeof(T) == 4) {
-        typedef std::uint32_t V __attribute__((vector_size(16)));
-        typedef std::uint32_t L __attribute__((vector_size(16), aligned(4), may_alias));
+        // The last one to three rows first, as four: what they write too much, into the next column, is written over.
+        const i64 rest = rows % 4, fast = columns / 4 * 4 - 4;
+        if (rest && ld == rows && rows > 4 && fast > 0) {
+            const T* from = x + (rows - rest) * rs;
+            const T* const four[4] = {from, from + std::min<i64>(1, rest - 1) * rs, from + std::min<i64>(2, rest - 1) * rs, from};
+            transpose_4(four, fast, y + rows - rest, ld, rest * rs);
+            for (i64 i = rows - rest; i < rows; ++i)
+                for (i64 c = fast; c < columns; ++c) y[c * ld + i] = x[i * rs + c];
+            rows -= rest;
+        }
         for (; r + 4 <= rows; r += 4) {
             const T* from = x + r * rs;
-            T* to = y + r;
-            i64 c = 0;
-            for (; c + 4 <= columns; c += 4, from += 4, to += 4 * ld) {
-                const V a = *reinterpret_cast<const L*>(from), b = *reinterpret_cast<const L*>(from + rs);
-                const V d = *reinterpret_cast<const L*>(from + 2 * rs), e = *reinterpret_cast<const L*>(from + 3 * rs);
-                const V ab0 = __builtin_shuffle(a, b, V{0, 4, 1, 5}), ab1 = __builtin_shuffle(a, b, V{2, 6, 3, 7});
-                const V de0 = __builtin_shuffle(d, e, V{0, 4, 1, 5}), de1 = __builtin_shuffle(d, e, V{2, 6, 3, 7});
-                *reinterpret_cast<L*>(to) = __builtin_shuffle(ab0, de0, V{0, 1, 4, 5});
-                *reinterpret_cast<L*>(to + ld) = __builtin_shuffle(ab0, de0, V{2, 3, 6, 7});
-                *reinterpret_cast<L*>(to + 2 * ld) = __builtin_shuffle(ab1, de1, V{0, 1, 4, 5});
-                *reinterpret_cast<L*>(to + 3 * ld) = __builtin_shuffle(ab1, de1, V{2, 3, 6, 7});
-            }
-            for (; c < columns; ++c, ++from, to += ld)
-                for (int i = 0; i < 4; ++i) to[i] = from[i * rs];
+            const T* const four[4] = {from, from + rs, from + 2 * rs, from + 3 * rs};
+            transpose_4(four, columns, y + r, ld, 4 * rs);
+            for (i64 c = columns / 4 * 4; c < columns; ++c)
+                for (int i = 0; i < 4; ++i) y[c * ld + r + i] = from[i * rs + c];
         }
     } else if constexpr (sizeof(T) == 8) {
         typedef std::uint64_t V __attribute__((vector_size(16)));
@@ -124,7 +141,21 @@ void pack_plain(const From* x, i64 stride, i64 k_stride, i64 width, i64 ld, i64 
             for (i64 j = width; j < ld; ++j) y[p * ld + j] = T(0);
     }
     if (stride == 1 || width == 1) {
-        for (i64 p = 0; p < k; ++p) convert_row<From, T>(x + p * k_stride, width, y + p * ld);
+        constexpr i64 W = Lanes<T>, AHEAD = 8;  // rows are far apart: the processor does not see them coming
+        const bool far = width > 1 && k_stride * static_cast<i64>(sizeof(From)) >= 512;
+        for (i64 p = 0; p < k; ++p) {
+            const From* from = x + p * k_stride;
+            if (far)
+                for (i64 line = 0; line < width; line += 64 / static_cast<i64>(sizeof(From))) __builtin_prefetch(from + AHEAD * k_stride + line);
+            if constexpr (std::is_same_v<From, T>) {
+                if (width == 2 * W) {
+                    store(y + p * ld, load(from));
+                    store(y + p * ld + W, load(from + W));
+                    continue;
+                }
+            }
+            convert_row<From, T>(from, width, y + p * ld);
+        }
     } else if (k_stride == 1 || k == 1) {
         if constexpr (std::is_same_v<From, T>) {
             transpose(x, stride, width, k, y, ld);
@@ -140,6 +171,41 @@ void pack_plain(const From* x, i64 stride, i64 k_stride, i64 width, i64 ld, i64 
     } else {
         for (i64 p = 0; p < k; ++p)
             for (i64 j = 0; j < width; ++j) convert_row<From, T>(x + j * stride + p * k_stride, 1, y + p * ld + j);
+    }
+}
+
+// The first n (less than 16) values: by powers of two, which compile to one move each.
+template <class T>
+INL void copy_first(T* to, const T* from, i64 n) {
+    if (n & 8) std::memcpy(to, from, 8 * sizeof(T)), to += 8, from += 8;
+    if (n & 4) std::memcpy(to, from, 4 * sizeof(T)), to += 4, from += 4;
+    if (n & 2) std::memcpy(to, from, 2 * sizeof(T)), to += 2, from += 2;
+    if (n & 1) *to = *from;
+}
+
+// x (k, m) with rows `k_stride` apart as tiles of `height` columns, each (k, height): y[t * height * k + p * height + i] =
+// x[p * k_stride + t * height + i]; zero where the last tile is too high. Whole vectors are copied: what a tile gets too
+// much is written over by its next row. Rows are far apart, so the processor does not see them coming.
+template <class T>
+void pack_tiles(const T* x, i64 k_stride, i64 m, i64 height, i64 k, T* y) {
+    constexpr i64 W = Lanes<T>, V = ceil_div(static_cast<i64>(TILE_ROWS), W), TOGETHER = 8, AHEAD = 8;
+    const i64 exact = std::max<i64>(0, k - ceil_div(V * W, height));  // rows from which nothing may be written too much
+    for (i64 first = 0; first < m; first += TOGETHER * height) {
+        const i64 last = std::min(m, first + TOGETHER * height);
+        for (i64 p = 0; p < k; ++p) {
+            const T* from = x + p * k_stride;
+            T* to = y + first * k + p * height;
+            for (i64 line = first; line < last; line += 64 / static_cast<i64>(sizeof(T))) __builtin_prefetch(from + AHEAD * k_stride + line);
+            for (i64 i = first; i < last; i += height, to += height * k) {
+                if (p < exact && i + V * W <= m) {
+                    for (i64 v = 0; v < V; ++v) store(to + v * W, load(from + i + v * W));
+                } else {
+                    const i64 n = std::min(height, m - i);
+                    copy_first(to, from + i, n);
+                    for (i64 j = n; j < height; ++j) to[j] = T(0);
+                }
+            }
+        }
     }
 }
 

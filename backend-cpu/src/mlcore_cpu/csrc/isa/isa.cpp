@@ -23,6 +23,7 @@ void make_table(Table& t) {
     t.attention = attention_table();
     t.rms = rms_table();
     t.winograd = winograd_table();
+    t.depthwise = depthwise_table();
 }
 
 }  // namespace MLCORE_ISA

@@ -21,6 +21,7 @@ const RecurrentTable* recurrent_table();
 const AttentionTable* attention_table();
 const RmsTable* rms_table();
 const WinogradTable* winograd_table();
+const DepthwiseTable* depthwise_table();
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu
