@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from mlcore.errors import ArgumentError
-from mlcore.optim.lr_scheduler.base import Group, LRScheduler, count
-from mlcore.optim.optimizer import Optimizer, number
-
-
-class LambdaLR(LRScheduler):
-    """The first rate times `lr_lambda(epoch)`; one function, or one for each group.
-
-    >>> from mlcore import nn, optim
-    >>> optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
-    >>> schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch))
-    >>> schedule.step(); schedule.get_last_lr()
-    [0.5]
-    """
-
-    def __init__(self, optimizer: Optimizer, lr_lambda: Any, last_epoch: int = -1) -> None:
-        groups = len(optimizer.param_groups)
-        self.lr_lambdas = list(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * groups
-        if len(self.lr_lambdas) != groups:
-            raise ArgumentError(f"LambdaLR: {len(self.lr_lambdas)} functions for {groups} groups")
-        super().__init__(optimizer, last_epoch)
-
-    def get_lr(self) -> list[float]:
-        return [base * f(self.last_epoch) for base, f in zip(self.base_lrs, self.lr_lambdas, strict=True)]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {k: v for k, v in super().state_dict().items() if k != "lr_lambdas"}
+from mlcore.optim.hyper import count, number
+from mlcore.optim.lr_scheduler.base import Group, LRScheduler
+from mlcore.optim.optimizer import Optimizer
 
 
 class StepLR(LRScheduler):
@@ -58,6 +34,9 @@ class StepLR(LRScheduler):
     def _next(self, rate: float, base: float, group: Group) -> float:
         return rate if self.last_epoch == 0 or self.last_epoch % self.step_size else rate * self.gamma
 
+    def _at(self, base: float) -> float:
+        return base * self.gamma ** (self.last_epoch // self.step_size)
+
 
 class MultiStepLR(LRScheduler):
     """The rate times `gamma` at each of the `milestones`."""
@@ -65,11 +44,15 @@ class MultiStepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.milestones, self.gamma = sorted(milestones), number("MultiStepLR", "gamma", gamma)
+        self.milestones, self.gamma = Counter(milestones), number("MultiStepLR", "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def _next(self, rate: float, base: float, group: Group) -> float:
-        return rate * self.gamma ** Counter(self.milestones)[self.last_epoch]
+        return rate * self.gamma ** self.milestones.get(self.last_epoch, 0)
+
+    def _at(self, base: float) -> float:
+        passed = bisect_right(sorted(Counter(self.milestones).elements()), self.last_epoch)
+        return base * self.gamma**passed
 
 
 class ConstantLR(LRScheduler):
@@ -79,13 +62,16 @@ class ConstantLR(LRScheduler):
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
         self.factor = number("ConstantLR", "factor", factor, high=1.0)
-        self.total_iters = total_iters
+        self.total_iters = count("ConstantLR", "total_iters", total_iters, 0)
         super().__init__(optimizer, last_epoch)
 
     def _next(self, rate: float, base: float, group: Group) -> float:
         if self.last_epoch == 0:
             return rate * self.factor
-        return rate / self.factor if self.last_epoch == self.total_iters and not self._initial else rate
+        return rate / self.factor if self.last_epoch == self.total_iters else rate
+
+    def _at(self, base: float) -> float:
+        return base if self.last_epoch >= self.total_iters else base * self.factor
 
 
 class LinearLR(LRScheduler):
@@ -114,16 +100,20 @@ class LinearLR(LRScheduler):
                 cause="each rate is a multiple of the one before",
                 fix="use a value > 0",
             )
-        self.total_iters = total_iters
+        self.total_iters = count("LinearLR", "total_iters", total_iters)
         super().__init__(optimizer, last_epoch)
 
     def _next(self, rate: float, base: float, group: Group) -> float:
         if self.last_epoch == 0:
             return rate * self.start_factor
-        if self._initial or self.last_epoch > self.total_iters:
+        if self._is_initial or self.last_epoch > self.total_iters:
             return rate
         rise = self.end_factor - self.start_factor
         return rate * (1.0 + rise / (self.total_iters * self.start_factor + (self.last_epoch - 1) * rise))
+
+    def _at(self, base: float) -> float:
+        done = min(self.total_iters, self.last_epoch) / self.total_iters
+        return base * (self.start_factor + (self.end_factor - self.start_factor) * done)
 
 
 class ExponentialLR(LRScheduler):
@@ -134,36 +124,10 @@ class ExponentialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def _next(self, rate: float, base: float, group: Group) -> float:
-        return rate if self._initial or self.last_epoch == 0 else rate * self.gamma
+        return rate if self._is_initial else rate * self.gamma
 
-
-class CosineAnnealingLR(LRScheduler):
-    """Half a cosine from the first rate to `eta_min` over `T_max` epochs, and back (Loshchilov and Hutter 2017).
-
-    >>> from mlcore import nn, optim
-    >>> optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
-    >>> schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2)
-    >>> [schedule.step() or round(schedule.get_last_lr()[0], 6) for _ in range(2)]
-    [0.5, 0.0]
-    """
-
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        self.T_max, self.eta_min = (
-            number("CosineAnnealingLR", "T_max", T_max),
-            number("CosineAnnealingLR", "eta_min", eta_min),
-        )
-        if self.T_max == 0:
-            raise ArgumentError("CosineAnnealingLR: T_max is 0", fix="use the number of epochs, at least 1")
-        super().__init__(optimizer, last_epoch)
-
-    def _next(self, rate: float, base: float, group: Group) -> float:
-        now, end = self.last_epoch, self.T_max
-        if self._initial or now == 0:
-            return rate
-        if (now - 1 - end) % (2 * end) == 0:  # from the minimum a ratio leads nowhere
-            return rate + (base - self.eta_min) * (1 - math.cos(math.pi / end)) / 2
-        ratio = (1 + math.cos(math.pi * now / end)) / (1 + math.cos(math.pi * (now - 1) / end))
-        return ratio * (rate - self.eta_min) + self.eta_min
+    def _at(self, base: float) -> float:
+        return float(base * self.gamma**self.last_epoch)
 
 
 class PolynomialLR(LRScheduler):
@@ -180,6 +144,9 @@ class PolynomialLR(LRScheduler):
 
     def _next(self, rate: float, base: float, group: Group) -> float:
         now, end = self.last_epoch, self.total_iters
-        if self._initial or now == 0 or now > end:
+        if self._is_initial or now > end:
             return rate
         return float(rate * ((1 - now / end) / (1 - (now - 1) / end)) ** self.power)
+
+    def _at(self, base: float) -> float:
+        return float(base * (1 - min(self.total_iters, self.last_epoch) / self.total_iters) ** self.power)
