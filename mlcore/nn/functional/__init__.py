@@ -43,6 +43,10 @@ from mlcore.nn.functional.dropouts import (
     dropout3d,
     feature_alpha_dropout,
 )
+from mlcore.nn.functional.grid import (
+    affine_grid,
+    grid_sample,
+)
 from mlcore.nn.functional.loss import LinearCrossEntropyOptions, cross_entropy, linear_cross_entropy, nll_loss
 from mlcore.nn.functional.loss_margin import (
     cosine_embedding_loss,
@@ -69,7 +73,42 @@ from mlcore.nn.functional.loss_values import (
 )
 from mlcore.nn.functional.normalization import batch_norm, layer_norm, rms_norm
 from mlcore.nn.functional.padding import pad
-from mlcore.nn.functional.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from mlcore.nn.functional.patches import (
+    fold,
+    unfold,
+)
+from mlcore.nn.functional.pooling import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
+from mlcore.nn.functional.pooling_adaptive import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+)
+from mlcore.nn.functional.pooling_indices import (
+    fractional_max_pool2d,
+    fractional_max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
+from mlcore.nn.functional.resize import (
+    interpolate,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
+)
 from mlcore.nn.functional.shuffle import (
     channel_shuffle,
     native_channel_shuffle,
@@ -80,9 +119,17 @@ from mlcore.nn.functional.transposed import conv_transpose1d, conv_transpose2d, 
 
 __all__ = [
     "LinearCrossEntropyOptions",
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "affine_grid",
     "alpha_dropout",
+    "avg_pool1d",
     "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -107,9 +154,13 @@ __all__ = [
     "embedding",
     "feature_alpha_dropout",
     "focal_loss",
+    "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "grid_sample",
     "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
@@ -117,6 +168,7 @@ __all__ = [
     "hardtanh",
     "hinge_embedding_loss",
     "huber_loss",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -125,8 +177,16 @@ __all__ = [
     "linear_cross_entropy",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "margin_ranking_loss",
+    "max_pool1d",
     "max_pool2d",
+    "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "multi_margin_loss",
@@ -164,4 +224,8 @@ __all__ = [
     "threshold",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "unfold",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]
