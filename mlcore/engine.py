@@ -20,6 +20,41 @@ IDENTITY: list[Op] = []
 PLUS: list[Op] = []
 SUM: list[Op] = []
 RESHAPE: list[Op] = []
+CONCAT: list[Op] = []
+
+
+class Piece:
+    """The gradient of a slice along one axis: zero elsewhere, until it is known what else there is."""
+
+    __slots__ = ("axis", "part", "start", "stop", "whole")
+
+    def __init__(self, part: Any, axis: int, start: int, stop: int, whole: Any) -> None:
+        self.part = part
+        self.axis = axis
+        self.start = start
+        self.stop = stop
+        self.whole = whole  # makes the full gradient from the part
+
+
+def _joined(pieces: list[Piece]) -> Any:
+    """The gradient that pieces along one axis make: joined where they cover it, else each in zeros, added up."""
+    first = pieces[0]
+    ordered = sorted(pieces, key=_start)
+    at = 0
+    for one in ordered:
+        at = one.stop if one.start == at else -1
+        if at < 0:
+            break
+    if at == first.whole.shape[first.axis]:
+        return apply(CONCAT[0], tuple([one.part for one in ordered]), {"axis": first.axis})
+    total = first.whole()
+    for one in pieces[1:]:
+        total = binary(PLUS[0], total, one.whole())
+    return total
+
+
+def _start(piece: Piece) -> int:
+    return piece.start
 
 
 def _reachable(roots: list[Node]) -> list[Node]:
@@ -104,6 +139,8 @@ def _drain(
     while waiting:
         node = _take(waiting)
         gradient = pending.pop(node)
+        if type(gradient) is list:
+            gradient = _joined(gradient)
         if node.hooks is not None:
             gradient = _call_hooks(node.hooks, gradient)
         if node.retains is not None:
@@ -117,6 +154,8 @@ def _drain(
         if not retain:
             _free(node)
     for leaf, gradient in pending.items():
+        if type(gradient) is list:
+            gradient = _joined(gradient)
         if leaf._hooks is not None:
             gradient = _call_hooks(leaf._hooks, gradient)
         if found is None:
@@ -126,14 +165,20 @@ def _drain(
 
 
 def _receive(key: Any, gradient: Any, pending: dict[Any, Any], waiting: list[Node]) -> None:
-    """Add a gradient to what waits at a node or leaf; a node is queued by its first one."""
+    """Add a gradient to what waits at a node or leaf, a list where that is pieces; the first one queues a node."""
     before = pending.get(key)
+    piece = type(gradient) is Piece
     if before is None:
-        pending[key] = gradient
+        pending[key] = [gradient] if piece else gradient
         if isinstance(key, Node):
             _queue(waiting, key)
-    else:
-        pending[key] = binary(PLUS[0], before, gradient)
+        return
+    if type(before) is list:
+        if piece and before[0].axis == gradient.axis:
+            before.append(gradient)
+            return
+        before = _joined(before)
+    pending[key] = binary(PLUS[0], before, gradient.whole() if piece else gradient)
 
 
 def _queue(heap: list[Node], node: Node) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mlcore as ml
-from mlcore import autograd
+from mlcore import autograd, testing
 from mlcore.errors import ArgumentTypeError, AutogradError, DTypeError, ShapeError
 
 
@@ -408,3 +408,32 @@ def test_gradients_stay_finite_where_they_should() -> None:
 def test_no_gradient_for_integers() -> None:
     with pytest.raises((AutogradError, DTypeError)):
         ml.asarray([1, 2], requires_grad=True)
+
+
+def _sliced_thrice(x: Any) -> Any:
+    return x[:, :2] * x[:, 2:4] * x[:, 4:]
+
+
+def _slices_and_more(x: Any) -> Any:
+    y = x * 3
+    return y[0].sum() * y[:, :2] + y[1:].sum() + y[:, 2:].sum() + y[::2, 1:3].sum()
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (_sliced_thrice, (3, 6)),
+        (lambda x: x[:, :2] * x[:, 1:3], (3, 6)),  # overlapping
+        (lambda x: x[:, :2] * x[:, 4:], (3, 6)),  # a gap
+        (lambda x: x[:, 4:] * x[:, :2] * x[:, 2:4] * x[:, :2], (3, 6)),
+        (lambda x: x[:, 0] * x[:, 1], (3, 2)),
+        (lambda x: x[2] * x[1] * x[0], (3, 2)),
+        (lambda x: (x * 2)[:, :1] * (x * 2)[:, 1:] + (x * 2).sum(), (2, 2)),
+        (lambda x: x[1:] + x.sum(axis=0) * x[:1], (3, 2)),
+        (lambda x: x[:, 1:2, :], (3, 4, 2)),
+        (_slices_and_more, (3, 4)),
+    ],
+)
+def test_gradients_of_slices_of_one_tensor_are_put_together(function: Any, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(1).standard_normal(shape)
+    assert testing.gradcheck(function, [ml.asarray(values, requires_grad=True)], order=2)
