@@ -173,15 +173,17 @@ def _watch_for_ops(device: Any) -> None:
 
     A class with `__getattr__` finds all its methods more slowly, so only those who have such a plugin shall have it.
     """
-    if discovery.declares_ops() and _missing not in vars(Tensor).values():
+    if discovery.declares_ops() and "__getattr__" not in vars(Tensor):
         setattr(Tensor, "__getattr__", _missing)  # noqa: B010  (the type has none)
 
 
 def _missing(self: Any, name: str) -> Any:
     """An unknown attribute: perhaps a method of an operation that a plugin declares."""
     if not name.startswith("_"):
-        if "__getattr__" in vars(Tensor):
-            delattr(Tensor, "__getattr__")  # asked once: from now on the methods are there, or nowhere
+        if "__getattr__" in vars(Tensor):  # asked once: from now on the methods are there, or nowhere
+            delattr(Tensor, "__getattr__")
+        if _watch_for_ops in detect.on_open:
+            detect.on_open.remove(_watch_for_ops)
         discovery.load_ops()
         if name in vars(Tensor):
             return getattr(self, name)

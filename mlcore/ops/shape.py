@@ -234,6 +234,7 @@ def _concat_split(g: Any, arrays_shape: Any, axis: int) -> list[Any]:
     reference=lambda *arrays_axis: np.concatenate(arrays_axis[:-1], axis=arrays_axis[-1]),
     vjp=_concat_split,
     variadic=True,
+    cacheable=True,
     samples=lambda: [
         sample([(2, 3), (4, 3)], axis=0),
         sample([(2, 3), (2, 1), (2, 5)], axis=-1),
