@@ -31,9 +31,9 @@ cdef class Linear(Kernel):
 cdef bint whole_strides(cnp.ndarray a) noexcept:
     """Whether the strides are multiples of the item size: kernels count in elements."""
     cdef int d
-    cdef i64 item = cnp.PyArray_ITEMSIZE(a)
+    cdef i64 part = cnp.PyArray_ITEMSIZE(a) - 1  # a power of two, less one
     for d in range(cnp.PyArray_NDIM(a)):
-        if cnp.PyArray_STRIDE(a, d) % item:
+        if cnp.PyArray_STRIDE(a, d) & part:
             return False
     return cnp.PyArray_ISALIGNED(a)
 
@@ -98,8 +98,12 @@ cdef cnp.ndarray matrix_product(cnp.ndarray a, cnp.ndarray b, int code, int resu
     cdef cnp.ndarray out = new_array(result, n, shape, NULL)
     if cnp.PyArray_SIZE(out) == 0:
         return out
-    batch_view(a, code, n, shape, &av)
-    batch_view(b, code, n, shape, &bv)
+    if n == 2:
+        view_of(a, code, &av)
+        view_of(b, code, &bv)
+    else:
+        batch_view(a, code, n, shape, &av)
+        batch_view(b, code, n, shape, &bv)
     view_of(out, result, &ov)
     run_product(av, bv, ov, out)
     return out

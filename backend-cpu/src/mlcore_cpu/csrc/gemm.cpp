@@ -19,6 +19,7 @@ constexpr double TASK = 2e6;                  // operations of a task, where the
 constexpr i64 MOST_TASKS = 64;
 constexpr i64 PACKED_BYTES = 16 << 20;        // of the second operand at a time
 constexpr i64 STACK = 16 * 1024;
+constexpr i64 SMALL = 8192;                   // multiplications of a product that takes the shortest way
 
 struct Operand {
     const char* data;
@@ -26,8 +27,8 @@ struct Operand {
 };
 
 Operand operand_of(const View& v) {
-    const int n = v.ndim, item = ITEMSIZE[v.dtype];
-    Operand m{v.data, v.shape[n - 2], v.shape[n - 1], v.strides[n - 2] / item, v.strides[n - 1] / item};
+    const int n = v.ndim, shift = __builtin_ctz(static_cast<unsigned>(ITEMSIZE[v.dtype]));  // they are multiples of it
+    Operand m{v.data, v.shape[n - 2], v.shape[n - 1], v.strides[n - 2] >> shift, v.strides[n - 1] >> shift};
     if (m.cols == 1 && m.rs != 1) m.cs = 1;  // the stride of an axis of length one is free: take what packing likes
     if (m.rows == 1 && m.cs != 1) m.rs = 1;
     return m;
@@ -285,6 +286,13 @@ bool whole(const Product& p) {
     return block(p, 0, p.a.rows, 0, p.b.cols, 0, p.a.cols, nullptr, nullptr);
 }
 
+// Whether a product is done before anybody has found out how to cut and pack it best.
+bool is_small(const Product& p) {
+    const i64 M = p.a.rows, N = p.b.cols, K = p.a.cols;
+    if (M > SMALL || N > SMALL || K > 256 || M * N * K > SMALL) return false;
+    return p.b.cs == 1 || K < 2 * p.kernel->columns || (p.a.cs != 1 && M > 1);  // else dot products, if a has few rows
+}
+
 // Operations, or what moving the operands costs where that is more.
 double work_of(const Product& p) {
     const double moved = static_cast<double>(p.a.rows * p.a.cols + p.a.cols * p.b.cols + p.a.rows * p.b.cols) * p.item;
@@ -299,6 +307,11 @@ Status run_matmul(const View& av, const View& bv, const View* bias, const View& 
     p.item = ITEMSIZE[av.dtype], p.acc_item = ITEMSIZE[p.kernel->acc];
     p.out = out.dtype, p.c = out.data;
     p.a = operand_of(av), p.b = operand_of(bv);
+    if (out.ndim == 2 && p.kernel->small && p.out == p.kernel->acc && is_small(p) && (!bias || bias->contiguous())) {
+        p.kernel->small(p.a.rows, p.b.cols, p.a.cols, p.a.data, p.a.rs, p.a.cs, p.b.data, p.b.rs, p.b.cs, p.c,
+                        bias ? bias->data : nullptr);
+        return OK;
+    }
     const bool same = p.out == p.kernel->acc || (p.out == U32 && p.kernel->acc == I32) || (p.out == U64 && p.kernel->acc == I64);
     p.narrow = same ? nullptr : table().cast[p.kernel->acc][p.out];
     Room wide(bias && !(same && bias->contiguous()) ? p.b.cols * p.acc_item : 0);

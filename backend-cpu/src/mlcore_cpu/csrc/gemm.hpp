@@ -36,6 +36,10 @@ struct GemmKernel {
     // c (m, n) = init + a (m, k) @ b (k, n) for m up to 4 and rows of b with stride one. Null where the dtype has none.
     void (*axpys)(i64 m, i64 n, i64 k, const char* a, i64 a_rs, i64 a_cs, const char* b, i64 b_rs, char* c, i64 c_rs,
                   const char* init, i64 init_rs);
+    // c (m, n), dense, = init (n) + a (m, k) @ b (k, n), k up to 256 or b_cs one, without a look at what pays. Null where
+    // the dtype has none.
+    void (*small)(i64 m, i64 n, i64 k, const char* a, i64 a_rs, i64 a_cs, const char* b, i64 b_rs, i64 b_cs, char* c,
+                  const char* init);
 };
 inline constexpr i64 GEMM_SCRATCH = 528 * 1024;  // bytes
 

@@ -245,7 +245,7 @@ i64 packed_bytes(i64 k, i64 n) {
 
 template <class Way>
 constexpr GemmKernel kernel(int in, int acc) {
-    return {in, acc, TILE_ROWS, Panel<typename Way::Unit>, &block<Way>, &pack_b<Way>, &packed_bytes<Way>, nullptr, nullptr};
+    return {in, acc, TILE_ROWS, Panel<typename Way::Unit>, &block<Way>, &pack_b<Way>, &packed_bytes<Way>, nullptr, nullptr, nullptr};
 }
 
 }  // namespace
