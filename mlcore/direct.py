@@ -48,7 +48,7 @@ def _one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
         x.requires_grad
         and op.differentiable
         and (MODES.special == 0 or MODES.local.recording)
-        and plan.dtype.kind in "fc"
+        and plan.floating
     ):
         return record_one(op, plan, made, x)
     return wrap(made, device, plan.dtype, plan.shape)
@@ -82,6 +82,8 @@ def _view(op: Op, x: Any, shape: Shape, values: tuple[Any, ...]) -> Any:
         return _one(op, x, values)
     if len(values) == 2:
         made = kernel(x.array, values[0], values[1])
+    elif len(values) == 3:
+        made = kernel(x.array, values[0], values[1], values[2])
     else:
         made = kernel(x.array, *values)
     if x.requires_grad and (MODES.special == 0 or MODES.local.recording):
@@ -90,6 +92,15 @@ def _view(op: Op, x: Any, shape: Shape, values: tuple[Any, ...]) -> Any:
         node.shapes = ((x.shape, x.dtype),)
         return finish(node, 0, made, device, x.dtype, shape)
     return wrap(made, device, x.dtype, shape)
+
+
+def call_matrices(op: Op, x: Any, y: Any) -> Any:
+    """call_two for two tensors with two dimensions or more; None where they are something else."""
+    if len(x.shape) < 2 or len(y.shape) < 2:
+        return None
+    if MODES.special == 0 or not MODES.local.interceptors:
+        return _two(op, x, y)
+    return apply(op, (x, y), {})
 
 
 def call_two(op: Op, x: Any, y: Any) -> Any:
@@ -129,7 +140,7 @@ def _two(op: Op, x: Any, y: Any) -> Any:
         (x.requires_grad or y.requires_grad)
         and op.differentiable
         and (MODES.special == 0 or MODES.local.recording)
-        and plan.dtype.kind in "fc"
+        and plan.floating
     ):
         return record_two(op, plan, made, x, y)
     return wrap(made, device, plan.dtype, plan.shape)

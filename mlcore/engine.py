@@ -307,8 +307,8 @@ def _argument(
         return node.params[i]
     if kind == INPUT:
         if node.op.variadic:
-            return [_connected(one, edge, create) for one, edge in zip(node.saved, node.edges)]
-        return _connected(node.saved[i], node.edges[i], create)
+            return [_connected(_kept(node, at), edge, create) for at, edge in enumerate(node.edges)]
+        return _connected(_kept(node, i), node.edges[i], create)
     if kind == OUTPUT:
         return _connected(node.out, node, create)
     if kind == EXTRA:
@@ -320,6 +320,16 @@ def _argument(
     if kind == SHAPE:
         return [one[0] for one in shapes] if node.op.variadic else shapes[i] and shapes[i][0]
     return shapes[i] and shapes[i][1]
+
+
+def _kept(node: Node, i: int) -> Any:
+    """The snapshot of an input as a tensor."""
+    saved = node.saved[i]
+    if saved is None or isinstance(saved, TensorBase):
+        return saved
+    shapes: Any = node.shapes
+    shape, dtype = shapes[i]
+    return wrap(saved, node.device, dtype, shape)
 
 
 def _connected(saved: Any, edge: Any, create: bool) -> Any:
@@ -347,7 +357,8 @@ def _replay(node: Node, gradient: Any, needs: tuple[bool, ...]) -> list[Any]:
     op = node.op
     with recording(True):
         inputs = []
-        for saved, edge in zip(node.saved, node.edges):
+        for i, edge in enumerate(node.edges):
+            saved = _kept(node, i)
             if saved is None or edge is None:
                 inputs.append(saved)
             else:

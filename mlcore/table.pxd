@@ -28,6 +28,12 @@ cdef class Plan:
     cdef public tuple values
     cdef public tuple shape
     cdef public DType dtype
+    cdef public int inputs
+    cdef public tuple shape_1
+    cdef public tuple shape_2
+    cdef public DType dtype_1
+    cdef public DType dtype_2
+    cdef public bint floating
     cdef public bint single
     cdef public bint large
 
@@ -37,9 +43,9 @@ cpdef tuple asked_for(OpFacts op, dict params)
 cpdef bint same(tuple one, tuple other)
 @cython.locals(plan=Plan, given=tuple, count=Py_ssize_t, i=Py_ssize_t, fits=bint)
 cpdef Plan recall(Entry found, tuple inputs, tuple asked)
-@cython.locals(plan=Plan, given=tuple)
+@cython.locals(plan=Plan)
 cpdef Plan recall_one(Entry found, TensorBase x, tuple asked)
-@cython.locals(plan=Plan, given=tuple)
+@cython.locals(plan=Plan)
 cpdef Plan recall_two(Entry found, TensorBase x, TensorBase y)
 @cython.locals(shape=tuple)
 cdef bint _like(TensorBase one, tuple pair)

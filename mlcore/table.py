@@ -52,10 +52,14 @@ class Plan:
 
     `shape` and `dtype` are the first output's, `outs` has all, `given` the inputs' pairs of them and `asked` the
     parameters as the caller gave them; `values` are the canonical ones. `kernel`, for inputs of dtype `kind`, is None
-    where the operation is composed or the host computes it; `large` results are held against the memory.
+    where the operation is composed or the host computes it; `large` results are held against the memory, `floating`
+    ones can have a gradient. `shape_1`, ... are those of `given` again, since every `a @ b` compares them.
     """
 
-    __slots__ = ("asked", "dtype", "given", "kernel", "kind", "large", "outs", "shape", "single", "values")
+    __slots__ = (
+        "asked", "dtype", "dtype_1", "dtype_2", "floating", "given", "inputs", "kernel", "kind", "large", "outs",
+        "shape", "shape_1", "shape_2", "single", "values",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,6 +80,12 @@ class Plan:
         self.single = single
         self.large = large
         self.shape, self.dtype = outs[0]
+        self.floating = self.dtype.kind in "fc"
+        self.inputs = len(given)
+        first: Any = (*given, None)[0] or (None, None)
+        second: Any = (*given, None, None)[1] or (None, None)
+        self.shape_1, self.dtype_1 = first
+        self.shape_2, self.dtype_2 = second
 
 
 def asked_for(op: OpFacts, params: dict[str, Any]) -> tuple[Any, ...]:
@@ -139,8 +149,12 @@ def recall_one(found: Entry, x: Any, asked: tuple[Any, ...]) -> Plan | None:
     for plan in found.recent:
         if plan is None:
             return None
-        given = plan.given
-        if len(given) == 1 and _like(x, given[0]) and (asked is plan.asked or same(asked, plan.asked)):
+        if (
+            plan.inputs == 1
+            and x.dtype is plan.dtype_1
+            and (x.shape is plan.shape_1 or x.shape == plan.shape_1)
+            and (asked is plan.asked or same(asked, plan.asked))
+        ):
             return plan
     return None
 
@@ -150,8 +164,13 @@ def recall_two(found: Entry, x: Any, y: Any) -> Plan | None:
     for plan in found.recent:
         if plan is None:
             return None
-        given = plan.given
-        if len(given) == 2 and _like(x, given[0]) and _like(y, given[1]):
+        if (
+            plan.inputs == 2
+            and x.dtype is plan.dtype_1
+            and y.dtype is plan.dtype_2
+            and (x.shape is plan.shape_1 or x.shape == plan.shape_1)
+            and (y.shape is plan.shape_2 or y.shape == plan.shape_2)
+        ):
             return plan
     return None
 

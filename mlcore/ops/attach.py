@@ -15,7 +15,7 @@ from mlcore.methods import (
     binary_method,
     binary_operator,
     general_method,
-    general_operator,
+    product_operator,
     reduction_method,
     reshape_method,
     subscript_method,
@@ -77,7 +77,7 @@ def _reflected(op: Any, name: str) -> Any:
 def _operator(op: Any, name: str, doc: str) -> Any:
     if isinstance(op, BinaryOp):
         return _named(binary_operator(op), name, doc)
-    return _named(general_operator(op), name, doc) if name == "__matmul__" else _method(op, name, doc)
+    return _named(product_operator(op), name, doc) if name == "__matmul__" else _method(op, name, doc)
 
 
 def attach(target: Any) -> None:

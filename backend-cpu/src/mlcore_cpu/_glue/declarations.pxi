@@ -130,6 +130,7 @@ cdef extern from "reduce.hpp" namespace "mlcore_cpu" nogil:
     Status run_arg(const ArgEntry&, const View&, int, i64*)
 
 cdef extern from "gemm.hpp" namespace "mlcore_cpu" nogil:
+    cbool run_small_matmul(int, i64, i64, i64, const char*, i64, i64, const char*, i64, i64, const char*, char*)
     Status run_matmul(const View&, const View&, const View*, const View&)
 
 cdef extern from "dnn.hpp" namespace "mlcore_cpu" nogil:

@@ -275,8 +275,18 @@ Status large_thin(const Product& p, Thin how, bool turned, i64 tasks) {
     return status == OK && c.k > 1 ? put_together(p, c, parts.get()) : status;
 }
 
+// Whether a product takes the shortest way. Many columns that lie apart make dot products with few rows of a instead.
+bool is_small(const GemmKernel* kernel, i64 M, i64 N, i64 K, i64 a_cs, i64 b_cs) {
+    if (!kernel->small || M > SMALL || N > SMALL || K > 256 || M * N * K > SMALL) return false;
+    return b_cs == 1 || K < 2 * kernel->columns || (a_cs != 1 && M > 1);
+}
+
 // One product on this thread.
 bool whole(const Product& p) {
+    if (!p.narrow && is_small(p.kernel, p.a.rows, p.b.cols, p.a.cols, p.a.cs, p.b.cs)) {
+        p.kernel->small(p.a.rows, p.b.cols, p.a.cols, p.a.data, p.a.rs, p.a.cs, p.b.data, p.b.rs, p.b.cs, p.c, p.bias);
+        return true;
+    }
     bool turned;
     const Thin how = thin(p, turned);
     if (how != Thin::no) {
@@ -284,13 +294,6 @@ bool whole(const Product& p) {
         return true;
     }
     return block(p, 0, p.a.rows, 0, p.b.cols, 0, p.a.cols, nullptr, nullptr);
-}
-
-// Whether a product is done before anybody has found out how to cut and pack it best.
-bool is_small(const Product& p) {
-    const i64 M = p.a.rows, N = p.b.cols, K = p.a.cols;
-    if (M > SMALL || N > SMALL || K > 256 || M * N * K > SMALL) return false;
-    return p.b.cs == 1 || K < 2 * p.kernel->columns || (p.a.cs != 1 && M > 1);  // else dot products, if a has few rows
 }
 
 // Operations, or what moving the operands costs where that is more.
@@ -307,11 +310,6 @@ Status run_matmul(const View& av, const View& bv, const View* bias, const View& 
     p.item = ITEMSIZE[av.dtype], p.acc_item = ITEMSIZE[p.kernel->acc];
     p.out = out.dtype, p.c = out.data;
     p.a = operand_of(av), p.b = operand_of(bv);
-    if (out.ndim == 2 && p.kernel->small && p.out == p.kernel->acc && is_small(p) && (!bias || bias->contiguous())) {
-        p.kernel->small(p.a.rows, p.b.cols, p.a.cols, p.a.data, p.a.rs, p.a.cs, p.b.data, p.b.rs, p.b.cs, p.c,
-                        bias ? bias->data : nullptr);
-        return OK;
-    }
     const bool same = p.out == p.kernel->acc || (p.out == U32 && p.kernel->acc == I32) || (p.out == U64 && p.kernel->acc == I64);
     p.narrow = same ? nullptr : table().cast[p.kernel->acc][p.out];
     Room wide(bias && !(same && bias->contiguous()) ? p.b.cols * p.acc_item : 0);
@@ -394,6 +392,20 @@ Status run_matmul(const View& av, const View& bv, const View* bias, const View& 
         status = parallel_for(ceil_div(batch, together), task);
     }
     return failed ? NO_MEMORY : status;
+}
+
+bool run_small_matmul(int dtype, i64 m, i64 n, i64 k, const char* a, i64 a_rs, i64 a_cs, const char* b, i64 b_rs, i64 b_cs,
+                      const char* bias, char* out) {
+    const GemmKernel* kernel = table().gemm->of[dtype];
+    if (!kernel->small || m > SMALL || n > SMALL || n < 1) return false;
+    const int shift = __builtin_ctz(static_cast<unsigned>(ITEMSIZE[dtype]));
+    if ((a_rs | a_cs | b_rs | b_cs) & ((1 << shift) - 1)) return false;
+    a_rs >>= shift, a_cs >>= shift, b_rs >>= shift, b_cs >>= shift;
+    if (k == 1) a_cs = b_rs = 1;  // the stride of an axis of length one is free
+    if (n == 1) b_cs = 1;
+    if (!is_small(kernel, m, n, k, a_cs, b_cs)) return false;
+    kernel->small(m, n, k, a, a_rs, a_cs, b, b_rs, b_cs, out, bias);
+    return true;
 }
 
 }  // namespace mlcore_cpu

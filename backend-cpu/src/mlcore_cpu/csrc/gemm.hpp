@@ -53,4 +53,9 @@ struct GemmTable {
 struct Finish;  // convolution.hpp
 Status run_matmul(const View& a, const View& b, const View* bias, const View& out, const Finish* finish = nullptr);
 
+// The same for two matrices (m, k) and (k, n) of one dtype and a dense bias or null, with strides in bytes, if they are so
+// small that finding out more about them would take longer; false if not.
+bool run_small_matmul(int dtype, i64 m, i64 n, i64 k, const char* a, i64 a_rs, i64 a_cs, const char* b, i64 b_rs, i64 b_cs,
+                      const char* bias, char* out);
+
 }  // namespace mlcore_cpu
