@@ -206,6 +206,10 @@ cdef extern from "recurrent.hpp" namespace "mlcore_cpu" nogil:
         void* inner
         void* gh
         void* gc
+        const void* x
+        const void* w_ih
+        const void* bias
+        i64 features, x_step, x_row
     Status run_recurrent(RecurrentOp, int, const RecurrentArrays&)
 
 cdef extern from "attention.hpp" namespace "mlcore_cpu" nogil:

@@ -26,7 +26,12 @@ void lstm(const Recurrent<T>& r, i64 from, i64 count, i64 row, i64 rows) {
         const i64 at = step_at(r, place) * r.batch + row;
         const T* old = state_before<T>(r, place, r.states, r.h0, row);
         const T* old_cells = state_before<T>(r, place, r.cells, r.c0, row);
-        if (old) multiply<T>(rows, wide, h, old, h, 1, r.weight, r.gates + at * wide, wide, true);
+        if (r.x) {
+            const Left<T> x{r.x + step_at(r, place) * r.x_step + row * r.x_row, r.x_row, 1, r.features}, state{old, h, 1, old ? h : 0};
+            multiply_two<T>(rows, wide, x, state, r.weight, r.bias, r.gates + at * wide, wide, r.features + h);
+        } else if (old) {
+            multiply<T>(rows, wide, h, old, h, 1, r.weight, r.gates + at * wide, wide, true);
+        }
         for (i64 n = 0; n < rows; ++n) {
             T* gates = r.gates + (at + n) * wide;
             T *cells = r.cells + (at + n) * h, *states = r.states + (at + n) * h;
@@ -155,7 +160,7 @@ template <class T> i64 packed(i64 k, i64 n) { return packed_size<T>(k, n); }
 
 template <class T>
 RecurrentLoops<T> loops() {
-    return {&packed<T>, &pack_panels<T>, &lstm<T>, &lstm_grad<T>, &gru<T>, &gru_grad<T>, &rnn<T>, &rnn_grad<T>};
+    return {PANEL<T>, &packed<T>, &pack_panels<T>, &lstm<T>, &lstm_grad<T>, &gru<T>, &gru_grad<T>, &rnn<T>, &rnn_grad<T>};
 }
 
 }  // namespace
