@@ -53,7 +53,7 @@ INL i64 seen_by(const Head<T>& h, i64 row, i64 from, i64 count) {
 template <class T>
 INL T row_max(const T* s, i64 n) {
     constexpr int W = WIDTH<T>;
-    reg<T> best = spread<T>(-std::numeric_limits<T>::infinity());
+    reg<T> best = spread(-std::numeric_limits<T>::infinity());
     i64 j = 0;
     for (; j + W <= n; j += W) {
         const reg<T> x = load(s + j);
@@ -72,7 +72,7 @@ INL T row_max(const T* s, i64 n) {
 template <class T>
 INL T row_sum(const T* s, i64 n) {
     constexpr int W = WIDTH<T>;
-    reg<T> a = spread<T>(T(0)), b = a;
+    reg<T> a = spread(T(0)), b = a;
     i64 j = 0;
     for (; j + 2 * W <= n; j += 2 * W) a += load(s + j), b += load(s + j + W);
     T lane[W], rest = T(0);

@@ -25,14 +25,20 @@ template <class T> constexpr int PANEL = 2 * WIDTH<T>;  // columns of a packed p
 #if defined(__AVX512F__)
 INL __m512 fused(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
 INL __m512d fused(__m512d a, __m512d b, __m512d c) { return _mm512_fmadd_pd(a, b, c); }
+INL __m512 spread(float x) { return _mm512_set1_ps(x); }
+INL __m512d spread(double x) { return _mm512_set1_pd(x); }
 using VecF = __m512; using VecD = __m512d;
 #elif defined(__AVX2__)
 INL __m256 fused(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
 INL __m256d fused(__m256d a, __m256d b, __m256d c) { return _mm256_fmadd_pd(a, b, c); }
+INL __m256 spread(float x) { return _mm256_set1_ps(x); }
+INL __m256d spread(double x) { return _mm256_set1_pd(x); }
 using VecF = __m256; using VecD = __m256d;
 #else
 typedef float VecF __attribute__((vector_size(16)));
 typedef double VecD __attribute__((vector_size(16)));
+INL VecF spread(float x) { return VecF{x, x, x, x}; }
+INL VecD spread(double x) { return VecD{x, x}; }
 INL VecF fused(VecF a, VecF b, VecF c) { return a * b + c; }
 INL VecD fused(VecD a, VecD b, VecD c) { return a * b + c; }
 #endif
@@ -43,7 +49,6 @@ template <class T> using reg = typename Register<T>::type;
 
 template <class T> INL reg<T> load(const T* p) { return reg<T>(*reinterpret_cast<const vec<T>*>(p)); }
 template <class T> INL void store(T* p, reg<T> v) { *reinterpret_cast<vec<T>*>(p) = vec<T>(v); }
-template <class T> INL reg<T> spread(T x) { return reg<T>(vec<T>{} + x); }
 
 // How many values b (k, n) takes when packed.
 template <class T> constexpr i64 packed_size(i64 k, i64 n) { return ceil_div(n, PANEL<T>) * PANEL<T> * k; }
@@ -78,7 +83,7 @@ INL void add_products(const Left<T>& left, i64 row, const T* panel, reg<T>* x, r
     for (i64 p = 0; p < left.k; ++p, panel += PANEL<T>, a += left.cs) {
         const reg<T> first = load(panel), second = load(panel + WIDTH<T>);
         for (int r = 0; r < R; ++r) {
-            const reg<T> one = spread<T>(a[r * left.rs]);
+            const reg<T> one = spread(a[r * left.rs]);
             x[r] = fused(one, first, x[r]);
             y[r] = fused(one, second, y[r]);
         }
@@ -106,7 +111,7 @@ void tile(const Left<T>& left, i64 row, const T* panel, T* c, i64 ldc, i64 width
     reg<T> x[R], y[R];
     for (int r = 0; r < R; ++r) {
         if (!add) {
-            x[r] = y[r] = spread<T>(T(0));
+            x[r] = y[r] = spread(T(0));
         } else if (width == PANEL<T>) {
             x[r] = load(c + r * ldc), y[r] = load(c + r * ldc + W);
         } else {
