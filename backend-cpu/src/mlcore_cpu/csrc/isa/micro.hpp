@@ -82,6 +82,7 @@ INL void add_products(const Left<T>& left, i64 row, const T* panel, reg<T>* x, r
     const T* a = left.a + row * left.rs;
     for (i64 p = 0; p < left.k; ++p, panel += PANEL<T>, a += left.cs) {
         const reg<T> first = load(panel), second = load(panel + WIDTH<T>);
+#pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const reg<T> one = spread(a[r * left.rs]);
             x[r] = fused(one, first, x[r]);
@@ -94,6 +95,7 @@ INL void add_products(const Left<T>& left, i64 row, const T* panel, reg<T>* x, r
 template <class T, int R>
 INL void put_tile(const reg<T>* x, const reg<T>* y, T* c, i64 ldc, i64 width) {
     T edge[PANEL<T>];
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
         if (width == PANEL<T>) {
             store(c + r * ldc, x[r]), store(c + r * ldc + WIDTH<T>, y[r]);
@@ -109,6 +111,7 @@ template <class T, int R>
 void tile(const Left<T>& left, i64 row, const T* panel, T* c, i64 ldc, i64 width, bool add) {
     constexpr int W = WIDTH<T>;
     reg<T> x[R], y[R];
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
         if (!add) {
             x[r] = y[r] = spread(T(0));
@@ -128,6 +131,7 @@ void tile(const Left<T>& left, i64 row, const T* panel, T* c, i64 ldc, i64 width
 template <class T, int R>
 void tile_of_two(const Left<T>& a, const Left<T>& b, i64 row, const T* panel, const T* bias, T* c, i64 ldc, i64 width) {
     reg<T> x[R], y[R];
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) x[r] = load(bias), y[r] = load(bias + WIDTH<T>);
     add_products<T, R>(a, row, panel, x, y);
     add_products<T, R>(b, row, panel + a.k * PANEL<T>, x, y);
