@@ -41,8 +41,10 @@ void lstm(const Recurrent<T>& r, i64 from, i64 count, i64 row, i64 rows) {
                 const V i = gate_sigmoid(on(gates)), f = gate_sigmoid(on(gates + h)), g = gate_tanh(on(gates + 2 * h));
                 const V o = gate_sigmoid(on(gates + 3 * h)), c = before ? f * on(before) + i * g : i * g;
                 on.put(gates, i), on.put(gates + h, f), on.put(gates + 2 * h, g), on.put(gates + 3 * h, o);
-                on.put(cells, c), on.put(states, o * gate_tanh(c));
+                on.put(cells, c);
             });
+            // Apart: a tanh that waits for its cell leaves nothing to do beside it.
+            each_of<T>(h, [&](auto on) { on.put(states, on(gates + 3 * h) * gate_tanh(on(cells))); });
         }
         if (place == r.steps - 1) {  // the last cell is the last row of the result
             std::memcpy(r.states + (r.steps * r.batch + row) * h, r.cells + at * h, static_cast<std::size_t>(rows * h) * sizeof(T));
