@@ -1,4 +1,4 @@
-// Sorting by unsigned keys that have the order of the values, and running sums; rows are tasks.
+// Sorting by unsigned keys that have the order of the values; rows are tasks, or blocks of one long row.
 #include "order.hpp"
 
 #include <algorithm>
@@ -286,85 +286,24 @@ Status order_typed(const void* x, i64 rows, i64 n, i64 count, bool descending, i
     return order_rows<T, Pair>(in<T>(x), rows, n, count, descending, indices, out<T>(values));
 }
 
-// ---- running sums ---------------------------------------------------------------------------------------------
-
-constexpr i64 BREATH = i64{1} << 18;  // elements between two looks for Ctrl-C
-
-template <bool PRODUCT>
-double next(double total, double x) { return PRODUCT ? total * x : total + x; }
-
-template <class T, bool PRODUCT>
-void scan_rows(const T* x, T* y, i64 rows, i64 n) {
-    constexpr int TOGETHER = 8;  // sums that do not wait for each other
-    for (i64 r = 0; r < rows; r += TOGETHER, x += TOGETHER * n, y += TOGETHER * n) {
-        double total[TOGETHER];
-        for (double& one : total) one = PRODUCT ? 1.0 : 0.0;
-        const int m = static_cast<int>(std::min<i64>(TOGETHER, rows - r));
-        for (i64 start = 0; start < n; start += BREATH) {
-            if (start > 0 && interrupted()) return;
-            const i64 stop = std::min(n, start + BREATH);
-            if (m == TOGETHER) {
-                for (i64 i = start; i < stop; ++i)
-                    for (int k = 0; k < TOGETHER; ++k)
-                        y[k * n + i] = static_cast<T>(total[k] = next<PRODUCT>(total[k], static_cast<double>(x[k * n + i])));
-            } else {
-                for (int k = 0; k < m; ++k)
-                    for (i64 i = start; i < stop; ++i)
-                        y[k * n + i] = static_cast<T>(total[k] = next<PRODUCT>(total[k], static_cast<double>(x[k * n + i])));
-            }
-        }
-    }
-}
-
-template <class T, bool PRODUCT>
-void scan_columns(const T* x, T* y, i64 n, i64 inner, i64 first, i64 width) {
-    double total[512];
-    for (i64 j = 0; j < width; ++j) total[j] = PRODUCT ? 1.0 : 0.0;
-    for (i64 i = 0; i < n; ++i) {
-        if (i % 1024 == 1023 && interrupted()) return;
-        const T* __restrict a = x + i * inner + first;
-        T* __restrict b = y + i * inner + first;
-        for (i64 j = 0; j < width; ++j) b[j] = static_cast<T>(total[j] = next<PRODUCT>(total[j], static_cast<double>(a[j])));
-    }
-}
-
-template <class T, bool PRODUCT>
-Status scan(const T* x, T* y, i64 outer, i64 n, i64 inner) {
-    if (inner == 1) return ranges(ceil_div(outer, 8), 8 * n, [&](i64 group, i64 count) {
-        const i64 r = group * 8;
-        scan_rows<T, PRODUCT>(x + r * n, y + r * n, std::min(outer - r, count * 8), n);
-    });
-    const i64 strips = ceil_div(inner, 512);
-    return ranges(outer * strips, n * std::min<i64>(inner, 512), [&](i64 task, i64 count) {
-        for (; count > 0; ++task, --count) {
-            const i64 o = task / strips * n * inner, first = task % strips * 512;
-            scan_columns<T, PRODUCT>(x + o, y + o, n, inner, first, std::min<i64>(512, inner - first));
-        }
+template <class T>
+Status search(const T* x, i64 n, const T* wanted, i64 count, bool right, i64* y) {
+    const auto less = [](const T& a, const T& b) { return key_of(a) < key_of(b); };
+    return ranges(count, 64, [&](i64 first, i64 some) {
+        for (i64 i = first; i < first + some; ++i) y[i] = (right ? std::upper_bound(x, x + n, wanted[i], less) : std::lower_bound(x, x + n, wanted[i], less)) - x;
     });
 }
 
 }  // namespace
 
 Status run_order(int dtype, const void* x, i64 rows, i64 n, i64 count, bool descending, i64* indices, void* values) {
-    switch (dtype) {
-        case BOOL: case U8: return order_typed<std::uint8_t>(x, rows, n, count, descending, indices, values);
-        case I8: return order_typed<std::int8_t>(x, rows, n, count, descending, indices, values);
-        case I16: return order_typed<std::int16_t>(x, rows, n, count, descending, indices, values);
-        case U16: return order_typed<std::uint16_t>(x, rows, n, count, descending, indices, values);
-        case I32: return order_typed<std::int32_t>(x, rows, n, count, descending, indices, values);
-        case U32: return order_typed<std::uint32_t>(x, rows, n, count, descending, indices, values);
-        case I64: return order_typed<std::int64_t>(x, rows, n, count, descending, indices, values);
-        case U64: return order_typed<std::uint64_t>(x, rows, n, count, descending, indices, values);
-        case F32: return order_typed<float>(x, rows, n, count, descending, indices, values);
-        case F64: return order_typed<double>(x, rows, n, count, descending, indices, values);
-        default: return UNSUPPORTED;
-    }
+    return of_dtype(dtype, [&](auto type) { return order_typed<decltype(type)>(x, rows, n, count, descending, indices, values); });
 }
 
-Status run_scan(int dtype, const void* x, void* y, i64 outer, i64 n, i64 inner, bool product) {
-    return typed(dtype, [&](auto type) {
+Status run_search(int dtype, const void* x, i64 n, const void* wanted, i64 count, bool right, i64* y) {
+    return of_dtype(dtype, [&](auto type) {
         using T = decltype(type);
-        return product ? scan<T, true>(in<T>(x), out<T>(y), outer, n, inner) : scan<T, false>(in<T>(x), out<T>(y), outer, n, inner);
+        return search(in<T>(x), n, in<T>(wanted), count, right, y);
     });
 }
 
