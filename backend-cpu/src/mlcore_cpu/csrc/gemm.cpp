@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "alloc.hpp"
-#include "channels.hpp"
 #include "convolution.hpp"
 #include "pool.hpp"
 #include "tables.hpp"
@@ -76,13 +75,9 @@ bool block(const Product& p, i64 m0, i64 m1, i64 n0, i64 n1, i64 k0, i64 k1, con
     g.init = p.bias && !to ? p.bias + n0 * p.acc_item : nullptr;
     g.packed_b = packed_b;
     g.scratch = scratch.get();
+    const Finish finish = p.finish && !to ? p.finish->from(n0) : Finish{};
+    if (p.finish && !to) g.finish = &finish;
     p.kernel->block(g);
-    if (p.finish && !to) {
-        Finish f = *p.finish;
-        if (f.scale) f.scale += n0;
-        if (f.shift) f.shift += n0;
-        table().channels->finish(f, reinterpret_cast<float*>(g.c), m, n, g.c_rs);
-    }
     if (aside) {
         const i64 size = ITEMSIZE[p.out];
         for (i64 i = 0; i < m; ++i)

@@ -5,6 +5,8 @@
 
 namespace mlcore_cpu {
 
+struct Finish;  // convolution.hpp
+
 // c (m, n) = init + a (m, k) @ b (k, n), on one thread. Strides count elements. `init` holds values of c's type:
 // rows `init_rs` apart (0: one row for all, which is a bias), or null for zero. c is row-major and may be `init`.
 struct GemmBlock {
@@ -19,6 +21,7 @@ struct GemmBlock {
     i64 init_rs;
     const char* packed_b;  // all of b as `pack_b` lays it out, or null
     char* scratch;         // `scratch_bytes` of memory where a is packed
+    const Finish* finish;  // of float32: what becomes of c, or null
 };
 
 // The products of one input dtype. They are added up in `acc`, the dtype of c.
@@ -50,7 +53,6 @@ struct GemmTable {
 // out (..., M, N) = a (..., M, K) @ b (..., K, N) [+ bias (N)]. a, b and bias have one dtype; batch axes are broadcast
 // with stride 0, any strides will do. out is C-contiguous and has that dtype, or int32 for int8. `finish` (of float32 and
 // one product) is applied to a piece of the result while it is in the cache.
-struct Finish;  // convolution.hpp
 Status run_matmul(const View& a, const View& b, const View* bias, const View& out, const Finish* finish = nullptr);
 
 // The same for two matrices (m, k) and (k, n) of one dtype and a dense bias or null, with strides in bytes, if they are so
