@@ -1,6 +1,7 @@
 cimport cython
 
 from mlcore.dispatch cimport Op, binary
+from mlcore.tape cimport finish
 from mlcore.tensor cimport Node, TensorBase, new_node, wrap
 
 cdef int EXTRA, GRADIENT, INPUT, MASK, OUTPUT, PARAM, SHAPE

@@ -13,6 +13,7 @@ from mlcore.lines import describe_line
 from mlcore.modes import MODES, casting
 from mlcore.op import EXTRA, GRADIENT, INPUT, MASK, OUTPUT, PARAM, SHAPE
 from mlcore.shapes import Shape
+from mlcore.tape import finish
 from mlcore.tensor import Node, TensorBase, new_node, wrap
 
 # The operations that the engine itself needs, put here by mlcore.ops.
@@ -341,15 +342,7 @@ def _connected(saved: Any, edge: Any, create: bool) -> Any:
         twin.node = edge
         twin.requires_grad = True
         return twin
-    return edge if edge.array is saved.array else _alias(edge, twin)
-
-
-def _alias(leaf: Any, snapshot: Any) -> Any:
-    """The value that a leaf had, whose gradient still flows to the leaf (it took a new value since)."""
-    node = new_node(IDENTITY[0], leaf.device, (leaf,), (None,), ())
-    snapshot.node = node
-    snapshot.requires_grad = True
-    return snapshot
+    return edge if edge.array is saved.array else _stand_in(saved, edge)
 
 
 def _replay(node: Node, gradient: Any, needs: tuple[bool, ...]) -> list[Any]:
@@ -375,12 +368,12 @@ def _replay(node: Node, gradient: Any, needs: tuple[bool, ...]) -> list[Any]:
 
 
 def _stand_in(saved: Any, edge: Any) -> Any:
-    """A saved input with a node of its own, so that a replay's gradient stops here and yet stays connected."""
+    """A saved value with a node of its own, whose gradient goes on to `edge`.
+
+    A replay's gradient stops there and yet stays connected; and a leaf that took a new value since has the old one.
+    """
     node = new_node(IDENTITY[0], saved.device, (edge,), (None,), ())
-    twin = wrap(saved.array, saved.device, saved.dtype, saved.shape)
-    twin.node = node
-    twin.requires_grad = True
-    return twin
+    return finish(node, 0, saved.array, saved.device, saved.dtype, saved.shape)
 
 
 def unbroadcast(gradient: Any, shape: Shape) -> Any:

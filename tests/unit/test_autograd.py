@@ -437,3 +437,18 @@ def _slices_and_more(x: Any) -> Any:
 def test_gradients_of_slices_of_one_tensor_are_put_together(function: Any, shape: tuple[int, ...]) -> None:
     values = np.random.default_rng(1).standard_normal(shape)
     assert testing.gradcheck(function, [ml.asarray(values, requires_grad=True)], order=2)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ml.nn.functional.layer_norm(x.reshape(3, 4), (4,)),
+        lambda x: ml.nn.functional.rms_norm(x.exp(), (6,)),
+        lambda x: ml.nn.functional.batch_norm(x.reshape(4, 3), None, None, None, None, True).reshape(12),
+        lambda x: ml.nn.functional.cross_entropy(x.reshape(3, 4) * 2, ml.asarray([0, 3, 1])),
+    ],
+)
+def test_second_derivatives_go_on_above_an_operation_that_is_run_again(function: Any) -> None:
+    """Operations of several results are differentiated twice by running their bodies again."""
+    values = np.random.default_rng(2).standard_normal((2, 6))
+    assert testing.gradcheck(function, [ml.asarray(values, requires_grad=True)], order=2)
