@@ -1,16 +1,16 @@
 """Short ways into an operation for those who call it again and again: methods, vjps, indexing.
 
-They do what `apply` does for one or two tensors without binding names, and look at the plan that was used last first.
+They do what `apply` does for one or two tensors without binding names, and look at the recent plans first.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from mlcore.dispatch import Op, apply, execute, new_plan, refused, remember
+from mlcore.dispatch import Op, apply, execute, new_plan, refused
 from mlcore.modes import MODES
 from mlcore.shapes import Shape
-from mlcore.table import Entry, Plan
+from mlcore.table import Entry, Plan, look_up, recall_one, recall_two, remember
 from mlcore.tape import finish, record_one, record_two
 from mlcore.tensor import TensorBase, new_node, wrap
 
@@ -28,21 +28,13 @@ def _one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
     if op.index >= len(table) or table[op.index] is None or op.result[x.dtype.index] is None:
         return apply(op, (x,), dict(zip(op.params, given)))
     found = table[op.index]
-    shape = x.shape
-    plan = found.last
-    if (
-        plan is None
-        or x.dtype is not found.last_dtype
-        or shape != found.last_shape
-        or given != found.last_given
-    ):
+    plan = recall_one(found, x, given)
+    if plan is None:
         plan = _find_one(op, found, x, given)
-        if plan is None:
-            return apply(op, (x,), dict(zip(op.params, given)))
     kernel = plan.kernel
     values = plan.values
     if kernel is None or plan.large or not plan.single or plan.shape is None or op.check is not None:
-        return execute(op, plan, (x,), device, x.dtype)
+        return execute(op, plan, (x,), device)
     try:
         if len(values) == 2:
             made = kernel(x.array, values[0], values[1])
@@ -56,25 +48,19 @@ def _one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
         x.requires_grad
         and op.differentiable
         and (MODES.special == 0 or MODES.local.recording)
-        and plan.dtype.kind in "fc"
+        and plan.floating
     ):
         return record_one(op, plan, made, x)
     return wrap(made, device, plan.dtype, plan.shape)
 
 
-def _find_one(op: Op, found: Entry, x: Any, given: tuple[Any, ...]) -> Plan | None:
-    """The plan for one tensor; None where a parameter cannot be a key."""
-    key = (x.shape, x.dtype, given)
-    try:
-        plan = found.plans.get(key)
-    except TypeError:
-        return None
+def _find_one(op: Op, found: Entry, x: Any, asked: tuple[Any, ...]) -> Plan:
+    """The plan for one tensor, from the dictionary or a new one."""
+    plan = look_up(found, ((x.shape, x.dtype),), asked) if op.cacheable else None
     if plan is None:
-        plan = new_plan(op, (x,), dict(zip(op.params, given)), x.device, x.dtype)
-        if not op.cacheable:
-            return plan
-        remember(found.plans, key, plan)
-    _keep_last(found, x, given, plan)
+        plan = new_plan(op, (x,), dict(zip(op.params, asked)), x.device, x.dtype)
+        if op.cacheable:
+            remember(found, asked, plan)
     return plan
 
 
@@ -96,6 +82,8 @@ def _view(op: Op, x: Any, shape: Shape, values: tuple[Any, ...]) -> Any:
         return _one(op, x, values)
     if len(values) == 2:
         made = kernel(x.array, values[0], values[1])
+    elif len(values) == 3:
+        made = kernel(x.array, values[0], values[1], values[2])
     else:
         made = kernel(x.array, *values)
     if x.requires_grad and (MODES.special == 0 or MODES.local.recording):
@@ -104,6 +92,15 @@ def _view(op: Op, x: Any, shape: Shape, values: tuple[Any, ...]) -> Any:
         node.shapes = ((x.shape, x.dtype),)
         return finish(node, 0, made, device, x.dtype, shape)
     return wrap(made, device, x.dtype, shape)
+
+
+def call_matrices(op: Op, x: Any, y: Any) -> Any:
+    """call_two for two tensors with two dimensions or more; None where they are something else."""
+    if len(x.shape) < 2 or len(y.shape) < 2:
+        return None
+    if MODES.special == 0 or not MODES.local.interceptors:
+        return _two(op, x, y)
+    return apply(op, (x, y), {})
 
 
 def call_two(op: Op, x: Any, y: Any) -> Any:
@@ -129,17 +126,12 @@ def _two(op: Op, x: Any, y: Any) -> Any:
     ):
         return apply(op, (x, y), {})
     found = table[op.index]
-    plan = found.last
-    if (
-        plan is None
-        or x.dtype is not found.last_dtype
-        or x.shape != found.last_shape
-        or y.shape != found.last_given
-    ):
+    plan = recall_two(found, x, y)
+    if plan is None:
         plan = _find_two(op, found, x, y)
     kernel = plan.kernel
     if kernel is None or plan.large or not plan.single or op.check is not None:
-        return execute(op, plan, (x, y), device, x.dtype)
+        return execute(op, plan, (x, y), device)
     try:
         made = kernel(x.array, y.array)
     except MemoryError as error:
@@ -148,25 +140,14 @@ def _two(op: Op, x: Any, y: Any) -> Any:
         (x.requires_grad or y.requires_grad)
         and op.differentiable
         and (MODES.special == 0 or MODES.local.recording)
-        and plan.dtype.kind in "fc"
+        and plan.floating
     ):
         return record_two(op, plan, made, x, y)
     return wrap(made, device, plan.dtype, plan.shape)
 
 
-def _keep_last(found: Entry, x: Any, given: Any, plan: Plan) -> None:
-    """Note the plan that was used last; in this order, since another thread may look in between."""
-    found.last = None
-    found.last_shape = x.shape
-    found.last_dtype = x.dtype
-    found.last_given = given
-    found.last = plan
-
-
 def _find_two(op: Op, found: Entry, x: Any, y: Any) -> Plan:
-    key = (x.shape, x.dtype, y.shape)
-    plan = found.plans.get(key)
+    plan = look_up(found, ((x.shape, x.dtype), (y.shape, y.dtype)), ())
     if plan is None:
-        plan = remember(found.plans, key, new_plan(op, (x, y), {}, x.device, x.dtype))
-    _keep_last(found, x, y.shape, plan)
+        plan = remember(found, (), new_plan(op, (x, y), {}, x.device, x.dtype))
     return plan

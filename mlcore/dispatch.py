@@ -27,7 +27,7 @@ from mlcore.inputs import (
 from mlcore.lines import describe_line, user_line
 from mlcore.modes import MODES, intercept, is_recording, recording, saving
 from mlcore.op import OpFacts
-from mlcore.table import Entry, Plan, coverage, entry, path
+from mlcore.table import Entry, Plan, asked_for, coverage, entry, look_up, path, recall, remember
 from mlcore.tape import record, record_binary, record_unary
 from mlcore.tensor import TensorBase, wrap
 
@@ -90,6 +90,14 @@ class BinaryOp(Op):
         if len(args) == 2 and not kwargs:
             return binary(self, args[0], args[1])
         return self.call(args, kwargs)
+
+
+def _call_kernel(kernel: Kernel, arrays: list[Any], values: tuple[Any, ...]) -> Any:
+    return kernel(*arrays, *values)
+
+
+if __file__.endswith(".py"):  # uncompiled; dispatch.pxd has the C function, which makes no tuple of them
+    globals()["call_kernel"] = _call_kernel
 
 
 # -- apply -----------------------------------------------------------------------------------------------
@@ -174,6 +182,16 @@ def _binary(op: Op, x: Any, y: Any) -> Any:
 
 def apply(op: Op, raw: tuple[Any, ...], params: dict[str, Any], device: Any = None) -> Any:
     """Run an operation: check the inputs, find the kernel, record. `params` by name, as the caller gave them."""
+    if op.cacheable and (MODES.special == 0 or not MODES.local.interceptors):
+        if not raw:
+            device = detect.resolve(device)
+            known = _known(op, raw, params, device)
+            if known is not None:
+                return execute(op, known, raw, device)
+        elif isinstance(raw[0], TensorBase):
+            known = _known(op, raw, params, _device_of(raw[0]))
+            if known is not None:
+                return execute(op, known, raw, _device_of(raw[0]))
     if MODES.special != 0 and MODES.local.autocast is not None:
         raw = MODES.local.autocast(op, raw)
     if len(raw) == 1 and isinstance(raw[0], TensorBase) and op.result[raw[0].dtype.index] is not None:
@@ -192,6 +210,25 @@ def apply(op: Op, raw: tuple[Any, ...], params: dict[str, Any], device: Any = No
             return _start(op, raw, params, x.device, x.dtype)
     inputs, device, dtype = prepare(op, raw)
     return _start(op, inputs, params, device, dtype)
+
+
+def _known(op: Op, raw: tuple[Any, ...], params: dict[str, Any], device: Device) -> Plan | None:
+    """The plan of a call whose inputs are tensors like those of a recent one: they need no preparation."""
+    table = device.table
+    if op.index >= len(table):
+        return None
+    found = table[op.index]
+    if found is None or found.recent[0] is None:
+        return None
+    for one in raw:
+        if one is not None and (not isinstance(one, TensorBase) or _device_of(one) is not device):
+            return None
+    return recall(found, raw, asked_for(op, params))
+
+
+def _device_of(tensor: Any) -> Device:
+    found: Device = tensor.device
+    return found
 
 
 def _start(
@@ -223,26 +260,13 @@ def _plan(
     op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None
 ) -> Plan:
     """What this call comes to, remembered per signature."""
-    known = entry(op, device).plans
+    found = entry(op, device)
     if not op.cacheable:
         return new_plan(op, inputs, params, device, dtype)
-    key: Any = (
-        tuple([None if one is None else (one.shape, one.dtype) for one in inputs]),
-        tuple(params.items()) if params else None,
-    )
-    try:
-        plan = known.get(key)
-    except TypeError:  # an unhashable parameter, such as a list of axes
-        return new_plan(op, inputs, params, device, dtype)
+    asked = asked_for(op, params)
+    plan = look_up(found, tuple([None if one is None else (one.shape, one.dtype) for one in inputs]), asked)
     if plan is None:
-        plan = remember(known, key, new_plan(op, inputs, params, device, dtype))
-    return plan
-
-
-def remember(known: dict[Any, Plan], key: Any, plan: Plan) -> Plan:
-    if len(known) > 2048:
-        known.clear()
-    known[key] = plan
+        plan = remember(found, asked, new_plan(op, inputs, params, device, dtype))
     return plan
 
 
@@ -263,7 +287,8 @@ def new_plan(
             large = True
     single = len(outs) == 1 and not op.listed
     given = tuple([None if one is None else (one.shape, one.dtype) for one in inputs])
-    return Plan(entry(op, device).by_dtype[(dtype or result).index], given, outs, values, single, large)
+    kind = dtype or result
+    return Plan(entry(op, device).by_dtype[kind.index], kind, given, outs, values, single, large)
 
 
 def refused(op: Op, plan: Plan, device: Device, error: MemoryError) -> MemoryError:
@@ -274,10 +299,11 @@ def refused(op: Op, plan: Plan, device: Device, error: MemoryError) -> MemoryErr
 def _run(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None) -> Any:
     if op.rule is None:  # a composite that no backend may replace: the tape sees its parts
         return op.body(*inputs, **params)
-    return execute(op, _plan(op, inputs, params, device, dtype), inputs, device, dtype)
+    return execute(op, _plan(op, inputs, params, device, dtype), inputs, device)
 
 
-def execute(op: Op, plan: Plan, inputs: tuple[Any, ...], device: Device, dtype: DType | None) -> Any:
+def execute(op: Op, plan: Plan, inputs: tuple[Any, ...], device: Device) -> Any:
+    """Run what a plan says, and record it."""
     values = plan.values
     result = plan.dtype
     if op.check is not None:
@@ -296,9 +322,10 @@ def execute(op: Op, plan: Plan, inputs: tuple[Any, ...], device: Device, dtype: 
     if kernel is None:
         if op.body is not None:
             return _compose(op, inputs, values, record_it, device)
-        kernel = _host_kernel(op, device, dtype or result)
+        kernel = _host_kernel(op, device, plan.kind)
+    arrays = [None if one is None else one.array for one in inputs]
     try:
-        made = kernel(*[None if one is None else one.array for one in inputs], *values)
+        made = call_kernel(kernel, arrays, values)  # type: ignore[name-defined]  # noqa: F821
     except MemoryError as error:
         raise refused(op, plan, device, error) from None
     if plan.single:

@@ -1,6 +1,7 @@
 cimport cython
 
 from mlcore.dispatch cimport Op, binary
+from mlcore.tape cimport finish
 from mlcore.tensor cimport Node, TensorBase, new_node, wrap
 
 cdef int EXTRA, GRADIENT, INPUT, MASK, OUTPUT, PARAM, SHAPE
@@ -31,6 +32,9 @@ cdef list _arguments(Node node, list plan, object gradient, bint create, tuple n
 
 @cython.locals(kind=int, i=int, op=Op)
 cdef _argument(Node node, tuple source, object gradient, bint create, tuple needs)
+
+@cython.locals(shape=tuple)
+cdef _kept(Node node, int i)
 
 @cython.locals(kept=TensorBase, leaf=TensorBase)
 cdef _connected(object saved, object edge, bint create)

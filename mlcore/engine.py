@@ -13,6 +13,7 @@ from mlcore.lines import describe_line
 from mlcore.modes import MODES, casting
 from mlcore.op import EXTRA, GRADIENT, INPUT, MASK, OUTPUT, PARAM, SHAPE
 from mlcore.shapes import Shape
+from mlcore.tape import finish
 from mlcore.tensor import Node, TensorBase, new_node, wrap
 
 # The operations that the engine itself needs, put here by mlcore.ops.
@@ -20,6 +21,41 @@ IDENTITY: list[Op] = []
 PLUS: list[Op] = []
 SUM: list[Op] = []
 RESHAPE: list[Op] = []
+CONCAT: list[Op] = []
+
+
+class Piece:
+    """The gradient of a slice along one axis: zero elsewhere, until it is known what else there is."""
+
+    __slots__ = ("axis", "part", "start", "stop", "whole")
+
+    def __init__(self, part: Any, axis: int, start: int, stop: int, whole: Any) -> None:
+        self.part = part
+        self.axis = axis
+        self.start = start
+        self.stop = stop
+        self.whole = whole  # makes the full gradient from the part
+
+
+def _joined(pieces: list[Piece]) -> Any:
+    """The gradient that pieces along one axis make: joined where they cover it, else each in zeros, added up."""
+    first = pieces[0]
+    ordered = sorted(pieces, key=_start)
+    at = 0
+    for one in ordered:
+        at = one.stop if one.start == at else -1
+        if at < 0:
+            break
+    if at == first.whole.shape[first.axis]:
+        return apply(CONCAT[0], tuple([one.part for one in ordered]), {"axis": first.axis})
+    total = first.whole()
+    for one in pieces[1:]:
+        total = binary(PLUS[0], total, one.whole())
+    return total
+
+
+def _start(piece: Piece) -> int:
+    return piece.start
 
 
 def _reachable(roots: list[Node]) -> list[Node]:
@@ -104,6 +140,8 @@ def _drain(
     while waiting:
         node = _take(waiting)
         gradient = pending.pop(node)
+        if type(gradient) is list:
+            gradient = _joined(gradient)
         if node.hooks is not None:
             gradient = _call_hooks(node.hooks, gradient)
         if node.retains is not None:
@@ -117,6 +155,8 @@ def _drain(
         if not retain:
             _free(node)
     for leaf, gradient in pending.items():
+        if type(gradient) is list:
+            gradient = _joined(gradient)
         if leaf._hooks is not None:
             gradient = _call_hooks(leaf._hooks, gradient)
         if found is None:
@@ -126,14 +166,20 @@ def _drain(
 
 
 def _receive(key: Any, gradient: Any, pending: dict[Any, Any], waiting: list[Node]) -> None:
-    """Add a gradient to what waits at a node or leaf; a node is queued by its first one."""
+    """Add a gradient to what waits at a node or leaf, a list where that is pieces; the first one queues a node."""
     before = pending.get(key)
+    piece = type(gradient) is Piece
     if before is None:
-        pending[key] = gradient
+        pending[key] = [gradient] if piece else gradient
         if isinstance(key, Node):
             _queue(waiting, key)
-    else:
-        pending[key] = binary(PLUS[0], before, gradient)
+        return
+    if type(before) is list:
+        if piece and before[0].axis == gradient.axis:
+            before.append(gradient)
+            return
+        before = _joined(before)
+    pending[key] = binary(PLUS[0], before, gradient.whole() if piece else gradient)
 
 
 def _queue(heap: list[Node], node: Node) -> None:
@@ -262,8 +308,8 @@ def _argument(
         return node.params[i]
     if kind == INPUT:
         if node.op.variadic:
-            return [_connected(one, edge, create) for one, edge in zip(node.saved, node.edges)]
-        return _connected(node.saved[i], node.edges[i], create)
+            return [_connected(_kept(node, at), edge, create) for at, edge in enumerate(node.edges)]
+        return _connected(_kept(node, i), node.edges[i], create)
     if kind == OUTPUT:
         return _connected(node.out, node, create)
     if kind == EXTRA:
@@ -277,6 +323,16 @@ def _argument(
     return shapes[i] and shapes[i][1]
 
 
+def _kept(node: Node, i: int) -> Any:
+    """The snapshot of an input as a tensor."""
+    saved = node.saved[i]
+    if saved is None or isinstance(saved, TensorBase):
+        return saved
+    shapes: Any = node.shapes
+    shape, dtype = shapes[i]
+    return wrap(saved, node.device, dtype, shape)
+
+
 def _connected(saved: Any, edge: Any, create: bool) -> Any:
     """A saved value; while a graph is created, with its place on the tape again."""
     if saved is None or not create or edge is None:
@@ -286,15 +342,7 @@ def _connected(saved: Any, edge: Any, create: bool) -> Any:
         twin.node = edge
         twin.requires_grad = True
         return twin
-    return edge if edge.array is saved.array else _alias(edge, twin)
-
-
-def _alias(leaf: Any, snapshot: Any) -> Any:
-    """The value that a leaf had, whose gradient still flows to the leaf (it took a new value since)."""
-    node = new_node(IDENTITY[0], leaf.device, (leaf,), (None,), ())
-    snapshot.node = node
-    snapshot.requires_grad = True
-    return snapshot
+    return edge if edge.array is saved.array else _stand_in(saved, edge)
 
 
 def _replay(node: Node, gradient: Any, needs: tuple[bool, ...]) -> list[Any]:
@@ -302,7 +350,8 @@ def _replay(node: Node, gradient: Any, needs: tuple[bool, ...]) -> list[Any]:
     op = node.op
     with recording(True):
         inputs = []
-        for saved, edge in zip(node.saved, node.edges):
+        for i, edge in enumerate(node.edges):
+            saved = _kept(node, i)
             if saved is None or edge is None:
                 inputs.append(saved)
             else:
@@ -319,12 +368,12 @@ def _replay(node: Node, gradient: Any, needs: tuple[bool, ...]) -> list[Any]:
 
 
 def _stand_in(saved: Any, edge: Any) -> Any:
-    """A saved input with a node of its own, so that a replay's gradient stops here and yet stays connected."""
+    """A saved value with a node of its own, whose gradient goes on to `edge`.
+
+    A replay's gradient stops there and yet stays connected; and a leaf that took a new value since has the old one.
+    """
     node = new_node(IDENTITY[0], saved.device, (edge,), (None,), ())
-    twin = wrap(saved.array, saved.device, saved.dtype, saved.shape)
-    twin.node = node
-    twin.requires_grad = True
-    return twin
+    return finish(node, 0, saved.array, saved.device, saved.dtype, saved.shape)
 
 
 def unbroadcast(gradient: Any, shape: Shape) -> Any:

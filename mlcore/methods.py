@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
-from mlcore.direct import call_one, call_two, call_view
+from mlcore.direct import call_matrices, call_one, call_view
 from mlcore.dispatch import Op, binary, unary
 from mlcore.tensor import TensorBase
 
@@ -40,15 +41,14 @@ def binary_operator(op: Op) -> Any:
     return method
 
 
-def general_operator(function: Any) -> Any:
-    """A function as an operator of two operands; what mlcore does not know gets its turn, as in binary_operator."""
-    product = getattr(function, "product", None)
+def product_operator(function: Any) -> Any:
+    """A `matrix_product` as an operator; what mlcore does not know gets its turn, as in binary_operator."""
+    product = function.product
 
     def method(self: Any, other: Any) -> Any:
-        if product is not None and _are_matrices(self, other):
-            return call_two(product, self, other)
         if isinstance(other, TensorBase):
-            return function(self, other)
+            found = call_matrices(product, self, other)
+            return function(self, other) if found is None else found
         if isinstance(other, (float, int, complex)) or hasattr(other, "__array__"):
             return function(self, other)
         return NotImplemented
@@ -99,8 +99,15 @@ def matrix_product(op: Op, general: Any) -> Any:
     """A function that is `op` for two tensors with two dimensions or more, and `general` elsewhere."""
 
     def face(*args: Any, **kwargs: Any) -> Any:
-        if len(args) == 2 and not kwargs and _are_matrices(args[0], args[1]):
-            return call_two(op, args[0], args[1])
+        if (
+            len(args) == 2
+            and not kwargs
+            and isinstance(args[0], TensorBase)
+            and isinstance(args[1], TensorBase)
+        ):
+            found = call_matrices(op, args[0], args[1])
+            if found is not None:
+                return found
         return general(*args, **kwargs)
 
     made: Any = face
@@ -110,16 +117,6 @@ def matrix_product(op: Op, general: Any) -> Any:
 
 def _is_float(x: Any) -> bool:
     return bool(x.dtype.kind == "f")
-
-
-def _are_matrices(x: Any, y: Any) -> bool:
-    if not isinstance(x, TensorBase) or not isinstance(y, TensorBase):
-        return False
-    return _rank(x) > 1 and _rank(y) > 1
-
-
-def _rank(x: Any) -> int:
-    return len(x.shape)
 
 
 def reshape_method(op: Op) -> Any:
@@ -134,6 +131,12 @@ def reshape_method(op: Op) -> Any:
     return reshape
 
 
+if __file__.endswith(".py"):  # uncompiled; methods.pxd has the C functions
+    globals()["slice_start"] = attrgetter("start")
+    globals()["slice_stop"] = attrgetter("stop")
+    globals()["slice_step"] = attrgetter("step")
+
+
 def subscript_method(select: Op, narrow: Op, general: Any) -> Any:
     """`x[...]`: a plain int or a plain slice of the first axis without a detour, the rest by `general`."""
 
@@ -143,7 +146,13 @@ def subscript_method(select: Op, narrow: Op, general: Any) -> Any:
             if type(index) is int:
                 found = _row(select, self, index)
             elif type(index) is slice:
-                found = _rows(narrow, self, index.start, index.stop, index.step)
+                found = _rows(
+                    narrow,
+                    self,
+                    slice_start(index),  # type: ignore[name-defined]  # noqa: F821
+                    slice_stop(index),  # type: ignore[name-defined]  # noqa: F821
+                    slice_step(index),  # type: ignore[name-defined]  # noqa: F821
+                )
         except OverflowError:  # numbers that no size has: `general` knows what they mean
             pass
         return general(self, index) if found is None else found

@@ -16,6 +16,8 @@ cdef class OpFacts:
     cdef public object rule
     cdef public object body
     cdef public object check
+    cdef public tuple params
+    cdef public tuple unasked
     cdef public list result
     cdef public list masks
     cdef public object plans

@@ -8,6 +8,10 @@ from typing import Any
 from mlcore.dtype import DType
 from mlcore.errors import ArgumentTypeError
 
+MISSING: Any = type(
+    "Missing", (), {"__repr__": lambda self: "MISSING"}
+)()  # a parameter that a caller did not give
+
 # Where a vjp's argument comes from.
 INPUT, OUTPUT, EXTRA, PARAM, SHAPE, DTYPE, GRADIENT, MASK = range(8)
 
@@ -22,8 +26,9 @@ class OpFacts:
 
     __slots__ = (
         "__dict__", "__weakref__", "accepts", "body", "cacheable", "casts_integers", "check", "differentiable",
-        "elementwise", "index", "listed", "mask", "masks", "n_inputs", "name", "needs_shapes", "plans", "promoted",
-        "result", "rule", "second_mask", "variadic", "vjp_all", "vjps",
+        "elementwise", "index", "listed", "mask", "masks", "n_inputs", "name", "needs_shapes", "params", "plans",
+        "promoted",
+        "result", "rule", "second_mask", "unasked", "variadic", "vjp_all", "vjps",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -61,6 +66,7 @@ class OpFacts:
         # worked out from those
         self.index: int = 0
         self.n_inputs: int = 0
+        self.unasked: tuple[Any, ...] = ()  # what a call without parameters asks for
         self.multiple: bool = False
         self.positional: int = 0
         self.required: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ cpdef record_one(OpFacts op, Plan plan, object array, TensorBase x)
 @cython.locals(need="long long", node=Node)
 cpdef record_two(OpFacts op, Plan plan, object array, TensorBase x, TensorBase y)
 @cython.locals(need="long long", node=Node)
-cdef Node _two_edges(OpFacts op, TensorBase x, TensorBase y)
+cdef Node _two_edges(OpFacts op, TensorBase x, TensorBase y, bint bare)
 @cython.locals(need="long long", node=Node)
 cpdef record_binary(OpFacts op, object array, Device device, DType dtype, tuple shape, TensorBase x, TensorBase y)
 

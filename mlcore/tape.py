@@ -45,8 +45,8 @@ def record_unary(op: OpFacts, array: Array, device: Device, dtype: DType, x: Any
     return finish(new_node(op, device, (edge,), saved, ()), need, array, device, dtype, x.shape)
 
 
-def _two_edges(op: OpFacts, x: Any, y: Any) -> Node:
-    """A node of two inputs with what must be saved of them; `need` is left in its serial."""
+def _two_edges(op: OpFacts, x: Any, y: Any, bare: bool) -> Node:
+    """A node of two inputs with what must be saved of them (arrays, if `bare`); `need` is left in its serial."""
     need = 0
     head = tail = kept = other = None
     if x.requires_grad:
@@ -56,9 +56,9 @@ def _two_edges(op: OpFacts, x: Any, y: Any) -> Node:
         tail = y if y.node is None else y.node
         need |= op.second_mask
     if need & 1:
-        kept = wrap(x.array, x.device, x.dtype, x.shape)
+        kept = x.array if bare else wrap(x.array, x.device, x.dtype, x.shape)
     if need & 2:
-        other = wrap(y.array, y.device, y.dtype, y.shape)
+        other = y.array if bare else wrap(y.array, y.device, y.dtype, y.shape)
     node = new_node(op, x.device, (head, tail), (kept, other) if need & 3 else NOTHING[2], ())
     node.serial = need
     return node
@@ -68,18 +68,17 @@ def record_one(op: OpFacts, plan: Plan, array: Array, x: Any) -> Any:
     """record for one tensor and a plan."""
     need = op.mask
     edge = x if x.node is None else x.node
-    saved = (wrap(x.array, x.device, x.dtype, x.shape),) if need & 1 else NOTHING[1]
-    node = new_node(op, x.device, (edge,), saved, plan.values)
-    if op.needs_shapes:
+    node = new_node(op, x.device, (edge,), (x.array,) if need & 1 else NOTHING[1], plan.values)
+    if op.needs_shapes or need & 1:
         node.shapes = plan.given
     return finish(node, need, array, x.device, plan.dtype, plan.shape)
 
 
 def record_two(op: OpFacts, plan: Plan, array: Array, x: Any, y: Any) -> Any:
     """record for two tensors and a plan."""
-    node = _two_edges(op, x, y)
+    node = _two_edges(op, x, y, True)
     need = node.serial
-    if op.needs_shapes:
+    if op.needs_shapes or need & 3:
         node.shapes = plan.given
     return finish(node, need, array, x.device, plan.dtype, plan.shape)
 
@@ -90,7 +89,7 @@ def record_binary(
     """record for an elementwise operation of two inputs."""
     if op.needs_shapes:
         return record(op, array, device, dtype, shape, (x, y), (), None)
-    node = _two_edges(op, x, y)
+    node = _two_edges(op, x, y, False)
     need = node.serial
     if (x.shape is not shape and x.shape != shape) or (y.shape is not shape and y.shape != shape):
         node.shapes = ((x.shape, x.dtype), (y.shape, y.dtype))

@@ -18,7 +18,8 @@ class Node:
     """One recorded operation: where its gradients flow, and what its vjp will read.
 
     `edges` has one entry per input: another Node, a leaf Tensor, or None. `saved` keeps snapshots of the inputs
-    that the vjp names, `out` of the first output, `extra` of the further outputs.
+    that the vjp names (tensors, or bare arrays where `shapes` says what they are), `out` of the first output,
+    `extra` of the further outputs.
     """
 
     __slots__ = (

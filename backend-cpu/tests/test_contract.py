@@ -252,3 +252,28 @@ def test_linear_grad(lead: Any, needs: Any, dtype: Any, rng: Any) -> None:
         for other, g in layouts(data(rng, (*lead, 90), dtype)):
             got = kernel("linear_grad")(g, x, w, needs)
             close(got, oracle("linear_grad", [g, x, w], [needs]), 16, f"{label} {other}")
+
+
+SMALL = [
+    (m, n, k) for m in (1, 2, 3, 5, 7, 8, 9, 13) for n in (1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 33, 70) for k in (1, 4, 9)
+] + [(1, 64, 64), (3, 40, 64), (17, 9, 0), (2, 3, 255), (2, 3, 256), (2, 3, 257), (8, 0, 8), (0, 8, 8)]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.dtype("float32"), np.dtype("float64")], ids=str)
+def test_small_products(dtype: Any, rng: Any) -> None:
+    """Those that are done without packing, in every layout, alone, with a bias and in a batch."""
+    for m, n, k in SMALL:
+        x, y, bias = data(rng, (m, k), dtype), data(rng, (k, n), dtype), data(rng, (n,), dtype)
+        spread = np.empty((2 * m, 3 * k), dtype)[::2, ::3]
+        spread[:] = x
+        for v in (x, x.T.copy().T, x[::-1].copy()[::-1], spread):
+            for w in (y, y.T.copy().T):
+                want = np.matmul(v.astype(np.float64), w.astype(np.float64))
+                size = 4 * np.finfo(dtype).eps * (np.matmul(abs(v), abs(w)).astype(np.float64) + 1)
+                got = kernel("contract")(v, w)
+                assert got.shape == want.shape, (m, n, k)
+                assert (abs(got - want) <= size).all(), (m, n, k)
+                both = kernel("contract")(np.stack([v, v]), np.stack([w, w]))
+                assert (abs(both - want) <= size).all(), (m, n, k)
+                linear = kernel("linear")(v, w.T, bias)
+                assert (abs(linear - (want + bias)) <= size + 1e-6 * abs(bias)).all(), (m, n, k)

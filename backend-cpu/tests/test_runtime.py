@@ -63,6 +63,15 @@ def work():
     out += k("dropout_mask", m, 0.3, (1, 2), 5)
     out += k("random_bits", (1, 2), 3, (300, 300))
     out += k("index_add", d(64, 300), i, d(1000, 300), 0)
+    many, along = rng.integers(0, 5000, 70000), rng.integers(-700, 700, (300, 700))
+    out += k("index_add", d(5000, 40), many, d(70000, 40), 0) + k("index_sum", d(70000), many, 0, 5000)
+    out += k("scatter", d(5000, 40), many, d(70000, 40), 0)
+    out += k("take_along", m, along, 1) + k("sum_along", m, along, 1, 700) + k("sum_along", m, along % 300, 0, 300)
+    flat = d(1200000)
+    flat[::7] = flat[3::7][: flat[::7].size]
+    out += k("sort_indices", flat, 0, False) + k("ordered", flat, 0, True, 1000) + k("ordered", m, 1, True, 10)
+    out += k("sort_indices", flat.astype(float), 0, True) + k("where_true", flat > 0) + k("scan_sum", flat, 0)
+    out += k("searchsorted", np.sort(flat), m, "left") + k("reduce_argmax", flat, 0, False)
     out += k("softmax_cross_entropy", m, rng.integers(0, 700, 300))
     out += k("adam_step", *[abs(d(300, 300)) for _ in range(4)], 0.1, 0.9, 0.99, 1e-8, 0.0, True, 3)
     digest = hashlib.sha256()
@@ -150,6 +159,14 @@ LONG = {
     "contract": "np.ones((5000, 5000), 'f'), np.ones((5000, 5000), 'f')",
     "convolution": "np.ones((64, 256, 32, 32), 'f'), np.ones((512, 256, 3, 3), 'f'), None,"
     " (1, 1), ((1, 1), (1, 1)), (1, 1), 1",
+    "sort_indices": "np.random.default_rng(0).random(20_000_000), 0, False",
+    "ordered": "np.random.default_rng(0).random(20_000_000, 'f'), 0, True, 5_000_000",
+    "scan_prod": "np.ones(100_000_000, 'f'), 0",
+    "searchsorted": "np.arange(20_000_000.0), np.random.default_rng(0).random(5_000_000) * 2e7, 'left'",
+    "scatter": "np.zeros(9_000_000, 'f'), np.random.default_rng(0).integers(0, 9_000_000, 40_000_000),"
+    " np.ones(40_000_000, 'f'), 0",
+    "index_sum": "np.ones(40_000_000, 'f'), np.random.default_rng(0).integers(0, 9_000_000, 40_000_000), 0, 9_000_000",
+    "sum_along": "np.ones(40_000_000, 'f'), np.random.default_rng(0).integers(-9, 9, 40_000_000), 0, 9",
 }
 
 
@@ -181,9 +198,40 @@ assert interrupted < 5, interrupted  # a quarter of a second where nobody else c
 x = np.ones((1000, 1000), "f")
 assert run("reduce_sum", x, (0, 1), False) == 1e6
 assert (run("contract", x[:, :64], x[:64]) == 64).all()
+assert (run("sort_indices", np.arange(200_000.0), 0, False) == np.arange(200_000)).all()
 print(f"{name}: after {{interrupted * 1e3:.0f}} ms")
 """
     print(run_python(code, timeout=240))
+
+
+def test_one_chunk_that_takes_long_is_interrupted_too() -> None:
+    """A running sum along one row is one task: it must look for Ctrl-C itself, and no half of it may be seen."""
+    code = """
+import signal, threading, time, os, numpy as np, mlcore_cpu
+from mlcore.backends.detect import resolve
+from mlcore.ops.registry import get
+scan = resolve("cpu").backend.kernel(get("scan_prod"))
+calls = []
+def stop(*_):
+    calls.append(time.monotonic())
+    raise KeyboardInterrupt
+signal.signal(signal.SIGINT, stop)
+for n in (1, 2):
+    mlcore_cpu.set_num_threads(n)
+    x = np.broadcast_to(np.ones(1, "f"), (1, 1 << 28))
+    y = "no result"
+    start = time.monotonic()
+    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    try:
+        while True:
+            y = "no result"
+            y = scan(x, 1)
+    except KeyboardInterrupt:
+        assert isinstance(y, str) or y[0, -1] == 1.0
+    assert len(calls) == n
+    assert (scan(np.ones((1, 1 << 20), "f"), 1) == 1).all()
+"""
+    run_python(code, timeout=240)
 
 
 def test_kernels_from_many_threads() -> None:

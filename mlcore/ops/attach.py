@@ -15,7 +15,7 @@ from mlcore.methods import (
     binary_method,
     binary_operator,
     general_method,
-    general_operator,
+    product_operator,
     reduction_method,
     reshape_method,
     subscript_method,
@@ -77,7 +77,7 @@ def _reflected(op: Any, name: str) -> Any:
 def _operator(op: Any, name: str, doc: str) -> Any:
     if isinstance(op, BinaryOp):
         return _named(binary_operator(op), name, doc)
-    return _named(general_operator(op), name, doc) if name == "__matmul__" else _method(op, name, doc)
+    return _named(product_operator(op), name, doc) if name == "__matmul__" else _method(op, name, doc)
 
 
 def attach(target: Any) -> None:
@@ -173,15 +173,17 @@ def _watch_for_ops(device: Any) -> None:
 
     A class with `__getattr__` finds all its methods more slowly, so only those who have such a plugin shall have it.
     """
-    if discovery.declares_ops() and _missing not in vars(Tensor).values():
+    if discovery.declares_ops() and "__getattr__" not in vars(Tensor):
         setattr(Tensor, "__getattr__", _missing)  # noqa: B010  (the type has none)
 
 
 def _missing(self: Any, name: str) -> Any:
     """An unknown attribute: perhaps a method of an operation that a plugin declares."""
     if not name.startswith("_"):
-        if "__getattr__" in vars(Tensor):
-            delattr(Tensor, "__getattr__")  # asked once: from now on the methods are there, or nowhere
+        if "__getattr__" in vars(Tensor):  # asked once: from now on the methods are there, or nowhere
+            delattr(Tensor, "__getattr__")
+        if _watch_for_ops in detect.on_open:
+            detect.on_open.remove(_watch_for_ops)
         discovery.load_ops()
         if name in vars(Tensor):
             return getattr(self, name)

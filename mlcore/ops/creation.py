@@ -19,6 +19,7 @@ from mlcore.tensor import TensorBase
 @primitive(
     reference=lambda shape, value, dtype: np.full(shape, value, dtype=dtype.numpy),
     public=False,
+    cacheable=True,
     samples=lambda: [dict(shape=(2, 3), value=1.5, dtype=d) for d in ("float32", "int64", "bool")],
 )
 def fill(shape: Any, value: Any, dtype: Any) -> Outs:
@@ -34,6 +35,7 @@ def fill(shape: Any, value: Any, dtype: Any) -> Outs:
         start + step * np.arange(size, dtype=np.float64 if dtype.kind == "f" else np.int64)
     ).astype(dtype.numpy),
     public=False,
+    cacheable=True,
     samples=lambda: [
         dict(start=1, step=2, size=5, dtype="int64"),
         dict(start=0.5, step=0.25, size=4, dtype="float32"),

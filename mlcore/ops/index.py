@@ -49,10 +49,8 @@ def gather(x: Any, indices: Any, /, *, axis: int) -> Outs:
 
 
 def _gather_grad(g: Any, shape: tuple[int, ...], indices: Any, axis: int) -> Any:
-    from mlcore.ops.creation import zeros
-
     flat = reshape(g, (*shape[:axis], math.prod(indices.shape), *shape[axis + 1 :]))
-    return index_add(zeros(shape, dtype=g.dtype, device=g.device), reshape(indices, (-1,)), flat, axis=axis)
+    return index_sum(flat, reshape(indices, (-1,)), axis=axis, size=shape[axis])
 
 
 def _index_add(
@@ -72,12 +70,16 @@ def _updates_rule(x: Any, indices: Any, values: Any, /, *, axis: int) -> Outs:
     return out(x.shape, x.dtype, axis)
 
 
-def _update_samples() -> list[Sample]:
-    shapes: list[tuple[list[tuple[int, ...]], int]] = [
+def _update_shapes() -> list[tuple[list[tuple[int, ...]], int]]:
+    return [
         ([(5, 4), (7,), (7, 4)], 0), ([(4, 5, 3), (6,), (4, 6, 3)], 1), ([(4, 5), (9,), (4, 9)], -1),
         ([(5, 2), (0,), (0, 2)], 0), ([(6,), (1,), (1,)], 0), ([(33, 5), (257,), (257, 5)], 0),
+        ([(5000, 67), (1031,), (1031, 67)], 0), ([(9, 3000), (65,), (65, 3000)], 0),
     ]  # fmt: skip
-    return [sample(one, integers={"indices": one[0][axis]}, axis=axis) for one, axis in shapes]
+
+
+def _update_samples() -> list[Sample]:
+    return [sample(one, integers={"indices": one[0][axis]}, axis=axis) for one, axis in _update_shapes()]
 
 
 def _hits(size: int, indices: Any) -> Any:
@@ -117,6 +119,41 @@ def _product(hits: Any, rows: Any) -> Any:
     total, ups, downs, nans = (matmul(hits, one) for one in kinds)
     bent = where(ups > 0, float("inf"), where(downs > 0, float("-inf"), total))
     return where((nans > 0) | ((ups > 0) & (downs > 0)), float("nan"), bent)
+
+
+def _index_sum_rule(values: Any, indices: Any, /, *, axis: int, size: int) -> Outs:
+    axis = normalize_axis("index_sum", axis, values.ndim)
+    if indices.shape != (values.shape[axis],):
+        raise ShapeError(f"index_sum: indices of shape {indices.shape} for values of shape {values.shape} along axis"
+                         f" {axis}", fix=f"the indices must have shape {(values.shape[axis],)}")  # fmt: skip
+    return out(_resized(values.shape, axis, size), values.dtype, axis, int(size))
+
+
+def _resized(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+    return (*shape[:axis], int(size), *shape[axis + 1 :])
+
+
+@composite(
+    _index_sum_rule,
+    accepts=numeric,
+    ulp=4,
+    public=False,
+    promote=("values",),
+    samples=lambda: [
+        sample([one[0][2], one[0][1]], integers={"indices": one[0][0][axis]}, axis=axis, size=one[0][0][axis])
+        for one in _update_shapes() for axis in one[1:]
+    ],
+    reference=lambda values, indices, axis, size: _index_add(
+        np.zeros(_resized(values.shape, axis, size), values.dtype), indices, values, axis
+    ),
+    vjp=(lambda g, indices, axis: gather(g, indices, axis=axis), None),
+)  # fmt: skip
+def index_sum(values: Any, indices: Any, /, *, axis: int, size: int) -> Any:
+    """`size` zeros along `axis` with `values` added at 1-d `indices`; repeated indices add up."""
+    from mlcore.ops.creation import zeros
+
+    empty = zeros(_resized(values.shape, axis, size), dtype=values.dtype, device=values.device)
+    return index_add(empty, indices, values, axis=axis)
 
 
 def _scatter(
@@ -203,21 +240,28 @@ def nonzero(x: Any, /) -> tuple[Any, ...]:
 
 def checked(op: str, indices: Any, size: int, axis: int, device: Any) -> Any:
     """Indices as a valid int64 tensor on `device`; negative ones count from the end."""
+    indices = _as_indices(op, indices, device)
+    if indices.size:
+        low, high = min_(indices).item(), max_(indices).item()
+        if low < -size or high >= size:
+            raise out_of_range(op, low, high, size, axis)
+        if low < 0:
+            indices = where(indices < 0, indices + size, indices)
+    return indices
+
+
+def _as_indices(op: str, indices: Any, device: Any) -> Any:
     if not isinstance(indices, TensorBase):
         indices = from_data(indices, dtypes.int64 if np.size(indices) == 0 else None, device)
     if indices.dtype not in integers:
         raise DTypeError(f"{op}: indices are {indices.dtype}, expected an integer dtype", fix="astype int64")
-    if indices.dtype is not dtypes.int64:
-        indices = astype(indices, dtypes.int64)
-    if indices.size:
-        low, high = min_(indices).item(), max_(indices).item()
-        if low < -size or high >= size:
-            bad = high if high >= size else low
-            raise OutOfRangeError(f"{op}: index {bad} out of range for dim {axis} of size {size}",
-                                  fix=f"use indices from {-size} to {size - 1}")  # fmt: skip
-        if low < 0:
-            indices = where(indices < 0, indices + size, indices)
-    return indices
+    return indices if indices.dtype is dtypes.int64 else astype(indices, dtypes.int64)
+
+
+def out_of_range(op: str, low: int, high: int, size: int, axis: int) -> OutOfRangeError:
+    """The error of indices from `low` to `high` for a dimension of another size."""
+    return OutOfRangeError(f"{op}: index {high if high >= size else low} out of range for dim {axis} of size {size}",
+                           fix=f"use indices from {-size} to {size - 1}")  # fmt: skip
 
 
 @function(method=True)
@@ -234,6 +278,102 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Any:
     return gather(x, checked("take", indices, x.shape[place], place, x.device), axis=place)
 
 
+# An index for each element: these look at the indices themselves, so that a backend reads them once.
+
+
+def _along_rule(x: Any, indices: Any, /, *, axis: int) -> Outs:
+    axis = normalize_axis("take_along_axis", axis, x.ndim)
+    if _resized(x.shape, axis, 0) != _resized(indices.shape, axis, 0):
+        raise ShapeError(f"take_along_axis: indices of shape {indices.shape} for a tensor of shape {x.shape} along axis"
+                         f" {axis}", fix="they must be equal in every other dimension")  # fmt: skip
+    return out(indices.shape, x.dtype, axis)
+
+
+def _refuse_outside(indices: np.ndarray[Any, Any], size: int, axis: int) -> None:
+    if indices.size and (indices.min() < -size or indices.max() >= size):
+        raise out_of_range("take_along_axis", int(indices.min()), int(indices.max()), size, axis)
+
+
+def _take_along(x: np.ndarray[Any, Any], indices: np.ndarray[Any, Any], axis: int) -> np.ndarray[Any, Any]:
+    _refuse_outside(indices, x.shape[axis], axis)
+    return np.take_along_axis(x, indices, axis=axis)
+
+
+def _along_shapes() -> list[tuple[tuple[int, ...], int, int]]:
+    return [((4, 5), 1, 3), ((4, 5), 0, 7), ((3, 4, 5), 1, 6), ((9,), 0, 4), ((2, 0, 3), 0, 2), ((5, 3), 1, 0),
+            ((3, 1029), 1, 2051), ((70, 33), 0, 41), ((2, 5, 300), 1, 9)]  # fmt: skip
+
+
+def _from_the_end(size: int) -> Any:
+    """Every other index as one that counts from the end, if it does not yet."""
+    return lambda indices: where(equal(indices % 2, 0) & (indices >= 0), indices - size, indices)
+
+
+@composite(
+    _along_rule,
+    public=False,
+    promote=("x",),
+    samples=lambda: [
+        sample([shape, _resized(shape, axis, count)], integers={"indices": shape[axis]}, axis=axis,
+               derive={"indices": _from_the_end(shape[axis])})
+        for shape, axis, count in _along_shapes()
+    ],
+    reference=_take_along,
+    vjp=(lambda g, x_shape, indices, axis: sum_along(g, indices, axis=axis, size=x_shape[axis]), None),
+)  # fmt: skip
+def take_along(x: Any, indices: Any, /, *, axis: int) -> Any:
+    """Elements of `x` along `axis` at `indices`, which may count from the end."""
+    places = _flat_along(indices, x.shape[axis], axis)
+    return gather(reshape(x, (-1,)), places, axis=0)
+
+
+def _flat_along(indices: Any, size: int, axis: int) -> Any:
+    """Where the elements that `indices` name lie in a flat tensor that has `size` along `axis`."""
+    shape = indices.shape
+    indices = checked("take_along_axis", indices, size, axis, indices.device)
+    parts = [indices if i == axis else _along(indices, i, d, len(shape)) for i, d in enumerate(shape)]
+    return _flat(parts, _resized(shape, axis, size), shape)
+
+
+def _sum_along_rule(values: Any, indices: Any, /, *, axis: int, size: int) -> Outs:
+    axis = normalize_axis("sum_along", axis, values.ndim)
+    if values.shape != indices.shape:
+        raise ShapeError(f"sum_along: indices of shape {indices.shape} for values of shape {values.shape}",
+                         fix="they must be equal")  # fmt: skip
+    return out(_resized(values.shape, axis, size), values.dtype, axis, int(size))
+
+
+def _sum_along(
+    values: np.ndarray[Any, Any], indices: np.ndarray[Any, Any], axis: int, size: int
+) -> np.ndarray[Any, Any]:
+    _refuse_outside(indices, size, axis)
+    y = np.zeros(_resized(values.shape, axis, size), values.dtype)
+    others = np.ogrid[tuple(slice(d) for d in values.shape)]
+    np.add.at(y, tuple(indices if i == axis else one for i, one in enumerate(others)), values)
+    return y
+
+
+@composite(
+    _sum_along_rule,
+    accepts=numeric,
+    ulp=4,
+    public=False,
+    promote=("values",),
+    samples=lambda: [
+        sample([_resized(shape, axis, count)] * 2, integers={"indices": shape[axis]}, axis=axis, size=shape[axis],
+               derive={"indices": _from_the_end(shape[axis])})
+        for shape, axis, count in _along_shapes()
+    ],
+    reference=_sum_along,
+    vjp=(lambda g, indices, axis: take_along(g, indices, axis=axis), None),
+)  # fmt: skip
+def sum_along(values: Any, indices: Any, /, *, axis: int, size: int) -> Any:
+    """`size` zeros along `axis` with each of `values` added where its index, which may count from the end, says."""
+    shape = _resized(values.shape, axis, size)
+    places = reshape(_flat_along(indices, size, axis), (-1,))
+    return reshape(index_sum(reshape(values, (-1,)), places, axis=0, size=math.prod(shape)), shape)
+
+
 @function(method=True)
 def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Any:
     """One element of `x` for each of `indices`, which match `x` in every dimension but `axis` (or broadcast).
@@ -243,7 +383,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Any:
     [[2], [3]]
     """
     place = normalize_axis("take_along_axis", axis, x.ndim)
-    indices = checked("take_along_axis", indices, x.shape[place], place, x.device)
+    indices = _as_indices("take_along_axis", indices, x.device)
     if indices.ndim != x.ndim:
         raise ShapeError(f"take_along_axis: indices of shape {indices.shape} for a tensor of shape {x.shape}",
                          fix="both need the same number of dimensions")  # fmt: skip
@@ -251,13 +391,8 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Any:
         "take_along_axis",
         *(tuple(1 if i == place else d for i, d in enumerate(s)) for s in (x.shape, indices.shape)),
     )
-    x = broadcast_to(x, tuple(x.shape[place] if i == place else d for i, d in enumerate(rest)))
-    shape = tuple(indices.shape[place] if i == place else d for i, d in enumerate(rest))
-    parts = [
-        broadcast_to(indices, shape) if i == place else _along(indices, i, d, len(shape))
-        for i, d in enumerate(shape)
-    ]
-    return gather(reshape(x, (-1,)), _flat(parts, x.shape, shape), axis=0)
+    x = broadcast_to(x, _resized(rest, place, x.shape[place]))
+    return take_along(x, broadcast_to(indices, _resized(rest, place, indices.shape[place])), axis=place)
 
 
 def _along(like: Any, axis: int, size: int, rank: int) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from mlcore import engine, shapes
 from mlcore.dispatch import from_data
 from mlcore.errors import ArgumentError, OutOfRangeError, ShapeError
+from mlcore.modes import is_recording
 from mlcore.ops.cases import sample
 from mlcore.ops.spec import Outs, composite, function, out, primitive
 from mlcore.shapes import Key, key_slices, normalize_axes, normalize_axis
@@ -82,7 +83,7 @@ def broadcast_to(x: Any, /, shape: Any) -> Outs:
 
 @primitive(
     reference=lambda x, key: x[key_slices(key)],
-    vjp=lambda g, x_shape, key: slice_update(_zeros_like(g, x_shape), g, key=key),
+    vjp=lambda g, x_shape, key: _slice_grad(g, x_shape, key),
     public=False,
     samples=lambda: [
         dict(key="inner"),
@@ -95,6 +96,28 @@ def slice_(x: Any, /, key: Any) -> Outs:
     """The elements that `key`, a canonical (start, stop, step) per axis, selects."""
     key = _sample_key(key, x.shape)
     return out(shapes.sliced(x.shape, key), x.dtype, key)
+
+
+class _InZeros:
+    """The gradient of a tensor of `shape` of which a slice was taken, from that of the slice."""
+
+    __slots__ = ("g", "key", "shape")
+
+    def __init__(self, g: Any, shape: shapes.Shape, key: Key) -> None:
+        self.g, self.shape, self.key = g, shape, key
+
+    def __call__(self) -> Any:
+        return slice_update(_zeros_like(self.g, self.shape), self.g, key=self.key)
+
+
+def _slice_grad(g: Any, shape: shapes.Shape, key: Key) -> Any:
+    """A piece of a gradient, where the slice leaves out parts of one axis only; other pieces may complete it."""
+    whole = _InZeros(g, shape, key)
+    cut = [i for i, one in enumerate(key) if one != (0, shape[i], 1)]
+    if len(cut) != 1 or is_recording() or g.dtype.kind == "c":
+        return whole()
+    start, stop, step = key[cut[0]]
+    return engine.Piece(g, cut[0], start, stop, whole) if step == 1 and stop is not None else whole()
 
 
 def _whole_but(shape: shapes.Shape, axis: int, start: int, stop: int) -> Key:
@@ -111,8 +134,8 @@ def _narrow_rule(x: Any, /, axis: Any, start: Any, stop: Any) -> Outs:
 
 @composite(
     _narrow_rule,
-    vjp=lambda g, x_shape, axis, start, stop: slice_update(
-        _zeros_like(g, x_shape), g, key=_whole_but(x_shape, axis, start, stop)
+    vjp=lambda g, x_shape, axis, start, stop: _slice_grad(
+        g, x_shape, _whole_but(x_shape, axis, start, stop)
     ),
     public=False,
     samples=lambda: [
@@ -134,10 +157,10 @@ def _select_rule(x: Any, /, axis: Any, index: Any) -> Outs:
 
 @composite(
     _select_rule,
-    vjp=lambda g, x_shape, axis, index: slice_update(
-        _zeros_like(g, x_shape),
+    vjp=lambda g, x_shape, axis, index: _slice_grad(
         reshape(g, (*x_shape[:axis], 1, *x_shape[axis + 1 :])),
-        key=_whole_but(x_shape, axis, index, index + 1),
+        x_shape,
+        _whole_but(x_shape, axis, index, index + 1),
     ),
     public=False,
     samples=lambda: [
@@ -211,6 +234,7 @@ def _concat_split(g: Any, arrays_shape: Any, axis: int) -> list[Any]:
     reference=lambda *arrays_axis: np.concatenate(arrays_axis[:-1], axis=arrays_axis[-1]),
     vjp=_concat_split,
     variadic=True,
+    cacheable=True,
     samples=lambda: [
         sample([(2, 3), (4, 3)], axis=0),
         sample([(2, 3), (2, 1), (2, 5)], axis=-1),
@@ -389,3 +413,4 @@ def pad(x: Any, pad_width: Any, /, *, value: float = 0) -> Any:
 
 
 engine.RESHAPE.append(reshape)
+engine.CONCAT.append(concat)

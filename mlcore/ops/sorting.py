@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,8 @@ from mlcore import dtypes
 from mlcore.dtypes import real
 from mlcore.errors import ArgumentError, ShapeError
 from mlcore.ops.cases import Sample, sample
-from mlcore.ops.creation import iota_on, zeros
 from mlcore.ops.elementwise import astype
-from mlcore.ops.index import index_add, take_along_axis
-from mlcore.ops.shape import reshape
+from mlcore.ops.index import sum_along, take_along_axis
 from mlcore.ops.spec import Outs, composite, function, out, outs, primitive
 from mlcore.shapes import normalize_axis
 
@@ -79,11 +76,7 @@ def ordered(x: Any, /, *, axis: int, descending: bool, count: int) -> Any:
 
 def _spread(g: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
     """Each gradient at the place its element came from, and 0 elsewhere."""
-    size = math.prod(shape)
-    places = reshape(iota_on(g, size), shape)
-    flat = reshape(take_along_axis(places, indices, axis=axis), (-1,))
-    empty = zeros((size,), dtype=g.dtype, device=g.device)
-    return reshape(index_add(empty, flat, reshape(g, (-1,)), axis=0), shape)
+    return sum_along(g, indices, axis=axis, size=shape[axis])
 
 
 @function(method=True)
@@ -121,6 +114,8 @@ def topk(x: Any, k: int, /, *, axis: int = -1, largest: bool = True, sorted: boo
 
 
 def _searchsorted(x1: np.ndarray[Any, Any], x2: np.ndarray[Any, Any], side: Any) -> np.ndarray[Any, Any]:
+    if x1.dtype.name == "bfloat16":  # whose nan NumPy does not know to be the largest
+        x1, x2 = x1.astype(np.float32), x2.astype(np.float32)
     return np.asarray(np.searchsorted(x1, x2, side=side)).astype(np.int64)
 
 

@@ -17,7 +17,19 @@ import numpy as np
 from mlcore import dtypes
 from mlcore.dispatch import BinaryOp, Op, UnaryOp
 from mlcore.dtypes import DType
-from mlcore.op import DTYPE, EXTRA, EXTRA_BIT, GRADIENT, INPUT, MASK, OUTPUT, OUTPUT_BIT, PARAM, SHAPE
+from mlcore.op import (
+    DTYPE,
+    EXTRA,
+    EXTRA_BIT,
+    GRADIENT,
+    INPUT,
+    MASK,
+    MISSING,
+    OUTPUT,
+    OUTPUT_BIT,
+    PARAM,
+    SHAPE,
+)  # fmt: skip
 from mlcore.ops.guard import guarded
 from mlcore.ops.registry import Function, add_function, add_op
 from mlcore.shapes import Shape, broadcast
@@ -203,7 +215,7 @@ def _declare(
     op.name, op.inputs, op.params = name, inputs, tuple(p for p in params if p not in ignores)
     op.rule, op.body = _in_order(op, rule), facts.pop("body", None)
     op.accepts = frozenset(accepts)
-    op.n_inputs = len(inputs)
+    op.n_inputs, op.unasked = len(inputs), (MISSING,) * len(op.params)
     op.variadic = facts.pop("variadic", False)
     op.listed = facts.pop("listed", False)
     op.cacheable = facts.pop("cacheable", bool(inputs) and not op.variadic)

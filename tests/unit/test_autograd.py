@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mlcore as ml
-from mlcore import autograd
+from mlcore import autograd, testing
 from mlcore.errors import ArgumentTypeError, AutogradError, DTypeError, ShapeError
 
 
@@ -408,3 +408,47 @@ def test_gradients_stay_finite_where_they_should() -> None:
 def test_no_gradient_for_integers() -> None:
     with pytest.raises((AutogradError, DTypeError)):
         ml.asarray([1, 2], requires_grad=True)
+
+
+def _sliced_thrice(x: Any) -> Any:
+    return x[:, :2] * x[:, 2:4] * x[:, 4:]
+
+
+def _slices_and_more(x: Any) -> Any:
+    y = x * 3
+    return y[0].sum() * y[:, :2] + y[1:].sum() + y[:, 2:].sum() + y[::2, 1:3].sum()
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (_sliced_thrice, (3, 6)),
+        (lambda x: x[:, :2] * x[:, 1:3], (3, 6)),  # overlapping
+        (lambda x: x[:, :2] * x[:, 4:], (3, 6)),  # a gap
+        (lambda x: x[:, 4:] * x[:, :2] * x[:, 2:4] * x[:, :2], (3, 6)),
+        (lambda x: x[:, 0] * x[:, 1], (3, 2)),
+        (lambda x: x[2] * x[1] * x[0], (3, 2)),
+        (lambda x: (x * 2)[:, :1] * (x * 2)[:, 1:] + (x * 2).sum(), (2, 2)),
+        (lambda x: x[1:] + x.sum(axis=0) * x[:1], (3, 2)),
+        (lambda x: x[:, 1:2, :], (3, 4, 2)),
+        (_slices_and_more, (3, 4)),
+    ],
+)
+def test_gradients_of_slices_of_one_tensor_are_put_together(function: Any, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(1).standard_normal(shape)
+    assert testing.gradcheck(function, [ml.asarray(values, requires_grad=True)], order=2)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ml.nn.functional.layer_norm(x.reshape(3, 4), (4,)),
+        lambda x: ml.nn.functional.rms_norm(x.exp(), (6,)),
+        lambda x: ml.nn.functional.batch_norm(x.reshape(4, 3), None, None, None, None, True).reshape(12),
+        lambda x: ml.nn.functional.cross_entropy(x.reshape(3, 4) * 2, ml.asarray([0, 3, 1])),
+    ],
+)
+def test_second_derivatives_go_on_above_an_operation_that_is_run_again(function: Any) -> None:
+    """Operations of several results are differentiated twice by running their bodies again."""
+    values = np.random.default_rng(2).standard_normal((2, 6))
+    assert testing.gradcheck(function, [ml.asarray(values, requires_grad=True)], order=2)

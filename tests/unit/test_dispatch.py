@@ -15,12 +15,20 @@ import pytest
 
 import mlcore as ml
 from mlcore import dispatch
-from mlcore.backends import fallback
+from mlcore.backends import detect, fallback
 from mlcore.backends.protocol import Device, MemoryStats
 from mlcore.backends.reference import ReferenceBackend
 from mlcore.dtypes import everything
-from mlcore.errors import DeviceError, DTypeError, FallbackWarning, OutOfMemoryError, UnsupportedOpError
+from mlcore.errors import (
+    ArgumentTypeError,
+    DeviceError,
+    DTypeError,
+    FallbackWarning,
+    OutOfMemoryError,
+    UnsupportedOpError,
+)
 from mlcore.ops import registry
+from mlcore.plugin import discovery
 
 numbers = itertools.count()
 
@@ -349,6 +357,47 @@ def test_copies_stay_on_their_device() -> None:
 
 
 # -- interceptors --------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_not_that_of_parameters_that_are_merely_equal() -> None:
+    x = ml.arange(8, dtype=ml.float32)
+    for _ in range(2):  # the second time from what the first one left
+        assert x.reshape((2, 4)).shape == (2, 4)
+        with pytest.raises(ArgumentTypeError):
+            x.reshape((2.0, 4))
+        with pytest.raises(ArgumentTypeError):
+            ml.reshape(x, (2.0, 4))
+        zeros = [ml.full((1,), value, dtype=ml.float32).item() for value in (0, 0.0, -0.0, False)]
+        assert [str(one) for one in zeros] == ["0.0", "0.0", "-0.0", "0.0"]
+
+
+def test_plans_of_many_signatures_in_turn(rng: np.random.Generator) -> None:
+    """More shapes, dtypes and parameters than are kept at hand, several times around, by method and by function."""
+    arrays = [rng.standard_normal((2, n, 3)) for n in range(1, 8)]
+    for _ in range(3):
+        for array in arrays:
+            for dtype in (ml.float32, ml.float64):
+                x = ml.asarray(array, dtype=dtype)
+                for axis in (None, 0, (0, 2), -1):
+                    want = array.astype(dtype.numpy).max(axis=axis)
+                    assert np.array_equal(x.max(axis=axis).numpy(), want)
+                    assert np.array_equal(ml.max(x, axis=axis).numpy(), want)
+            where = ml.where(ml.asarray(array > 0), x, -x)
+            assert np.array_equal(where.numpy(), np.abs(array))
+
+
+def test_lookups_of_plugins_end_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class with `__getattr__` finds its methods slowly: a second device must not bring it back."""
+    monkeypatch.setattr(discovery, "declares_ops", lambda: True)
+    monkeypatch.setattr(detect, "on_open", list(detect.on_open))
+    for tell in list(detect.on_open):
+        tell(detect.resolve(None))
+    assert "__getattr__" in vars(ml.Tensor)
+    with pytest.raises(AttributeError, match="no attribute 'zz_nothing'"):
+        _ = ml.ones(2).zz_nothing
+    for tell in list(detect.on_open):
+        tell(detect.resolve(None))
+    assert "__getattr__" not in vars(ml.Tensor)
 
 
 def test_an_interceptor_sees_every_operation() -> None:

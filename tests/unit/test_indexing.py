@@ -331,6 +331,32 @@ def test_take_and_take_along_axis(rng: np.random.Generator) -> None:
         ml.take_along_axis(x, ml.full((3, 4, 1), -6), axis=2)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("shared", [False, True])
+def test_gradient_of_take_along_axis(axis: int, shared: bool, rng: np.random.Generator) -> None:
+    """Repeated and negative indices; `shared`: both sides broadcast, so their gradients are summed."""
+    host = rng.standard_normal((3, 4, 5) if not shared else tuple(4 if i == axis else 1 for i in range(3)))
+    shape = tuple(6 if i == axis else (1 if shared and i == 2 else d) for i, d in enumerate((3, 4, 5)))
+    at = rng.integers(-host.shape[axis], host.shape[axis], shape)
+    x = ml.asarray(host, requires_grad=True)
+    y = ml.take_along_axis(x, ml.asarray(at), axis=axis)
+    g = rng.standard_normal(y.shape)
+    (y * ml.asarray(g)).sum().backward()
+    rest = np.broadcast_shapes(
+        *(tuple(1 if i == axis else d for i, d in enumerate(s)) for s in (host.shape, shape))
+    )
+    wide = np.broadcast_to(host, tuple(host.shape[axis] if i == axis else d for i, d in enumerate(rest)))
+    at = np.broadcast_to(at, y.shape)
+    np.testing.assert_array_equal(np.asarray(y), np.take_along_axis(wide, at, axis=axis))
+    expected = np.zeros(wide.shape)
+    others = np.ogrid[tuple(slice(d) for d in y.shape)]
+    np.add.at(expected, tuple(at if i == axis else one for i, one in enumerate(others)), g)
+    summed = tuple(i for i in range(3) if host.shape[i] == 1 and wide.shape[i] > 1)
+    np.testing.assert_allclose(
+        np.asarray(x.grad), expected.sum(axis=summed, keepdims=True), rtol=1e-6, atol=1e-12
+    )
+
+
 def test_nonzero(rng: np.random.Generator) -> None:
     for shape in [(5,), (3, 4), (2, 0), (2, 2, 3)]:
         host = rng.integers(0, 2, shape)

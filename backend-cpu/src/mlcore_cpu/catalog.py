@@ -184,29 +184,12 @@ def order(op: Any, reference: Any) -> Any:
     return Native(op.name, getattr(K, op.name), REAL)
 
 
-def scan(op: Any, reference: Any) -> Any:
-    """Running sums of floats; NumPy's for integers, which wrap, and complex numbers."""
-    ours = getattr(K, op.name)
-
-    def call(x: Any, axis: int) -> Any:
-        return ours(x, axis) if K.dtype_code(x) in FLOATS else reference(x, axis)
-
-    return Native(op.name, call, ALL)
-
-
 def anything(op: Any, reference: Any) -> Any:
-    """A kernel that moves elements: our dtypes here, complex numbers through NumPy."""
+    """A kernel that moves or adds elements: our dtypes here, complex numbers through NumPy."""
     ours = getattr(K, op.name)
 
     def call(x: Any, *args: Any) -> Any:
         return reference(x, *args) if x.dtype.kind == "c" else ours(x, *args)
-
-    return Native(op.name, call, ALL)
-
-
-def index_add(op: Any, reference: Any) -> Any:
-    def call(x: Any, *args: Any) -> Any:
-        return K.index_add(x, *args) if x.dtype.kind not in "biuc" else reference(x, *args)
 
     return Native(op.name, call, ALL)
 
@@ -290,12 +273,17 @@ CATALOG: dict[str, Maker] = {
     "random_bits": random_bits,
     "sort_indices": order,
     "ordered": order,
-    "scan_sum": scan,
-    "scan_prod": scan,
+    "searchsorted": order,
+    "scan_sum": anything,
+    "scan_prod": anything,
     **{f"{kind}_layer{tail}": recurrent for kind in ("lstm", "gru", "rnn") for tail in ("", "_grad")},
     "gather": anything,
     "scatter": anything,
-    "index_add": index_add,
+    "index_add": anything,
+    "index_sum": anything,
+    "take_along": anything,
+    "sum_along": anything,
+    "where_true": anything,
     "slice_update": slice_update,
     "concat": concat,
     "fill": fill,

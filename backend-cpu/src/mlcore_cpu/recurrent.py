@@ -9,6 +9,8 @@ from mlcore_cpu.loader import kernels as K
 
 Linear = Callable[[Any, Any, Any], Any]
 
+FUSED_BYTES = 768 * 1024  # of both weights: with these in a core's second cache, a step multiplies its input itself
+
 
 def _project(linear: Linear, x: Any, weight: Any, bias: Any) -> Any:
     """x (T, N, F) @ weight.T + bias, in float32 or float64."""
@@ -34,7 +36,11 @@ def lstm(linear: Linear) -> Callable[..., Any]:
     """lstm_layer over a `linear` for dense arrays."""
 
     def call(x: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, h0: Any, c0: Any, reverse: bool) -> Any:
-        gates = _project(linear, x, w_ih, _added(b_ih, b_hh))
+        bias = _added(b_ih, b_hh)
+        if (w_ih.size + w_hh.size) * w_ih.itemsize <= FUSED_BYTES:
+            given = map(K.dense, (w_ih, w_hh, bias, h0, c0))
+            return _narrow(K.lstm_fused(x, *given, reverse), x)
+        gates = _project(linear, x, w_ih, bias)
         return _narrow(K.lstm_forward(gates, K.dense(w_hh), K.dense(h0), K.dense(c0), reverse), x)
 
     return call

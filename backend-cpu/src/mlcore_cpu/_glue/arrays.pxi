@@ -190,10 +190,13 @@ cdef int check_indices(str name, cnp.ndarray indices, i64 size) except -1:
     """Refuse int64 indices (contiguous) outside [0, size)."""
     cdef const i64* at = <const i64*>cnp.PyArray_DATA(indices)
     cdef i64 i, n = cnp.PyArray_SIZE(indices)
-    cdef bint bad = False
-    for i in range(n):
-        bad |= at[i] < 0 or at[i] >= size
-    if bad:
+    cdef Status status
+    if n < INLINE_BELOW:
+        status = run_check_indices(at, n, size)
+    else:
+        with nogil:
+            status = run_check_indices(at, n, size)
+    if status == OUT_OF_RANGE:
         for i in range(n):
             if at[i] < 0 or at[i] >= size:
                 try:
@@ -201,7 +204,7 @@ cdef int check_indices(str name, cnp.ndarray indices, i64 size) except -1:
                 except ImportError:
                     error = IndexError
                 raise error(f"{name}: index {at[i]} is out of range for a dimension of size {size}")
-    return 0
+    return check(status, indices)
 
 
 cdef cbool _poll() noexcept nogil:

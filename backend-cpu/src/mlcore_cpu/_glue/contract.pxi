@@ -2,6 +2,7 @@
 
 cdef enum:
     SMALL_PRODUCT = 65536  # multiplications; from there the work runs without the GIL
+    TINY_PRODUCT = 8192    # worth asking run_small_matmul
 
 
 cdef class Contract(Kernel):
@@ -31,9 +32,9 @@ cdef class Linear(Kernel):
 cdef bint whole_strides(cnp.ndarray a) noexcept:
     """Whether the strides are multiples of the item size: kernels count in elements."""
     cdef int d
-    cdef i64 item = cnp.PyArray_ITEMSIZE(a)
+    cdef i64 part = cnp.PyArray_ITEMSIZE(a) - 1  # a power of two, less one
     for d in range(cnp.PyArray_NDIM(a)):
-        if cnp.PyArray_STRIDE(a, d) % item:
+        if cnp.PyArray_STRIDE(a, d) & part:
             return False
     return cnp.PyArray_ISALIGNED(a)
 
@@ -64,6 +65,18 @@ cdef object call_contract(object callable, PyObject** args, size_t nargsf, PyObj
     cdef int code = code_of(a)
     if code < 0 or code >= N_REAL or code == BOOL or code_of(b) != code:
         return kernel.fallback(a, b)
+    cdef cnp.npy_intp shape[2]
+    cdef cnp.ndarray out
+    if cnp.PyArray_NDIM(a) == 2 and cnp.PyArray_NDIM(b) == 2 and cnp.PyArray_DIM(a, 1) == cnp.PyArray_DIM(b, 0) and (
+            cnp.PyArray_SIZE(a) * cnp.PyArray_DIM(b, 1) <= TINY_PRODUCT and (code == F32 or code == F64)):
+        shape[0], shape[1] = cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(b, 1)
+        out = new_array(code, 2, shape, NULL)
+        if cnp.PyArray_ISALIGNED(a) and cnp.PyArray_ISALIGNED(b) and run_small_matmul(
+                code, shape[0], shape[1], cnp.PyArray_DIM(a, 1),
+                <char*>cnp.PyArray_DATA(a), cnp.PyArray_STRIDE(a, 0), cnp.PyArray_STRIDE(a, 1),
+                <char*>cnp.PyArray_DATA(b), cnp.PyArray_STRIDE(b, 0), cnp.PyArray_STRIDE(b, 1),
+                NULL, <char*>cnp.PyArray_DATA(out)):
+            return out
     return matrix_product(a, b, code, code)
 
 
@@ -98,8 +111,12 @@ cdef cnp.ndarray matrix_product(cnp.ndarray a, cnp.ndarray b, int code, int resu
     cdef cnp.ndarray out = new_array(result, n, shape, NULL)
     if cnp.PyArray_SIZE(out) == 0:
         return out
-    batch_view(a, code, n, shape, &av)
-    batch_view(b, code, n, shape, &bv)
+    if n == 2:
+        view_of(a, code, &av)
+        view_of(b, code, &bv)
+    else:
+        batch_view(a, code, n, shape, &av)
+        batch_view(b, code, n, shape, &bv)
     view_of(out, result, &ov)
     run_product(av, bv, ov, out)
     return out
@@ -157,6 +174,7 @@ cdef object call_linear(object callable, PyObject** args, size_t nargsf, PyObjec
     cdef cnp.npy_intp shape[MAX_NDIM]
     cdef View av, wv, bv, ov
     cdef const View* bias = NULL
+    cdef const char* dense_bias = NULL
     if n < 1 or cnp.PyArray_NDIM(w) != 2 or cnp.PyArray_DIM(w, 1) != cnp.PyArray_DIM(a, n - 1):
         refuse(f"linear: input {(<object>a).shape}, weight {(<object>w).shape}")
     w = countable(w, code)
@@ -171,6 +189,15 @@ cdef object call_linear(object callable, PyObject** args, size_t nargsf, PyObjec
     shape[n - 1] = cnp.PyArray_DIM(w, 0)
     cdef cnp.ndarray out = new_array(code, n, shape, NULL)
     if cnp.PyArray_SIZE(out) == 0:
+        return out
+    if b is not None:
+        dense_bias = <const char*>cnp.PyArray_DATA(b)
+    if n == 2 and (code == F32 or code == F64) and cnp.PyArray_ISALIGNED(a) and (
+            b is None or cnp.PyArray_IS_C_CONTIGUOUS(b)) and run_small_matmul(
+                code, shape[0], shape[1], cnp.PyArray_DIM(a, 1),
+                <char*>cnp.PyArray_DATA(a), cnp.PyArray_STRIDE(a, 0), cnp.PyArray_STRIDE(a, 1),
+                <char*>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 1), cnp.PyArray_STRIDE(w, 0),
+                dense_bias, <char*>cnp.PyArray_DATA(out)):
         return out
     a = as_rows(a, code, &av)
     turned_view(w, code, &wv)

@@ -35,6 +35,7 @@ cdef extern from "common.hpp" namespace "mlcore_cpu" nogil:
         INTERRUPTED "mlcore_cpu::INTERRUPTED"
         NO_MEMORY "mlcore_cpu::NO_MEMORY"
         UNSUPPORTED "mlcore_cpu::UNSUPPORTED"
+        OUT_OF_RANGE "mlcore_cpu::OUT_OF_RANGE"
     enum:
         BOOL "mlcore_cpu::BOOL"
         I8 "mlcore_cpu::I8"
@@ -130,6 +131,7 @@ cdef extern from "reduce.hpp" namespace "mlcore_cpu" nogil:
     Status run_arg(const ArgEntry&, const View&, int, i64*)
 
 cdef extern from "gemm.hpp" namespace "mlcore_cpu" nogil:
+    cbool run_small_matmul(int, i64, i64, i64, const char*, i64, i64, const char*, i64, i64, const char*, char*)
     Status run_matmul(const View&, const View&, const View*, const View&)
 
 cdef extern from "dnn.hpp" namespace "mlcore_cpu" nogil:
@@ -205,6 +207,10 @@ cdef extern from "recurrent.hpp" namespace "mlcore_cpu" nogil:
         void* inner
         void* gh
         void* gc
+        const void* x
+        const void* w_ih
+        const void* bias
+        i64 features, x_step, x_row
     Status run_recurrent(RecurrentOp, int, const RecurrentArrays&)
 
 cdef extern from "attention.hpp" namespace "mlcore_cpu" nogil:
@@ -218,6 +224,7 @@ cdef extern from "attention.hpp" namespace "mlcore_cpu" nogil:
 
 cdef extern from "order.hpp" namespace "mlcore_cpu" nogil:
     Status run_order(int, const void*, i64, i64, i64, cbool, i64*, void*)
+    Status run_search(int, const void*, i64, const void*, i64, cbool, i64*)
     Status run_scan(int, const void*, void*, i64, i64, i64, cbool)
 
 cdef extern from "rms_norm.hpp" namespace "mlcore_cpu" nogil:
@@ -257,9 +264,17 @@ cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
     Status run_threefry(unsigned int, unsigned int, unsigned long long, unsigned int*, i64)
     Status run_adam(int, const StepArrays*, i64, const AdamParams&)
     Status run_sgd(int, const StepArrays*, i64, const SgdParams&)
+
+cdef extern from "indexing.hpp" namespace "mlcore_cpu" nogil:
+    i64 TRUE_STRETCH
+    Status run_check_indices(const i64*, i64, i64)
     Status run_gather(const char*, const i64*, char*, i64, i64, i64, i64)
-    Status run_index_add(int, void*, const i64*, const void*, i64, i64, i64, i64)
-    Status run_scatter(char*, const i64*, const char*, i64, i64, i64, i64)
+    Status run_index_add(int, const void*, void*, const i64*, const void*, i64, i64, i64, i64)
+    Status run_scatter(const char*, char*, const i64*, const char*, i64, i64, i64, i64)
+    Status run_take_along(int, const void*, const i64*, void*, i64, i64, i64, i64)
+    Status run_sum_along(int, const void*, const i64*, void*, i64, i64, i64, i64)
+    Status run_count_true(const unsigned char*, i64, i64*)
+    Status run_where_true(const unsigned char*, i64, int, const i64*, const i64*, i64* const*)
 
 cdef extern from "channels.hpp" namespace "mlcore_cpu" nogil:
     ctypedef enum Follow "mlcore_cpu::Follow":

@@ -283,63 +283,6 @@ def dropout(x, p, key, offset):
     return narrowed(out, code)
 
 
-def gather(x, indices, axis):
-    """Slices of x along axis at indices of any shape."""
-    cdef cnp.ndarray a = array_of(x), i = contiguous(indices, I64)
-    cdef int code = code_of(a)
-    a = contiguous(a, code)
-    shape = (<object>a).shape
-    check_indices("take", i, shape[axis])
-    cdef cnp.ndarray out = new_shaped(code, (*shape[:axis], *(<object>i).shape, *shape[axis + 1:]))
-    cdef i64 outer = prod(shape[:axis]), size = shape[axis], count = cnp.PyArray_SIZE(i), inner = prod(shape[axis + 1:]) * ITEMSIZE[code]
-    cdef const char* xd = <const char*>cnp.PyArray_DATA(a)
-    cdef const i64* idx = <const i64*>cnp.PyArray_DATA(i)
-    cdef char* od = <char*>cnp.PyArray_DATA(out)
-    cdef Status status
-    with nogil:
-        status = run_gather(xd, idx, od, outer, size, count, inner)
-    check(status, out)
-    return out
-
-
-def index_add(x, indices, values, axis):
-    """A copy of x with values added at indices along axis, in the order of the indices."""
-    cdef int code = code_of(array_of(x)), work = work_code(code)
-    cdef cnp.ndarray out = dense_copy(array_of(x), code, work), i = contiguous(indices, I64), v = contiguous(values, work)
-    shape = (<object>out).shape
-    expect("index_add", "indices", i, (cnp.PyArray_SIZE(i),))
-    expect("index_add", "values", v, (*shape[:axis], cnp.PyArray_SIZE(i), *shape[axis + 1:]))
-    check_indices("index_add", i, shape[axis])
-    cdef i64 outer = prod(shape[:axis]), size = shape[axis], count = cnp.PyArray_SIZE(i), inner = prod(shape[axis + 1:])
-    cdef const void* vd = cnp.PyArray_DATA(v)
-    cdef const i64* idx = <const i64*>cnp.PyArray_DATA(i)
-    cdef void* od = cnp.PyArray_DATA(out)
-    cdef Status status
-    with nogil:
-        status = run_index_add(work, od, idx, vd, outer, size, count, inner)
-    check(status, out)
-    return narrowed(out, code)
-
-
-def scatter(x, indices, values, axis):
-    """A copy of x with values put at indices along axis; of repeated indices the last wins."""
-    cdef int code = code_of(array_of(x))
-    cdef cnp.ndarray out = dense_copy(array_of(x), code, code), i = contiguous(indices, I64), v = contiguous(values, code)
-    shape = (<object>out).shape
-    expect("scatter", "indices", i, (cnp.PyArray_SIZE(i),))
-    expect("scatter", "values", v, (*shape[:axis], cnp.PyArray_SIZE(i), *shape[axis + 1:]))
-    check_indices("scatter", i, shape[axis])
-    cdef i64 outer = prod(shape[:axis]), size = shape[axis], count = cnp.PyArray_SIZE(i), inner = prod(shape[axis + 1:]) * ITEMSIZE[code]
-    cdef const char* vd = <const char*>cnp.PyArray_DATA(v)
-    cdef const i64* idx = <const i64*>cnp.PyArray_DATA(i)
-    cdef char* od = <char*>cnp.PyArray_DATA(out)
-    cdef Status status
-    with nogil:
-        status = run_scatter(od, idx, vd, outer, size, count, inner)
-    check(status, out)
-    return out
-
-
 def full(shape, value):
     """An array of `shape` filled with the 0-d array `value`."""
     cdef cnp.ndarray v = array_of(value)

@@ -1,6 +1,7 @@
 # Orders along an axis, and running sums.
 
-cdef int order_code(int code) noexcept:
+cdef inline int order_code(int code) noexcept:
+    """The dtype in which the elements are compared, or added up: 16-bit floats as float32."""
     return F32 if code == F16 or code == BF16 else code
 
 
@@ -41,7 +42,7 @@ cdef object order_along(object x, int axis, bint descending, i64 count, bint wit
 
 
 cdef object scan_along(object x, int axis, bint product):
-    cdef int code = code_of(array_of(x)), work = work_code(code)
+    cdef int code = code_of(array_of(x)), work = order_code(code)
     cdef cnp.ndarray a = contiguous(x, work)
     cdef cnp.ndarray out = new_array(work, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), NULL)
     shape = (<object>a).shape
@@ -57,10 +58,10 @@ cdef object scan_along(object x, int axis, bint product):
 
 
 def scan_sum(x, int axis):
-    """Running sum of floats along axis."""
+    """Running sum along axis."""
     return scan_along(x, axis, False)
 
 
 def scan_prod(x, int axis):
-    """Running product of floats along axis."""
+    """Running product along axis."""
     return scan_along(x, axis, True)

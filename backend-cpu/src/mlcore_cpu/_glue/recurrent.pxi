@@ -9,6 +9,8 @@ cdef int recurrent_shape(RecurrentArrays* r, str name, cnp.ndarray sequence, cnp
     r.weight, r.h0 = cnp.PyArray_DATA(w_hh), pointer(h0)
     r.c0 = r.inputs = r.bias_n = r.g = NULL
     r.activations = r.states = r.cells = r.inner = r.gh = r.gc = NULL
+    r.x = r.w_ih = r.bias = NULL
+    r.features = r.x_step = r.x_row = 0
     return 0
 
 
@@ -26,13 +28,32 @@ def lstm_forward(cnp.ndarray gates, cnp.ndarray w_hh, h0, c0, bint reverse):
     """(states and the last cell (T + 1, N, H), gates, cells); `gates` (T, N, 4H) holds the inputs and is overwritten."""
     cdef RecurrentArrays r
     recurrent_shape(&r, "lstm_layer", gates, w_hh, 4, h0, reverse)
+    return lstm_run(&r, gates, c0)
+
+
+def lstm_fused(x, cnp.ndarray w_ih, cnp.ndarray w_hh, bias, h0, c0, bint reverse):
+    """The same from the input x (T, N, F) and its weight (4H, F)."""
+    cdef cnp.ndarray a = dense_rows(x, code_of(w_hh))
+    cdef RecurrentArrays r
+    cdef i64 item = cnp.PyArray_ITEMSIZE(a)
+    recurrent_shape(&r, "lstm_layer", a, w_hh, 4, h0, reverse)
+    r.features = cnp.PyArray_DIM(a, 2)
+    expect("lstm_layer", "w_ih", w_ih, (4 * r.hidden, r.features))
+    expect("lstm_layer", "the bias", bias, (4 * r.hidden,))
+    r.x, r.w_ih, r.bias = cnp.PyArray_DATA(a), cnp.PyArray_DATA(w_ih), pointer(bias)
+    r.x_step, r.x_row = cnp.PyArray_STRIDE(a, 0) // item, cnp.PyArray_STRIDE(a, 1) // item
+    return lstm_run(&r, new_shaped(code_of(w_hh), (r.steps, r.batch, 4 * r.hidden)), c0)
+
+
+cdef tuple lstm_run(RecurrentArrays* r, cnp.ndarray gates, c0):
+    """lstm_layer's results; `gates` is one of them."""
     expect("lstm_layer", "gates", gates, (r.steps, r.batch, 4 * r.hidden))
     expect("lstm_layer", "c0", c0, (r.batch, r.hidden))
     cdef int work = code_of(gates)
     cdef cnp.ndarray y = new_shaped(work, (r.steps + 1, r.batch, r.hidden)), cells = new_shaped(work, (r.steps, r.batch, r.hidden))
     r.c0 = pointer(c0)
     r.activations, r.states, r.cells = cnp.PyArray_DATA(gates), cnp.PyArray_DATA(y), cnp.PyArray_DATA(cells)
-    recurrent_run(RECURRENT_LSTM, &r, y)
+    recurrent_run(RECURRENT_LSTM, r, y)
     return y, gates, cells
 
 

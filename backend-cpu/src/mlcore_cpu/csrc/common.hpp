@@ -18,7 +18,8 @@ inline constexpr int ITEMSIZE[N_DTYPES] = {1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 2, 4, 8
 inline constexpr int MAX_NDIM = 64;
 
 // What a kernel driver returns. INTERRUPTED: the poll hook has an exception pending.
-enum Status : int { OK = 0, INTERRUPTED = 1, NO_MEMORY = 2, UNSUPPORTED = 3 };
+// OUT_OF_RANGE: an index names nothing; only drivers that say so return it.
+enum Status : int { OK = 0, INTERRUPTED = 1, NO_MEMORY = 2, UNSUPPORTED = 3, OUT_OF_RANGE = 4 };
 
 // A strided array that somebody else owns. Strides are in bytes and may be zero or negative.
 struct View {

@@ -25,6 +25,7 @@ struct Finish {
     const float *scale, *shift;
     bool bounded;
     float low, high;
+    Finish from(i64 channel) const { return {scale ? scale + channel : nullptr, shift ? shift + channel : nullptr, bounded, low, high}; }
 };
 // The same as a pass of its own over `rows` pixels of c channels.
 Status run_finish(const Finish& f, float* y, i64 rows, i64 c);

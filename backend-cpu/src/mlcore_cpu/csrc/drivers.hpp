@@ -14,6 +14,23 @@ template <class F>
 Status typed(int dtype, F&& f) {
     return dtype == F32 ? f(float{}) : f(double{});
 }
+// The same of any real dtype but the 16-bit floats; bools are bytes.
+template <class F>
+Status of_dtype(int dtype, F&& f) {
+    switch (dtype) {
+        case BOOL: case U8: return f(std::uint8_t{});
+        case I8: return f(std::int8_t{});
+        case I16: return f(std::int16_t{});
+        case U16: return f(std::uint16_t{});
+        case I32: return f(std::int32_t{});
+        case U32: return f(std::uint32_t{});
+        case I64: return f(std::int64_t{});
+        case U64: return f(std::uint64_t{});
+        case F32: return f(float{});
+        case F64: return f(double{});
+        default: return UNSUPPORTED;
+    }
+}
 template <class T> const T* in(const void* p) { return static_cast<const T*>(p); }
 template <class T> T* out(void* p) { return static_cast<T*>(p); }
 

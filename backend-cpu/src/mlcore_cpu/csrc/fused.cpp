@@ -197,35 +197,4 @@ Status run_sgd(int dtype, const StepArrays* arrays, i64 count, const SgdParams& 
     return NO_MEMORY;
 }
 
-Status run_gather(const char* x, const i64* indices, char* y, i64 outer, i64 size, i64 count, i64 inner_bytes) {
-    return ranges(outer * count, std::max<i64>(1, inner_bytes / 4), [&](i64 first, i64 n) {
-        for (i64 i = first; i < first + n; ++i)
-            std::memcpy(y + i * inner_bytes, x + (i / count * size + indices[i % count]) * inner_bytes, inner_bytes);
-    });
-}
-
-Status run_index_add(int dtype, void* y, const i64* indices, const void* values, i64 outer, i64 size, i64 count, i64 inner) {
-    return typed(dtype, [&](auto type) {
-        using T = decltype(type);
-        constexpr i64 TILE = 64;  // columns: a task owns them, so repeated indices never race
-        const i64 tiles = ceil_div(inner, TILE);
-        return ranges(outer * tiles, count * std::min(inner, TILE), [&](i64 first, i64 n) {
-            for (i64 t = first; t < first + n; ++t) {
-                const i64 o = t / tiles, column = t % tiles * TILE, width = std::min(TILE, inner - column);
-                T* base = out<T>(y) + o * size * inner + column;
-                const T* from = in<T>(values) + o * count * inner + column;
-                for (i64 i = 0; i < count; ++i) loops<T>().accumulate(base + indices[i] * inner, from + i * inner, width);
-            }
-        });
-    });
-}
-
-Status run_scatter(char* y, const i64* indices, const char* values, i64 outer, i64 size, i64 count, i64 inner_bytes) {
-    return ranges(outer, count * std::max<i64>(1, inner_bytes / 4), [&](i64 first, i64 n) {
-        for (i64 o = first; o < first + n; ++o)
-            for (i64 i = 0; i < count; ++i)
-                std::memcpy(y + (o * size + indices[i]) * inner_bytes, values + (o * count + i) * inner_bytes, inner_bytes);
-    });
-}
-
 }  // namespace mlcore_cpu

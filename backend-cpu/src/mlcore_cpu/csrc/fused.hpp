@@ -68,11 +68,4 @@ struct StepArrays {
 Status run_adam(int dtype, const StepArrays* arrays, i64 count, const AdamParams& a);
 Status run_sgd(int dtype, const StepArrays* arrays, i64 count, const SgdParams& a);  // m is the buffer, or null
 
-// x (outer, size, inner bytes) -> y (outer, count, inner bytes): slices at indices
-Status run_gather(const char* x, const i64* indices, char* y, i64 outer, i64 size, i64 count, i64 inner_bytes);
-// y (outer, size, inner) += values (outer, count, inner) at indices, in the order of the indices
-Status run_index_add(int dtype, void* y, const i64* indices, const void* values, i64 outer, i64 size, i64 count, i64 inner);
-// y at indices = values; of repeated indices the last wins
-Status run_scatter(char* y, const i64* indices, const char* values, i64 outer, i64 size, i64 count, i64 inner_bytes);
-
 }  // namespace mlcore_cpu

@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "alloc.hpp"
-#include "channels.hpp"
 #include "convolution.hpp"
 #include "pool.hpp"
 #include "tables.hpp"
@@ -19,6 +18,7 @@ constexpr double TASK = 2e6;                  // operations of a task, where the
 constexpr i64 MOST_TASKS = 64;
 constexpr i64 PACKED_BYTES = 16 << 20;        // of the second operand at a time
 constexpr i64 STACK = 16 * 1024;
+constexpr i64 SMALL = 8192;                   // multiplications of a product that takes the shortest way
 
 struct Operand {
     const char* data;
@@ -26,8 +26,8 @@ struct Operand {
 };
 
 Operand operand_of(const View& v) {
-    const int n = v.ndim, item = ITEMSIZE[v.dtype];
-    Operand m{v.data, v.shape[n - 2], v.shape[n - 1], v.strides[n - 2] / item, v.strides[n - 1] / item};
+    const int n = v.ndim, shift = __builtin_ctz(static_cast<unsigned>(ITEMSIZE[v.dtype]));  // they are multiples of it
+    Operand m{v.data, v.shape[n - 2], v.shape[n - 1], v.strides[n - 2] >> shift, v.strides[n - 1] >> shift};
     if (m.cols == 1 && m.rs != 1) m.cs = 1;  // the stride of an axis of length one is free: take what packing likes
     if (m.rows == 1 && m.cs != 1) m.rs = 1;
     return m;
@@ -75,13 +75,9 @@ bool block(const Product& p, i64 m0, i64 m1, i64 n0, i64 n1, i64 k0, i64 k1, con
     g.init = p.bias && !to ? p.bias + n0 * p.acc_item : nullptr;
     g.packed_b = packed_b;
     g.scratch = scratch.get();
+    const Finish finish = p.finish && !to ? p.finish->from(n0) : Finish{};
+    if (p.finish && !to) g.finish = &finish;
     p.kernel->block(g);
-    if (p.finish && !to) {
-        Finish f = *p.finish;
-        if (f.scale) f.scale += n0;
-        if (f.shift) f.shift += n0;
-        table().channels->finish(f, reinterpret_cast<float*>(g.c), m, n, g.c_rs);
-    }
     if (aside) {
         const i64 size = ITEMSIZE[p.out];
         for (i64 i = 0; i < m; ++i)
@@ -274,8 +270,18 @@ Status large_thin(const Product& p, Thin how, bool turned, i64 tasks) {
     return status == OK && c.k > 1 ? put_together(p, c, parts.get()) : status;
 }
 
+// Whether a product takes the shortest way. Many columns that lie apart make dot products with few rows of a instead.
+bool is_small(const GemmKernel* kernel, i64 M, i64 N, i64 K, i64 a_cs, i64 b_cs) {
+    if (!kernel->small || M > SMALL || N > SMALL || K > 256 || M * N * K > SMALL) return false;
+    return b_cs == 1 || K < 2 * kernel->columns || (a_cs != 1 && M > 1);
+}
+
 // One product on this thread.
 bool whole(const Product& p) {
+    if (!p.narrow && is_small(p.kernel, p.a.rows, p.b.cols, p.a.cols, p.a.cs, p.b.cs)) {
+        p.kernel->small(p.a.rows, p.b.cols, p.a.cols, p.a.data, p.a.rs, p.a.cs, p.b.data, p.b.rs, p.b.cs, p.c, p.bias);
+        return true;
+    }
     bool turned;
     const Thin how = thin(p, turned);
     if (how != Thin::no) {
@@ -381,6 +387,20 @@ Status run_matmul(const View& av, const View& bv, const View* bias, const View& 
         status = parallel_for(ceil_div(batch, together), task);
     }
     return failed ? NO_MEMORY : status;
+}
+
+bool run_small_matmul(int dtype, i64 m, i64 n, i64 k, const char* a, i64 a_rs, i64 a_cs, const char* b, i64 b_rs, i64 b_cs,
+                      const char* bias, char* out) {
+    const GemmKernel* kernel = table().gemm->of[dtype];
+    if (!kernel->small || m > SMALL || n > SMALL || n < 1) return false;
+    const int shift = __builtin_ctz(static_cast<unsigned>(ITEMSIZE[dtype]));
+    if ((a_rs | a_cs | b_rs | b_cs) & ((1 << shift) - 1)) return false;
+    a_rs >>= shift, a_cs >>= shift, b_rs >>= shift, b_cs >>= shift;
+    if (k == 1) a_cs = b_rs = 1;  // the stride of an axis of length one is free
+    if (n == 1) b_cs = 1;
+    if (!is_small(kernel, m, n, k, a_cs, b_cs)) return false;
+    kernel->small(m, n, k, a, a_rs, a_cs, b, b_rs, b_cs, out, bias);
+    return true;
 }
 
 }  // namespace mlcore_cpu

@@ -1,9 +1,11 @@
-// Sorting by unsigned keys that have the order of the values, and running sums; rows are tasks.
+// Sorting by unsigned keys that have the order of the values; rows are tasks, or blocks of one long row.
 #include "order.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <functional>
+#include <limits>
 #include <type_traits>
 
 #include "alloc.hpp"
@@ -37,31 +39,55 @@ auto key_of(T x) {
     }
 }
 
-// Key and place in one number: comparing those keeps equal keys in order.
-constexpr int DIGIT = 11, DIGITS = 1 << DIGIT;
-constexpr i64 RADIX_FROM = 512;  // below it comparing is faster than counting
+// An element to be sorted: its key, and its place, which decides between equal keys.
+struct Packed {  // both in one number: keys of 32 bits, places below 2^32
+    u64 both;
+    Packed() = default;
+    Packed(u32 key, i64 place) : both(u64{key} << 32 | static_cast<u64>(place)) {}
+    u64 bits() const { return both >> 32; }
+    i64 place() const { return static_cast<i64>(both & 0xffffffffu); }
+    bool operator<(const Packed& other) const { return both < other.both; }
+};
+struct Pair {
+    u64 key;
+    i64 at;
+    Pair() = default;
+    Pair(u64 key, i64 place) : key(key), at(place) {}
+    u64 bits() const { return key; }
+    i64 place() const { return at; }
+    bool operator<(const Pair& other) const { return key != other.key ? key < other.key : at < other.at; }
+};
 
-void radix_sort(u64* a, u64* other, i64 n) {  // by the upper 32 bits; places are in order already
-    for (int shift = 32; shift < 64; shift += DIGIT) {
+template <class P, class T>
+P element(T x, bool descending, i64 place) {
+    const auto key = key_of(x);
+    return P(descending ? static_cast<decltype(key)>(~key) : key, place);
+}
+
+constexpr int DIGIT = 11, DIGITS = 1 << DIGIT;
+template <class T> constexpr int KEY_BITS = sizeof(T) == 8 ? 64 : 32;
+template <class T> constexpr i64 RADIX_FROM = sizeof(T) == 8 ? 2048 : 512;  // below it comparing is faster than counting
+template <class P> int digit_of(const P& one, int shift) { return static_cast<int>(one.bits() >> shift & (DIGITS - 1)); }
+
+// By keys of so many bits; places are in order already, and equal keys stay as they are.
+template <class P>
+void radix_sort(P* a, P* other, i64 n, int bits) {
+    P* const wanted = a;
+    for (int shift = 0; shift < bits; shift += DIGIT) {
         u32 counts[DIGITS] = {};
-        for (i64 i = 0; i < n; ++i) ++counts[a[i] >> shift & (DIGITS - 1)];
+        for (i64 i = 0; i < n; ++i) ++counts[digit_of(a[i], shift)];
+        if (counts[digit_of(a[0], shift)] == n) continue;  // one digit for all
         u32 total = 0;
         for (u32& one : counts) {
             const u32 here = one;
             one = total;
             total += here;
         }
-        for (i64 i = 0; i < n; ++i) other[counts[a[i] >> shift & (DIGITS - 1)]++] = a[i];
+        for (i64 i = 0; i < n; ++i) other[counts[digit_of(a[i], shift)]++] = a[i];
         std::swap(a, other);
     }
-    std::memcpy(other, a, static_cast<std::size_t>(n) * sizeof(u64));  // three passes end in the other memory
+    if (a != wanted) std::memcpy(wanted, a, static_cast<std::size_t>(n) * sizeof(P));
 }
-
-struct Pair {
-    u64 key;
-    i64 place;
-    bool operator<(const Pair& other) const { return key != other.key ? key < other.key : place < other.place; }
-};
 
 // The first `count` of n in order, the others anywhere.
 template <class P>
@@ -70,71 +96,181 @@ void first_in_order(P* a, i64 n, i64 count) {
     std::sort(a, a + count);
 }
 
-// The first few of many in order: most elements are only compared with the last of those found so far.
-constexpr i64 FEW = 64;
-template <class T>
-void few_in_order(const T* x, i64 n, i64 count, bool descending, u64* kept) {
-    constexpr i64 TOGETHER = 16;
-    const u32 flip = descending ? ~u32{0} : 0;
-    const auto keyed = [&](i64 i) { return static_cast<u64>(key_of(x[i]) ^ flip) << 32 | static_cast<u64>(i); };
-    for (i64 i = 0; i < count; ++i) kept[i] = keyed(i);
-    std::sort(kept, kept + count);
-    T last = x[kept[count - 1] & 0xffffffffu];
-    for (i64 start = count; start < n; start += TOGETHER) {
-        const i64 stop = std::min(n, start + TOGETHER);
-        int some = 0;  // nan may pass here: the keys below know its place
-        if (stop - start == TOGETHER) {
-            if (descending) for (i64 i = 0; i < TOGETHER; ++i) some |= !(x[start + i] <= last);
-            else for (i64 i = 0; i < TOGETHER; ++i) some |= !(x[start + i] >= last);
-            if (!some) continue;
+// The `count`th best of LANES numbers.
+template <bool DESCENDING, int LANES, class T>
+T nth_best(T* best, i64 count) {
+    if constexpr (LANES > 32) {
+        if (DESCENDING) std::nth_element(best, best + count - 1, best + LANES, std::greater<T>());
+        else std::nth_element(best, best + count - 1, best + LANES);
+        return best[count - 1];
+    } else {  // by counting the better ones: no branches
+        T found = best[0];
+        bool any = false;
+        for (int j = 0; j < LANES; ++j) {
+            int better = 0;
+            for (int k = 0; k < LANES; ++k) better += DESCENDING ? best[k] > best[j] : best[k] < best[j];
+            const bool worse = !any || (DESCENDING ? best[j] < found : best[j] > found);
+            if (better < count && worse) found = best[j], any = true;
         }
-        for (i64 i = start; i < stop; ++i) {
-            if (descending ? x[i] <= last : x[i] >= last) continue;
-            const u64 one = keyed(i);
-            if (one >= kept[count - 1]) continue;  // of equal ones the earlier is there already
-            i64 at = count - 1;
-            for (; at > 0 && kept[at - 1] > one; --at) kept[at] = kept[at - 1];
-            kept[at] = one;
-            last = x[kept[count - 1] & 0xffffffffu];
-        }
+        return found;
     }
 }
 
-template <class T>
-void order_row(const T* x, i64 n, i64 count, bool descending, i64* indices, T* values, void* scratch) {
-    if constexpr (sizeof(T) <= 4) {
-        u64* a = static_cast<u64*>(scratch);
-        if (count > 0 && count <= FEW && count * 8 <= n) {
-            few_in_order(x, n, count, descending, a);
-        } else {
-            for (i64 i = 0; i < n; ++i) a[i] = static_cast<u64>(descending ? ~key_of(x[i]) : key_of(x[i])) << 32 | static_cast<u64>(i);
-            if (n >= RADIX_FROM && count * 4 > n) radix_sort(a, a + n, n);
-            else first_in_order(a, n, count);
-        }
-        for (i64 i = 0; i < count; ++i) indices[i] = static_cast<i64>(a[i] & 0xffffffffu);
-    } else {
-        Pair* a = static_cast<Pair*>(scratch);
-        for (i64 i = 0; i < n; ++i) a[i] = {descending ? ~key_of(x[i]) : key_of(x[i]), i};
-        first_in_order(a, n, count);
-        for (i64 i = 0; i < count; ++i) indices[i] = a[i].place;
+// The first few of many in order. Each of LANES lanes has an element as good as its best, so what is worse than the
+// `count`th of those bests cannot be among the first `count`. The few others are sorted in, a handful at a time.
+constexpr i64 FEW = 64;
+template <bool DESCENDING, int LANES, class T, class P>
+void few_in_order(const T* x, i64 n, i64 count, P* kept, i64 place) {
+    constexpr int TOGETHER = 16, ROOM = 4 * TOGETHER;
+    using Limits = std::numeric_limits<T>;
+    T best[LANES];  // without nan
+    for (T& one : best) one = DESCENDING ? (Limits::has_infinity ? -Limits::infinity() : Limits::lowest()) : (Limits::has_infinity ? Limits::infinity() : Limits::max());
+    for (i64 i = 0; i + LANES <= n; i += LANES) {
+        const T* __restrict row = x + i;
+        for (int j = 0; j < LANES; ++j) best[j] = (DESCENDING ? row[j] > best[j] : row[j] < best[j]) ? row[j] : best[j];
     }
+    const T bound = nth_best<DESCENDING, LANES>(best, count);
+    i64 waiting[ROOM], found = 0;
+    int n_waiting = 0;
+    const auto sort_in = [&] {
+        for (int w = 0; w < n_waiting; ++w) {
+            const P one = element<P>(x[waiting[w]], DESCENDING, place + waiting[w]);
+            if (found == count && !(one < kept[count - 1])) continue;
+            i64 at = found < count ? found++ : count - 1;
+            for (; at > 0 && one < kept[at - 1]; --at) kept[at] = kept[at - 1];
+            kept[at] = one;
+        }
+        n_waiting = 0;
+    };
+    for (i64 i = 0; i < n; i += TOGETHER) {
+        const int m = static_cast<int>(std::min<i64>(TOGETHER, n - i));
+        if (m == TOGETHER) {
+            int some = 0;  // nan passes: the keys know its place
+            for (int j = 0; j < TOGETHER; ++j) some |= DESCENDING ? !(x[i + j] < bound) : !(x[i + j] > bound);
+            if (!some) continue;
+        }
+        for (int j = 0; j < m; ++j) {
+            waiting[n_waiting] = i + j;
+            n_waiting += DESCENDING ? !(x[i + j] < bound) : !(x[i + j] > bound);
+        }
+        if (n_waiting > ROOM - TOGETHER) sort_in();
+    }
+    sort_in();
+}
+template <class T, class P>
+void few_in_order(const T* x, i64 n, i64 count, bool descending, P* kept, i64 place) {
+    if (count <= 16) (descending ? few_in_order<true, 32, T, P> : few_in_order<false, 32, T, P>)(x, n, count, kept, place);
+    else (descending ? few_in_order<true, 128, T, P> : few_in_order<false, 128, T, P>)(x, n, count, kept, place);
+}
+inline bool is_few(i64 count, i64 n) { return count > 0 && count <= FEW && count * 8 <= n; }
+
+template <class T, class P>
+void order_row(const T* x, i64 n, i64 count, bool descending, i64* indices, T* values, P* a) {
+    if (is_few(count, n)) {
+        few_in_order(x, n, count, descending, a, 0);
+    } else {
+        for (i64 i = 0; i < n; ++i) a[i] = element<P>(x[i], descending, i);
+        if (n >= RADIX_FROM<T> && count * 4 > n) radix_sort(a, a + n, n, KEY_BITS<T>);
+        else first_in_order(a, n, count);
+    }
+    for (i64 i = 0; i < count; ++i) indices[i] = a[i].place();
     if (values)
         for (i64 i = 0; i < count; ++i) values[i] = x[indices[i]];
 }
 
-template <class T>
-Status order_rows(const void* x, i64 rows, i64 n, i64 count, bool descending, i64* indices, void* values) {
+// ---- rows too long for one task: all threads on one row, in blocks ----------------------------------------------
+
+constexpr i64 LONG = i64{1} << 16, VERY_LONG = i64{1} << 20;  // the first where there are few rows
+bool is_long(i64 rows, i64 n) { return n >= VERY_LONG || (n >= LONG && rows < 8); }
+i64 block_of(i64 n) { return std::clamp<i64>(ceil_div(n, 32), 8 * 1024, VERY_LONG); }
+
+// radix_sort by all threads: each block counts its digits, which says where it may put its elements.
+template <class P>
+Status radix_sort_blocks(P* a, P* other, i64 n, int bits) {
+    const i64 each = block_of(n), blocks = ceil_div(n, each);
+    Scratch memory(blocks * DIGITS * static_cast<i64>(sizeof(i64)));
+    if (memory.failed()) return NO_MEMORY;
+    i64* counts = memory.get<i64>();
+    P* const wanted = a;
+    for (int shift = 0; shift < bits; shift += DIGIT) {
+        Status status = parallel_for(blocks, [&](i64 b) {
+            i64* own = counts + b * DIGITS;
+            std::fill(own, own + DIGITS, i64{0});
+            for (i64 i = b * each; i < std::min(n, (b + 1) * each); ++i) ++own[digit_of(a[i], shift)];
+        });
+        if (status != OK) return status;
+        i64 total = 0, most = 0;
+        for (int d = 0; d < DIGITS; ++d) {
+            const i64 before = total;
+            for (i64 b = 0; b < blocks; ++b) {
+                const i64 here = counts[b * DIGITS + d];
+                counts[b * DIGITS + d] = total;
+                total += here;
+            }
+            most = std::max(most, total - before);
+        }
+        if (most == n) continue;
+        status = parallel_for(blocks, [&](i64 b) {
+            i64* to = counts + b * DIGITS;
+            for (i64 i = b * each; i < std::min(n, (b + 1) * each); ++i) other[to[digit_of(a[i], shift)]++] = a[i];
+        });
+        if (status != OK) return status;
+        std::swap(a, other);
+    }
+    if (a == wanted) return OK;
+    return ranges(n, 1, [&](i64 first, i64 m) { std::memcpy(wanted + first, a + first, static_cast<std::size_t>(m) * sizeof(P)); });
+}
+
+template <class T, class P>
+Status order_long_row(const T* x, i64 n, i64 count, bool descending, i64* indices, T* values) {
+    const i64 each = block_of(n), blocks = ceil_div(n, each);
+    const i64 kept = count * 8 <= each ? count : each;  // of a block, whose others cannot be among the first `count`
+    const i64 m = (blocks - 1) * kept + std::min(kept, n - (blocks - 1) * each);
+    Scratch memory((m + std::max(m, kept < each ? blocks * each : 0)) * static_cast<i64>(sizeof(P)));
+    if (memory.failed()) return NO_MEMORY;
+    P *a = memory.get<P>(), *other = a + m;
+    Status status = parallel_for(blocks, [&](i64 b) {
+        const i64 first = b * each, size = std::min(each, n - first);
+        P *own = kept < each ? other + first : a + first;
+        if (is_few(kept, size)) {
+            few_in_order(x + first, size, kept, descending, a + b * kept, first);
+            return;
+        }
+        for (i64 i = 0; i < size; ++i) own[i] = element<P>(x[first + i], descending, first + i);
+        if (kept == each) return;
+        const i64 best = std::min(kept, size);
+        first_in_order(own, size, best);
+        std::copy(own, own + best, a + b * kept);
+    });
+    if (status != OK) return status;
+    if (m < LONG) first_in_order(a, m, count);
+    else status = radix_sort_blocks(a, other, m, KEY_BITS<T>);
+    if (status != OK) return status;
+    return ranges(count, 1, [&](i64 first, i64 some) {
+        for (i64 i = first; i < first + some; ++i) indices[i] = a[i].place();
+        if (values) for (i64 i = first; i < first + some; ++i) values[i] = x[indices[i]];
+    });
+}
+
+template <class T, class P>
+Status order_rows(const T* x, i64 rows, i64 n, i64 count, bool descending, i64* indices, T* values) {
+    if (is_long(rows, n)) {
+        for (i64 r = 0; r < rows; ++r) {
+            const Status status = order_long_row<T, P>(x + r * n, n, count, descending, indices + r * count, values ? values + r * count : nullptr);
+            if (status != OK) return status;
+        }
+        return OK;
+    }
     std::atomic<bool> failed{false};
-    if (n > 0xffffffffll && sizeof(T) <= 4) return UNSUPPORTED;
-    const i64 each = std::max<i64>(1, 4096 / std::max<i64>(1, n));
+    const i64 each = std::max<i64>(1, 4096 / std::max<i64>(1, n)), room = is_few(count, n) ? count : 2 * n;
     const auto work = [&](i64 task) {
-        Scratch memory(2 * n * static_cast<i64>(sizeof(Pair)));
+        Scratch memory(room * static_cast<i64>(sizeof(P)));
         if (memory.failed()) {
             failed = true;
             return;
         }
         for (i64 r = task * each; r < std::min(rows, (task + 1) * each); ++r)
-            order_row<T>(in<T>(x) + r * n, n, count, descending, indices + r * count, values ? out<T>(values) + r * count : nullptr, memory.get());
+            order_row(x + r * n, n, count, descending, indices + r * count, values ? values + r * count : nullptr, memory.get<P>());
     };
     Status status = OK;
     const i64 tasks = ceil_div(rows, each);
@@ -143,80 +279,31 @@ Status order_rows(const void* x, i64 rows, i64 n, i64 count, bool descending, i6
     return failed ? NO_MEMORY : status;
 }
 
-template <class T, bool PRODUCT>
-void scan_rows(const T* x, T* y, i64 rows, i64 n) {
-    constexpr int TOGETHER = 8;  // sums that do not wait for each other
-    for (i64 r = 0; r < rows; r += TOGETHER, x += TOGETHER * n, y += TOGETHER * n) {
-        double total[TOGETHER];
-        for (double& one : total) one = PRODUCT ? 1.0 : 0.0;
-        const int m = static_cast<int>(std::min<i64>(TOGETHER, rows - r));
-        if (m == TOGETHER) {
-            for (i64 i = 0; i < n; ++i)
-                for (int k = 0; k < TOGETHER; ++k) {
-                    total[k] = PRODUCT ? total[k] * static_cast<double>(x[k * n + i]) : total[k] + static_cast<double>(x[k * n + i]);
-                    y[k * n + i] = static_cast<T>(total[k]);
-                }
-        } else {
-            for (int k = 0; k < m; ++k)
-                for (i64 i = 0; i < n; ++i) {
-                    total[k] = PRODUCT ? total[k] * static_cast<double>(x[k * n + i]) : total[k] + static_cast<double>(x[k * n + i]);
-                    y[k * n + i] = static_cast<T>(total[k]);
-                }
-        }
-    }
+template <class T>
+Status order_typed(const void* x, i64 rows, i64 n, i64 count, bool descending, i64* indices, void* values) {
+    if constexpr (sizeof(T) <= 4)
+        if (n <= 0xffffffffll) return order_rows<T, Packed>(in<T>(x), rows, n, count, descending, indices, out<T>(values));
+    return order_rows<T, Pair>(in<T>(x), rows, n, count, descending, indices, out<T>(values));
 }
 
-template <class T, bool PRODUCT>
-void scan_columns(const T* x, T* y, i64 n, i64 inner, i64 first, i64 width) {
-    double total[512];
-    for (i64 j = 0; j < width; ++j) total[j] = PRODUCT ? 1.0 : 0.0;
-    for (i64 i = 0; i < n; ++i) {
-        const T* __restrict a = x + i * inner + first;
-        T* __restrict b = y + i * inner + first;
-        for (i64 j = 0; j < width; ++j) {
-            total[j] = PRODUCT ? total[j] * static_cast<double>(a[j]) : total[j] + static_cast<double>(a[j]);
-            b[j] = static_cast<T>(total[j]);
-        }
-    }
-}
-
-template <class T, bool PRODUCT>
-Status scan(const T* x, T* y, i64 outer, i64 n, i64 inner) {
-    if (inner == 1) return ranges(ceil_div(outer, 8), 8 * n, [&](i64 group, i64 count) {
-        const i64 r = group * 8;
-        scan_rows<T, PRODUCT>(x + r * n, y + r * n, std::min(outer - r, count * 8), n);
-    });
-    const i64 strips = ceil_div(inner, 512);
-    return ranges(outer * strips, n * std::min<i64>(inner, 512), [&](i64 task, i64 count) {
-        for (; count > 0; ++task, --count) {
-            const i64 o = task / strips * n * inner, first = task % strips * 512;
-            scan_columns<T, PRODUCT>(x + o, y + o, n, inner, first, std::min<i64>(512, inner - first));
-        }
+template <class T>
+Status search(const T* x, i64 n, const T* wanted, i64 count, bool right, i64* y) {
+    const auto less = [](const T& a, const T& b) { return key_of(a) < key_of(b); };
+    return ranges(count, 64, [&](i64 first, i64 some) {
+        for (i64 i = first; i < first + some; ++i) y[i] = (right ? std::upper_bound(x, x + n, wanted[i], less) : std::lower_bound(x, x + n, wanted[i], less)) - x;
     });
 }
 
 }  // namespace
 
 Status run_order(int dtype, const void* x, i64 rows, i64 n, i64 count, bool descending, i64* indices, void* values) {
-    switch (dtype) {
-        case BOOL: case U8: return order_rows<std::uint8_t>(x, rows, n, count, descending, indices, values);
-        case I8: return order_rows<std::int8_t>(x, rows, n, count, descending, indices, values);
-        case I16: return order_rows<std::int16_t>(x, rows, n, count, descending, indices, values);
-        case U16: return order_rows<std::uint16_t>(x, rows, n, count, descending, indices, values);
-        case I32: return order_rows<std::int32_t>(x, rows, n, count, descending, indices, values);
-        case U32: return order_rows<std::uint32_t>(x, rows, n, count, descending, indices, values);
-        case I64: return order_rows<std::int64_t>(x, rows, n, count, descending, indices, values);
-        case U64: return order_rows<std::uint64_t>(x, rows, n, count, descending, indices, values);
-        case F32: return order_rows<float>(x, rows, n, count, descending, indices, values);
-        case F64: return order_rows<double>(x, rows, n, count, descending, indices, values);
-        default: return UNSUPPORTED;
-    }
+    return of_dtype(dtype, [&](auto type) { return order_typed<decltype(type)>(x, rows, n, count, descending, indices, values); });
 }
 
-Status run_scan(int dtype, const void* x, void* y, i64 outer, i64 n, i64 inner, bool product) {
-    return typed(dtype, [&](auto type) {
+Status run_search(int dtype, const void* x, i64 n, const void* wanted, i64 count, bool right, i64* y) {
+    return of_dtype(dtype, [&](auto type) {
         using T = decltype(type);
-        return product ? scan<T, true>(in<T>(x), out<T>(y), outer, n, inner) : scan<T, false>(in<T>(x), out<T>(y), outer, n, inner);
+        return search(in<T>(x), n, in<T>(wanted), count, right, y);
     });
 }
 

@@ -9,7 +9,10 @@ namespace mlcore_cpu {
 // 16-bit floats, which the caller widens.
 Status run_order(int dtype, const void* x, i64 rows, i64 n, i64 count, bool descending, i64* indices, void* values);
 
-// y = running sums (or products) of float32 or float64 over memory (outer, n, inner), added up in double.
+// Where each of `count` wanted elements would go in x, which is in order: before its equals, or behind them.
+Status run_search(int dtype, const void* x, i64 n, const void* wanted, i64 count, bool right, i64* y);
+
+// y = running sums (or products) over memory (outer, n, inner); floats are added up in double, integers wrap.
 Status run_scan(int dtype, const void* x, void* y, i64 outer, i64 n, i64 inner, bool product);
 
 }  // namespace mlcore_cpu

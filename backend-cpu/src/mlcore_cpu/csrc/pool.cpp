@@ -37,18 +37,37 @@ inline void relax(int turn) {
     std::this_thread::yield();
 }
 
-// Whether the calling thread should stop; looks at the clock, not at Python, most of the time.
-struct Poller {
-    Clock::time_point last = Clock::now();
+// Whether the calling thread should stop, and with it the workers on its job; once it should, it remembers. Looks at the
+// clock, not at Python, most of the time. While it lives, chunks that run on this thread ask it, too.
+class Poller {
+  public:
+    explicit Poller(std::atomic<bool>* halt = nullptr) : halt_(halt), outer_(tls_poller) { tls_poller = this; }
+    ~Poller() { tls_poller = outer_; }
+    Poller(const Poller&) = delete;
+    Poller& operator=(const Poller&) = delete;
+
+    bool stopped() const { return stopped_; }
     bool stop() {
-        if (tls_patient) return false;
-        auto now = Clock::now();
-        if (now - last < POLL_EVERY) return false;
-        last = now;
+        if (stopped_ || tls_patient) return stopped_;
+        const auto now = Clock::now();
+        if (now - last_ < POLL_EVERY) return false;
+        last_ = now;
         PollHook hook = poll_hook.load(std::memory_order_relaxed);
-        return hook && hook();
+        stopped_ = hook && hook();
+        if (stopped_ && halt_) halt_->store(true, std::memory_order_relaxed);
+        return stopped_;
     }
+
+    static thread_local Poller* tls_poller;  // of the loop that this thread has begun
+
+  private:
+    Clock::time_point last_ = Clock::now();
+    bool stopped_ = false;
+    std::atomic<bool>* halt_;
+    Poller* outer_;
 };
+thread_local Poller* Poller::tls_poller = nullptr;
+thread_local const std::atomic<bool>* tls_halt = nullptr;  // of the pool that this worker belongs to
 
 // What is left of one participant's share: chunks [front, back), packed so that one exchange takes one of them.
 // The owner takes from the front, thieves from the back: a share mostly stays on the core that has it in its cache.
@@ -103,20 +122,20 @@ class Pool {
         for (std::uint64_t p = 0; p < count; ++p) shares_[p].set(all * p / count, all * (p + 1) / count);
         fn_ = fn;
         context_ = context;
+        halt_.store(false, std::memory_order_relaxed);
         gate_.store((gate_.load(std::memory_order_relaxed) / GENERATION + 1) * GENERATION + OPEN);
         if (sleeping_.load() > 0) {
             { std::lock_guard<std::mutex> lock(mutex_); }  // whoever counted himself in is waiting by now
             wake_.notify_all();
         }
-        Poller poller;
-        bool stopped = false;
+        Poller poller(&halt_);
         tls_inside = true;
         each_chunk(0, [&](i64 i) {
             fn(context, i);
-            return !(stopped = poller.stop());
+            return !poller.stop();
         });
         tls_inside = false;
-        if (stopped) drop_rest();
+        if (poller.stopped()) drop_rest();
         gate_.fetch_and(~OPEN);  // no worker may enter any more
         for (int spin = 0; busy(); ++spin) {
             if (spin < SPINS) {
@@ -128,12 +147,9 @@ class Pool {
             done_.wait_for(lock, POLL_EVERY, [&] { return !busy(); });
             waiting_.store(false);
             lock.unlock();
-            if (!stopped && poller.stop()) {
-                stopped = true;
-                drop_rest();
-            }
+            if (!poller.stopped() && poller.stop()) drop_rest();
         }
-        return stopped ? INTERRUPTED : OK;
+        return poller.stopped() ? INTERRUPTED : OK;
     }
 
     std::mutex in_use;  // held by the thread whose job runs
@@ -162,6 +178,7 @@ class Pool {
 
     void work(std::size_t self) {
         tls_inside = true;
+        tls_halt = &halt_;
         std::uint64_t seen = 0;
         const auto news = [&] { return gate_.load() / GENERATION != seen; };
         for (;;) {
@@ -198,7 +215,7 @@ class Pool {
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     std::atomic<int> sleeping_{0};
-    std::atomic<bool> waiting_{false}, stopping_{false};
+    std::atomic<bool> waiting_{false}, stopping_{false}, halt_{false};
 };
 
 int default_threads() {
@@ -224,6 +241,7 @@ void after_fork_in_child() {
     the_pool.store(nullptr);
     pool_mutex = new std::mutex;
     tls_inside = false;
+    Poller::tls_poller = nullptr;
 }
 
 struct ForkHandler {
@@ -266,12 +284,20 @@ void set_num_threads(int n) {
 Patient::Patient() { ++tls_patient; }
 Patient::~Patient() { --tls_patient; }
 
+bool interrupted() {
+    if (Poller::tls_poller) return Poller::tls_poller->stop();
+    return tls_halt && tls_halt->load(std::memory_order_relaxed);
+}
+
 void set_poll_hook(PollHook hook) { poll_hook.store(hook); }
 
 Status parallel_run(i64 n, void (*fn)(void*, i64), void* context) {
     if (n <= 0) return OK;
     if (tls_inside) {
-        for (i64 i = 0; i < n; ++i) fn(context, i);
+        for (i64 i = 0; i < n; ++i) {
+            fn(context, i);
+            if (interrupted()) return INTERRUPTED;
+        }
         return OK;
     }
     if (n > 1 && n < MOST_CHUNKS && get_num_threads() > 1) {
@@ -286,7 +312,7 @@ Status parallel_run(i64 n, void (*fn)(void*, i64), void* context) {
         tls_inside = true;
         fn(context, i);
         tls_inside = false;
-        if (i + 1 < n && poller.stop()) return INTERRUPTED;
+        if (i + 1 < n ? poller.stop() : poller.stopped()) return INTERRUPTED;
     }
     return OK;
 }

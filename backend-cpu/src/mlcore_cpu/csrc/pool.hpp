@@ -19,6 +19,10 @@ void set_poll_hook(PollHook hook);
 // Runs fn(context, i) for i in [0, n); returns OK or INTERRUPTED. Nested calls run inline.
 Status parallel_run(i64 n, void (*fn)(void*, i64), void* context);
 
+// For chunks that may take long: whether the loop that this chunk belongs to is to stop. To be asked every few
+// milliseconds; after a true the chunk may return with its work undone, since parallel_run will say INTERRUPTED.
+bool interrupted();
+
 // While one lives, loops of this thread run to their end: for work that writes over its own inputs.
 class Patient {
   public:

@@ -14,6 +14,8 @@ constexpr i64 TILE = 512;          // columns of a unit
 constexpr i64 GRAIN = 64 * 1024;   // input elements a task should have
 constexpr i64 BLOCK = 1024;        // elements gathered or converted at once
 constexpr i64 ENOUGH_UNITS = 64;   // with so many independent outputs the reduced axes are not split
+constexpr i64 LONG = 1 << 24;      // but where they have more elements: a task's end is when Ctrl-C is looked for
+constexpr i64 BREATH = 1 << 20;    // the same within a search for the best, which is not split
 
 struct Axis {
     i64 size, stride, out_stride;  // bytes in, elements out
@@ -80,7 +82,7 @@ struct Plan {
         const i64 pieces_in_line = line.size ? ceil_div(line.size, piece) : 0;
         pieces = lines * pieces_in_line;
         pieces_each = std::max<i64>(1, GRAIN / std::max<i64>(1, std::min(piece, line.size) * width));
-        if (units >= ENOUGH_UNITS) pieces_each = std::max<i64>(1, pieces);
+        if (units >= ENOUGH_UNITS) pieces_each = std::max<i64>(1, std::min(pieces, LONG / GRAIN * pieces_each));
         segments = std::max<i64>(1, ceil_div(pieces, pieces_each));
     }
 
@@ -291,17 +293,22 @@ Status run_arg(const ArgEntry& e, const View& x, int axis, i64* out) {
         std::memset(index, 0, width * sizeof(i64));
         if (plan.columns) {
             for (i64 r = 0; r < n; ++r) {
+                if (r % 4096 == 4095 && interrupted()) return;
                 const char* row = base + r * plan.line.stride;
                 if (!plan.as_is(plan.wide)) row = plan.contiguous(row, plan.wide.stride, width, raw.bytes, converted.bytes);
                 e.column(row, r, 1, 0, width, best.bytes, index);
             }
-        } else if (plan.as_is(plan.line)) {
+        } else if (plan.as_is(plan.line) && n <= BREATH) {
             index[0] = e.row(base, n);
         } else {  // the best of the bests of blocks: an earlier block wins ties
+            const bool as_is = plan.as_is(plan.line);
+            const i64 length = as_is ? BREATH : BLOCK;
             const int size = ITEMSIZE[e.in];
-            for (i64 i = 0; i < n; i += BLOCK) {
-                const i64 m = std::min(BLOCK, n - i);
-                const char* block = plan.contiguous(base + i * plan.line.stride, plan.line.stride, m, raw.bytes, converted.bytes);
+            for (i64 i = 0; i < n; i += length) {
+                if (i % BREATH == 0 && i > 0 && interrupted()) return;
+                const i64 m = std::min(length, n - i);
+                const char* block = base + i * plan.line.stride;
+                if (!as_is) block = plan.contiguous(block, plan.line.stride, m, raw.bytes, converted.bytes);
                 const i64 at = e.row(block, m);
                 i64 choice = 0;
                 e.column(block + at * size, i > 0, 1, 0, 1, best.bytes, &choice);

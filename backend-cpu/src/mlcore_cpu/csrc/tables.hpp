@@ -50,6 +50,7 @@ struct AttentionTable;  // attention.hpp
 struct RmsTable;        // rms_norm.hpp
 struct WinogradTable;   // winograd.hpp
 struct DepthwiseTable;  // depthwise.hpp
+struct IndexTable;      // indexing.hpp
 
 struct Table {
     const char* isa;
@@ -76,6 +77,7 @@ struct Table {
     const RmsTable* rms;
     const WinogradTable* winograd;
     const DepthwiseTable* depthwise;
+    const IndexTable* index;
 };
 
 inline int log2_itemsize(int itemsize) { return __builtin_ctz(static_cast<unsigned>(itemsize)); }

@@ -34,6 +34,7 @@ struct Axes {
 };
 
 constexpr i64 TILE = 64, SMALL = 4096;  // columns of a task at least; elements below which nobody cares
+constexpr i64 MOST_ROWS = 16 * 1024;    // of a task: a multiple of the blocks that the loop turns in registers
 
 }  // namespace
 
@@ -49,9 +50,12 @@ bool run_transpose(const View& x, const View& out, Status& status) {
     for (int d = 0; d < n - 2; ++d) outer *= a.size[d];
     const TransposeLoop loop = table().transpose[log2_itemsize(static_cast<int>(item))];
     const i64 width = std::max(TILE, ceil_div(std::max<i64>(1, 32 * 1024 / rows), TILE) * TILE), strips = ceil_div(columns, width);
-    status = parallel_for(outer * strips, [&](i64 task) {
-        const char* from = x.data;
-        char* to = out.data;
+    const i64 height = std::min(rows, MOST_ROWS), floors = ceil_div(rows, height);
+    status = parallel_for(outer * strips * floors, [&](i64 task) {
+        const i64 low = task % floors * height;
+        const char* from = x.data + low * a.from[n - 1];
+        char* to = out.data + low * item;
+        task /= floors;
         i64 at = task / strips;
         for (int d = n - 3; d >= 0; --d) {
             from += at % a.size[d] * a.from[d];
@@ -59,7 +63,7 @@ bool run_transpose(const View& x, const View& out, Status& status) {
             at /= a.size[d];
         }
         const i64 first = task % strips * width;
-        loop(from + first * item, a.from[n - 1] / item, to + first * a.to[n - 2], a.to[n - 2] / item, rows, std::min(width, columns - first));
+        loop(from + first * item, a.from[n - 1] / item, to + first * a.to[n - 2], a.to[n - 2] / item, std::min(height, rows - low), std::min(width, columns - first));
     });
     return true;
 }

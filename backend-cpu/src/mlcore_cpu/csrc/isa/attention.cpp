@@ -53,7 +53,7 @@ INL i64 seen_by(const Head<T>& h, i64 row, i64 from, i64 count) {
 template <class T>
 INL T row_max(const T* s, i64 n) {
     constexpr int W = WIDTH<T>;
-    reg<T> best = spread<T>(-std::numeric_limits<T>::infinity());
+    reg<T> best = spread(-std::numeric_limits<T>::infinity());
     i64 j = 0;
     for (; j + W <= n; j += W) {
         const reg<T> x = load(s + j);
@@ -72,7 +72,7 @@ INL T row_max(const T* s, i64 n) {
 template <class T>
 INL T row_sum(const T* s, i64 n) {
     constexpr int W = WIDTH<T>;
-    reg<T> a = spread<T>(T(0)), b = a;
+    reg<T> a = spread(T(0)), b = a;
     i64 j = 0;
     for (; j + 2 * W <= n; j += 2 * W) a += load(s + j), b += load(s + j + W);
     T lane[W], rest = T(0);
@@ -81,6 +81,67 @@ INL T row_sum(const T* s, i64 n) {
         for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
     for (; j < n; ++j) rest += s[j];
     return lane[0] + rest;
+}
+
+// exp of what is not above 0, or is nan
+template <class F> INL F exp_of_low(F x) { return exp(x); }
+#ifdef MLCORE_WIDE
+template <> INL Wide exp_of_low(Wide x) {
+    const Split<Wide> s = split_ln2(at_least(Wide(-104.0f), x));
+    return scale2(exp_poly(s.r) + Wide(1.0f), s.n);
+}
+#endif
+
+// Finishes a row's scores; the largest of them that is not nan.
+template <class T>
+INL T finish_and_top(const Head<T>& h, i64 row, i64 from, i64 count, T* s) {
+#ifdef MLCORE_WIDE
+    if constexpr (sizeof(T) == 4) {
+        if (!h.bias && !h.allowed) {
+            Wide best(-F_INF);
+            const Wide scale(h.scale);
+            i64 j = 0;
+            for (; j + Wide::LANES <= count; j += Wide::LANES) {
+                const Wide x = Wide::load(s + j) * scale;
+                x.store(s + j);
+                best = at_least(x, best);
+            }
+            if (j < count) {
+                (Wide::load(s + j, count - j) * scale).store(s + j, count - j);
+                best = Tail{j, count - j}.top(s, best);
+            }
+            return max_lanes(best);
+        }
+    }
+#endif
+    finish_scores(h, row, from, count, s);
+    return row_max(s, count);
+}
+
+// A row of scores becomes weights: exp(s - shift). Their sum.
+template <class T>
+INL T weigh(T* s, i64 n, T shift) {
+#ifdef MLCORE_WIDE
+    if constexpr (sizeof(T) == 4) {
+        Wide sums[2] = {Wide(0.0f), Wide(0.0f)};
+        const Wide off(shift);
+        i64 j = 0;
+        for (; j + 2 * Wide::LANES <= n; j += 2 * Wide::LANES) {
+            const Wide a = exp_of_low(Wide::load(s + j) - off), b = exp_of_low(Wide::load(s + j + Wide::LANES) - off);
+            a.store(s + j), b.store(s + j + Wide::LANES);
+            sums[0] = sums[0] + a, sums[1] = sums[1] + b;
+        }
+        for (; j < n; j += Wide::LANES) {
+            const i64 rest = n - j;
+            const Wide a = exp_of_low(Wide::load(s + j, rest, -F_INF) - off);
+            a.store(s + j, rest);
+            sums[0] = Tail{j, rest}.plus(sums[0], a);
+        }
+        return sum_lanes(sums[0] + sums[1]);
+    }
+#endif
+    for (i64 j = 0; j < n; ++j) s[j] = exp(s[j] - shift);
+    return row_sum(s, n);
 }
 
 template <class T>
@@ -96,11 +157,9 @@ void forward(const Head<T>& h, i64 first, i64 rows, const T* keys, const T* valu
         for (i64 r = 0; r < rows; ++r) {
             T* __restrict s = scratch + r * SCORE_ROW;
             const i64 seen = seen_by(h, first + r, from, used);
-            finish_scores(h, first + r, from, seen, s);
-            const T best = max(top[r], row_max(s, seen)), shift = finite_or_zero(best);
-            for (i64 j = 0; j < seen; ++j) s[j] = exp(s[j] - shift);
+            const T best = max(top[r], finish_and_top(h, first + r, from, seen, s)), shift = finite_or_zero(best);
+            const double here = static_cast<double>(weigh(s, seen, shift));
             for (i64 j = seen; j < used; ++j) s[j] = T(0);
-            const double here = static_cast<double>(row_sum(s, seen));
             if (from > 0 && best != top[r]) {
                 const T correction = exp(top[r] - shift);
                 T* __restrict y = out + r * h.y_row;
@@ -173,11 +232,18 @@ void backward(const Head<T>& h, i64 first, i64 rows, i64 block, i64 blocks, T* s
             if (h.causal && from > at + n - 1) continue;  // above the diagonal
             multiply<T>(n, count, d, h.q + at * h.q_row, h.q_row, 1, keys_t, weights, SCORE_ROW, false);
             for (i64 r = 0; r < n; ++r) {
-                T* __restrict s = weights + r * SCORE_ROW;
+                T* s = weights + r * SCORE_ROW;
                 const i64 seen = seen_by(h, at + r, from, count);
-                finish_scores(h, at + r, from, seen, s);
                 const T shift = finite_or_zero(h.lse[at + r]);
-                for (i64 j = 0; j < seen; ++j) s[j] = exp(s[j] - shift);
+                if (h.bias || h.allowed) {
+                    finish_scores(h, at + r, from, seen, s);
+                    each_of<T>(seen, [&](auto on) { on.put(s, exp(on(s) - shift)); });
+                } else {
+                    each_of<T>(seen, [&](auto on) {
+                        using V = typename decltype(on)::V;
+                        on.put(s, exp(on(s) * V(h.scale) - V(shift)));
+                    });
+                }
                 for (i64 j = seen; j < count; ++j) s[j] = T(0);
             }
             multiply<T>(count, dv, n, weights, 1, SCORE_ROW, grads + b * g_size, gv, h.gv_row, true);

@@ -2,11 +2,45 @@
 //
 // This file is compiled with -ffp-contract=fast: a product and its sum are one fused instruction where there is one.
 #include "gemm_block.hpp"
+#include "gemm_small.hpp"
 #include "isa_tables.hpp"
 
 namespace mlcore_cpu {
 namespace MLCORE_ISA {
 namespace {
+
+// Segments of L lanes in each of a and b, the halves of each added: half as long ones, those of a first.
+template <int L, class V, int... I>
+INL V halved(V a, V b, std::integer_sequence<int, I...>) {
+    constexpr int H = L / 2;
+    return __builtin_shufflevector(a, b, (I / H * L + I % H)...) + __builtin_shufflevector(a, b, (I / H * L + I % H + H)...);
+}
+template <class T, int L, int N>
+INL Vec<T> folded(const Vec<T>* v) {
+    if constexpr (L == 1) {
+        return v[0];
+    } else {
+        constexpr int M = N > 1 ? N / 2 : 1;
+        Vec<T> half[M];
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i)
+            half[i] = halved<L>(v[N > 1 ? 2 * i : 0], v[N > 1 ? 2 * i + 1 : 0], std::make_integer_sequence<int, Lanes<T>>());
+        return folded<T, L / 2, M>(half);
+    }
+}
+constexpr int largest_power(int at_most) {
+    int n = 1;
+    while (2 * n <= at_most) n *= 2;
+    return n;
+}
+// sums[i] = add_up(v[i]), to the bit; together they need a third of the moves.
+template <class T, int N>
+INL void add_up_all(const Vec<T>* v, T* sums) {
+    constexpr int TOGETHER = largest_power(N < Lanes<T> ? N : Lanes<T>);
+    const Vec<T> found = folded<T, Lanes<T>, TOGETHER>(v);
+    std::memcpy(sums, &found, TOGETHER * sizeof(T));
+    if constexpr (N > TOGETHER) add_up_all<T, N - TOGETHER>(v + TOGETHER, sums + TOGETHER);
+}
 
 // R rows of a with C rows of b, along k.
 template <class T, int R, int C>
@@ -25,11 +59,12 @@ void dot_tile(i64 k, const T* a, i64 a_rs, const T* b, i64 b_rs, T* sums) {
             for (int i = 0; i < R; ++i) acc[i][j] += x[i] * y;
         }
     }
+    add_up_all<T, R * C>(&acc[0][0], sums);
     for (int i = 0; i < R; ++i)
         for (int j = 0; j < C; ++j) {
             T rest = 0;
             for (i64 q = p; q < k; ++q) rest += a[i * a_rs + q] * b[j * b_rs + q];
-            sums[i * C + j] = add_up<T>(acc[i][j]) + rest;
+            sums[i * C + j] += rest;
         }
 }
 
@@ -131,6 +166,7 @@ const GemmKernel* entry() {
         if constexpr (std::is_same_v<From, T> && std::is_floating_point_v<T>) {
             k.dots = &dots<T>;
             k.axpys = &axpys<T>;
+            k.small = &small_product<T>;
         }
         return k;
     }();

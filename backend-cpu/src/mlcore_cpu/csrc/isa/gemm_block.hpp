@@ -5,6 +5,9 @@
 // is added up (Sum), and how: mac(sums, units of b, one unit of a). SHIFTED: `pack` adds a constant to a, and `shift` says
 // what the sums over a panel of b start from instead of zero.
 #pragma once
+#include <cmath>
+
+#include "../convolution.hpp"
 #include "gemm_pack.hpp"
 
 namespace mlcore_cpu {
@@ -24,10 +27,30 @@ struct Plain {
     }
 };
 
-// c (R, V vectors) = init + a (R, k) @ b (k, V vectors)
+// A Finish for the columns of one panel, without cases: those that do not exist are there too.
+template <class T>
+struct PanelFinish {
+    T scale[Panel<T>], shift[Panel<T>], low, high;
+    INL T of(T v, i64 j) const {
+        v = v * scale[j] + shift[j];
+        v = low > v ? low : v;
+        return high < v ? high : v;
+    }
+};
+template <class T>
+INL void make(const Finish& f, i64 first, i64 columns, PanelFinish<T>& to) {
+    for (i64 j = 0; j < Panel<T>; ++j) {
+        to.scale[j] = f.scale && j < columns ? static_cast<T>(f.scale[first + j]) : T(1);
+        to.shift[j] = f.shift && j < columns ? static_cast<T>(f.shift[first + j]) : T(0);
+    }
+    to.low = f.bounded ? static_cast<T>(f.low) : -static_cast<T>(INFINITY);
+    to.high = f.bounded ? static_cast<T>(f.high) : static_cast<T>(INFINITY);
+}
+
+// c (R, V vectors) = init + a (R, k) @ b (k, V vectors), finished
 template <class Way, int R, int V>
 void tile(i64 k, const typename Way::Unit* a, i64 a_rs, i64 a_cs, const typename Way::Unit* b, i64 b_rs, typename Way::Sum* c,
-          i64 c_rs, const typename Way::Sum* init, i64 init_rs) {
+          i64 c_rs, const typename Way::Sum* init, i64 init_rs, const PanelFinish<typename Way::Unit>* finish) {
     using Unit = typename Way::Unit;
     using Sum = typename Way::Sum;
     constexpr int W = Lanes<Unit>;
@@ -49,6 +72,24 @@ void tile(i64 k, const typename Way::Unit* a, i64 a_rs, i64 a_cs, const typename
         a += a_cs;
         b += b_rs;
     }
+    if constexpr (std::is_same_v<Sum, float> && std::is_same_v<Unit, float>) {
+        if (finish) {
+            const Vec<Sum> low = Vec<Sum>{} + finish->low, high = Vec<Sum>{} + finish->high;
+#pragma GCC unroll 8
+            for (int j = 0; j < V; ++j) {
+                const Vec<Sum> scale = load(finish->scale + j * W), shift = load(finish->shift + j * W);
+#pragma GCC unroll 16
+                for (int i = 0; i < R; ++i) {
+                    Vec<Sum> sum = acc[i][j];
+                    if (init) sum += load(init + i * init_rs + j * W);
+                    sum = sum * scale + shift;
+                    sum = low > sum ? low : sum;
+                    store(c + i * c_rs + j * W, high < sum ? high : sum);
+                }
+            }
+            return;
+        }
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 8
@@ -61,7 +102,7 @@ void tile(i64 k, const typename Way::Unit* a, i64 a_rs, i64 a_cs, const typename
 }
 template <class Way>
 using Tile = void (*)(i64, const typename Way::Unit*, i64, i64, const typename Way::Unit*, i64, typename Way::Sum*, i64,
-                      const typename Way::Sum*, i64);
+                      const typename Way::Sum*, i64, const PanelFinish<typename Way::Unit>*);
 
 template <class Way, int V, int... R>
 constexpr std::array<Tile<Way>, sizeof...(R)> tiles_of(std::integer_sequence<int, R...>) {
@@ -75,17 +116,21 @@ constexpr std::array<Tile<Way>, TILE_ROWS> TILES[2] = {tiles_of<Way, 1>(std::mak
 // A tile whose last columns do not exist: b is packed, with zeros there.
 template <class Way, class Unit = typename Way::Unit, class Sum = typename Way::Sum>
 void narrow_tile(Tile<Way> whole, i64 rows, i64 columns, i64 k, const Unit* a, i64 a_rs, i64 a_cs, const Unit* b, Sum* c, i64 c_rs,
-                 const Sum* init, i64 init_rs) {
+                 const Sum* init, i64 init_rs, const PanelFinish<Unit>* finish) {
     constexpr i64 N = Panel<Unit>, W = Lanes<Unit>;
     alignas(64) Sum found[TILE_ROWS * N], base[N];
     const bool row = init && init_rs == 0;
     if (row) std::copy(init, init + columns, base);
-    whole(k, a, a_rs, a_cs, b, N, found, N, row ? base : nullptr, 0);
+    whole(k, a, a_rs, a_cs, b, N, found, N, row ? base : nullptr, 0, init && !row ? nullptr : finish);
     for (i64 i = 0; i < rows; ++i) {
         const Sum* from = found + i * N;
         Sum* to = c + i * c_rs;
         if (init && !row) {
-            for (i64 j = 0; j < columns; ++j) to[j] = from[j] + init[i * init_rs + j];
+            for (i64 j = 0; j < columns; ++j) {
+                to[j] = from[j] + init[i * init_rs + j];
+                if constexpr (std::is_same_v<Sum, float> && std::is_same_v<Unit, float>)
+                    if (finish) to[j] = finish->of(to[j], j);
+            }
         } else {
             if (columns > W) store(to, load(from));
             const i64 done = columns > W ? W : 0;
@@ -200,6 +245,10 @@ void block(const GemmBlock& g) {
                     }
                 }
                 const auto& tiles = TILES<Way>[columns > W];
+                alignas(64) PanelFinish<Unit> of_panel;
+                const bool last = g.finish && p + kc >= depth.all;  // all of k is added up
+                if (last) make(*g.finish, j, columns, of_panel);
+                const PanelFinish<Unit>* finish = last ? &of_panel : nullptr;
                 const bool ahead = direct && j == 0 && g.a_cs == 1 && kc * sizeof(Unit) <= 1024;
                 for (i64 i = 0; i < mc; i += r) {
                     const i64 rows = std::min(r, mc - i);
@@ -211,8 +260,8 @@ void block(const GemmBlock& g) {
                     const i64 a_rs = direct ? g.a_rs : 1, a_cs = direct ? g.a_cs : r;
                     Sum* to = c + (i0 + i) * g.c_rs + j;
                     const Sum* base = from ? from + i * from_rs : nullptr;
-                    if (columns % W == 0) tiles[rows - 1](kc, at, a_rs, a_cs, bp, b_rs, to, g.c_rs, base, from_rs);
-                    else narrow_tile<Way>(tiles[rows - 1], rows, columns, kc, at, a_rs, a_cs, bp, to, g.c_rs, base, from_rs);
+                    if (columns % W == 0) tiles[rows - 1](kc, at, a_rs, a_cs, bp, b_rs, to, g.c_rs, base, from_rs, finish);
+                    else narrow_tile<Way>(tiles[rows - 1], rows, columns, kc, at, a_rs, a_cs, bp, to, g.c_rs, base, from_rs, finish);
                 }
             }
         }
@@ -245,7 +294,7 @@ i64 packed_bytes(i64 k, i64 n) {
 
 template <class Way>
 constexpr GemmKernel kernel(int in, int acc) {
-    return {in, acc, TILE_ROWS, Panel<typename Way::Unit>, &block<Way>, &pack_b<Way>, &packed_bytes<Way>, nullptr, nullptr};
+    return {in, acc, TILE_ROWS, Panel<typename Way::Unit>, &block<Way>, &pack_b<Way>, &packed_bytes<Way>, nullptr, nullptr, nullptr};
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ void make_table(Table& t) {
     t.rms = rms_table();
     t.winograd = winograd_table();
     t.depthwise = depthwise_table();
+    t.index = index_table();
 }
 
 }  // namespace MLCORE_ISA

@@ -22,6 +22,7 @@ const AttentionTable* attention_table();
 const RmsTable* rms_table();
 const WinogradTable* winograd_table();
 const DepthwiseTable* depthwise_table();
+const IndexTable* index_table();
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu
