@@ -32,12 +32,25 @@ from mlcore.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from mlcore.nn.adaptive import (
+    AdaptiveLogSoftmaxWithLoss,
+)
 from mlcore.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from mlcore.nn.conv import Conv1d, Conv2d, Conv3d
 from mlcore.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from mlcore.nn.custom_loss import loss
 from mlcore.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
-from mlcore.nn.linear import Embedding, Flatten, Identity, Linear, Unflatten
+from mlcore.nn.embedding import (
+    Embedding,
+    EmbeddingBag,
+)
+from mlcore.nn.linear import (
+    Bilinear,
+    Flatten,
+    Identity,
+    Linear,
+    Unflatten,
+)
 from mlcore.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -69,6 +82,14 @@ from mlcore.nn.losses import (
 )
 from mlcore.nn.module import Module
 from mlcore.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, LayerNorm, RMSNorm
+from mlcore.nn.normalization_more import (
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LocalResponseNorm,
+    SyncBatchNorm,
+)
 from mlcore.nn.padding import (
     ChannelShuffle,
     CircularPad1d,
@@ -134,6 +155,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
@@ -146,6 +168,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
     "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
@@ -169,6 +192,7 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "FocalLoss",
@@ -177,6 +201,7 @@ __all__ = [
     "FractionalMaxPool3d",
     "GRUCell",
     "GaussianNLLLoss",
+    "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -184,6 +209,9 @@ __all__ = [
     "HingeEmbeddingLoss",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
     "LPPool1d",
@@ -194,6 +222,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LinearCrossEntropyLoss",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -244,6 +273,7 @@ __all__ = [
     "Softshrink",
     "Softsign",
     "SwiGLU",
+    "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
     "Threshold",

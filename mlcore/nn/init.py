@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from mlcore import dispatch, dtypes
 from mlcore.errors import ArgumentError, ShapeError
 from mlcore.ops import random
@@ -141,3 +143,72 @@ def xavier_uniform_(tensor: Any, gain: float = 1.0, generator: Any = None) -> An
 def xavier_normal_(tensor: Any, gain: float = 1.0, generator: Any = None) -> Any:
     """Normal with variance 2 gain² / (fan_in + fan_out) (Glorot and Bengio 2010)."""
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / max(1, sum(fans(tensor)))), generator)
+
+
+def eye_(tensor: Any) -> Any:
+    """A matrix with ones on its diagonal, zeros elsewhere."""
+    if tensor.ndim != 2:
+        raise ShapeError(f"eye_: a tensor of shape {tensor.shape}", fix="use a matrix")
+    return _from_host(tensor, np.eye(*tensor.shape))
+
+
+def dirac_(tensor: Any, groups: int = 1) -> Any:
+    """A convolution's weight (out, in, *kernel) that passes as many channels as it can through unchanged.
+
+    >>> import mlcore as ml
+    >>> from mlcore import nn
+    >>> nn.init.dirac_(ml.zeros((1, 1, 3))).tolist()
+    [[[0.0, 1.0, 0.0]]]
+    """
+    if not 3 <= tensor.ndim <= 5 or groups < 1 or tensor.shape[0] % groups:
+        raise ShapeError(
+            f"dirac_: a tensor of shape {tensor.shape} in {groups} groups",
+            fix="3 to 5 dimensions, the first a multiple of groups",
+        )
+    value = np.zeros(tensor.shape)
+    out = tensor.shape[0] // groups
+    middle = tuple(k // 2 for k in tensor.shape[2:])
+    for group in range(groups):
+        for i in range(min(out, tensor.shape[1])):
+            value[(group * out + i, i, *middle)] = 1
+    return _from_host(tensor, value)
+
+
+def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None) -> Any:
+    """A (semi-)orthogonal matrix times `gain`; further dimensions count as columns (Saxe et al. 2013).
+
+    >>> import mlcore as ml
+    >>> from mlcore import nn
+    >>> w = nn.init.orthogonal_(ml.zeros((2, 3)))
+    >>> [[round(abs(v), 5) for v in row] for row in (w @ w.mT).tolist()]
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if tensor.ndim < 2:
+        raise ShapeError(f"orthogonal_: a tensor of shape {tensor.shape}", fix="needs at least 2 dimensions")
+    if not tensor.size:
+        return tensor
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    drawn = random.normal(
+        (rows, columns), dtype=dtypes.float64, device="reference", generator=generator
+    ).numpy()
+    q, r = np.linalg.qr(drawn.T if rows < columns else drawn)
+    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)  # makes it uniform over all such matrices
+    return _from_host(tensor, (q.T if rows < columns else q).reshape(tensor.shape) * gain)
+
+
+def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Any = None) -> Any:
+    """A matrix with this share of each column zero, the rest normal (Martens 2010)."""
+    if tensor.ndim != 2:
+        raise ShapeError(f"sparse_: a tensor of shape {tensor.shape}", fix="use a matrix")
+    if not 0 <= sparsity <= 1:
+        raise ArgumentError(f"sparse_: sparsity is {sparsity}", fix="use a share from 0 to 1")
+    rows, columns = tensor.shape
+    normal_(tensor, 0.0, std, generator)
+    order = random.uniform((rows, columns), device="reference", generator=generator).numpy().argsort(axis=0)
+    value = tensor.detach().numpy().copy()
+    np.put_along_axis(value, order[: math.ceil(sparsity * rows)], 0, axis=0)
+    return _from_host(tensor, value)
+
+
+def _from_host(tensor: Any, value: Any) -> Any:
+    return _set(tensor, dispatch.from_data(np.ascontiguousarray(value), tensor.dtype, tensor.device))

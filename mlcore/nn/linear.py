@@ -1,11 +1,11 @@
-"""Linear, Identity, Embedding, Flatten."""
+"""Linear, Bilinear, Identity, Flatten."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from mlcore.errors import ArgumentError, ShapeError
+from mlcore.errors import ArgumentError
 from mlcore.nn import functional as F
 from mlcore.nn import init
 from mlcore.nn.module import Module
@@ -62,69 +62,43 @@ class Linear(Module):
         )
 
 
-class Embedding(Module):
-    """A table of `num_embeddings` vectors: integers of any shape to (*, embedding_dim).
-
-    `weight` starts normal; the row `padding_idx` starts at zero and gets no gradient.
+class Bilinear(Module):
+    """`x1 @ weight[o] @ x2 + bias[o]`: (*, in1_features) and (*, in2_features) to (*, out_features).
 
     >>> import mlcore as ml
     >>> from mlcore import nn
-    >>> nn.Embedding(10, 3)(ml.asarray([[1, 2], [4, 9]])).shape
-    (2, 2, 3)
+    >>> nn.Bilinear(20, 30, 40)(ml.zeros((128, 20)), ml.zeros((128, 30))).shape
+    (128, 40)
     """
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, _weight: Any = None,
-        _freeze: bool = False, device: Any = None, dtype: Any = None,
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: Any = None,
+        dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+        if in1_features < 1 or in2_features < 0 or out_features < 0:
             raise ArgumentError(
-                f"Embedding: padding_idx {padding_idx} for {num_embeddings} rows", fix="use one of the rows"
+                f"Bilinear: {in1_features} and {in2_features} to {out_features} features",
+                fix="use sizes >= 1",
             )
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        if _weight is None:
-            self.weight = Parameter(
-                empty((num_embeddings, embedding_dim), dtype=dtype, device=device), not _freeze
-            )
-            self.reset_parameters()
-        else:
-            if _weight.shape != (num_embeddings, embedding_dim):
-                raise ShapeError(
-                    f"Embedding: weight of shape {_weight.shape} for {(num_embeddings, embedding_dim)}"
-                )
-            self.weight = Parameter(_weight, not _freeze)
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        self.weight = Parameter(empty((out_features, in1_features, in2_features), dtype=dtype, device=device))
+        self.bias = Parameter(empty((out_features,), dtype=dtype, device=device)) if bias else None
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the table again."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            value = self.weight.detach()
-            value[self.padding_idx] = 0.0
-            self.weight.rebind(value)
+        """Draw the parameters again: uniform in ±1 / sqrt(in1_features)."""
+        bound = 1 / math.sqrt(self.in1_features)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
 
-    @classmethod
-    def from_pretrained(
-        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
-    ) -> Embedding:
-        """A table with the given values (num, dim)."""
-        if embeddings.ndim != 2:
-            raise ShapeError(f"Embedding.from_pretrained: expected (num, dim), got {embeddings.shape}")
-        return cls(
-            embeddings.shape[0],
-            embeddings.shape[1],
-            padding_idx=padding_idx,
-            _weight=embeddings,
-            _freeze=freeze,
-        )
-
-    def forward(self, input: Any) -> Any:
-        return F.embedding(input, self.weight, self.padding_idx)
+    def forward(self, input1: Any, input2: Any) -> Any:
+        return F.bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        return (f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
+                f"out_features={self.out_features}, bias={self.bias is not None}")  # fmt: skip
 
 
 class Flatten(Module):

@@ -34,7 +34,13 @@ from mlcore.nn.functional.activation import (
 from mlcore.nn.functional.attention import scaled_dot_product_attention
 from mlcore.nn.functional.convolution import conv1d, conv2d, conv3d
 from mlcore.nn.functional.ctc import ctc_loss
-from mlcore.nn.functional.dense import dropout, embedding, linear, normalize, one_hot
+from mlcore.nn.functional.dense import (
+    bilinear,
+    dropout,
+    linear,
+    normalize,
+    one_hot,
+)
 from mlcore.nn.functional.distance import cosine_similarity, pairwise_distance, pdist
 from mlcore.nn.functional.dropouts import (
     alpha_dropout,
@@ -42,6 +48,10 @@ from mlcore.nn.functional.dropouts import (
     dropout2d,
     dropout3d,
     feature_alpha_dropout,
+)
+from mlcore.nn.functional.embedding import (
+    embedding,
+    embedding_bag,
 )
 from mlcore.nn.functional.grid import (
     affine_grid,
@@ -71,7 +81,14 @@ from mlcore.nn.functional.loss_values import (
     smooth_l1_loss,
     soft_margin_loss,
 )
-from mlcore.nn.functional.normalization import batch_norm, layer_norm, rms_norm
+from mlcore.nn.functional.normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
 from mlcore.nn.functional.padding import pad
 from mlcore.nn.functional.patches import (
     fold,
@@ -131,6 +148,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -152,6 +170,7 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "focal_loss",
     "fold",
@@ -161,6 +180,7 @@ __all__ = [
     "gelu",
     "glu",
     "grid_sample",
+    "group_norm",
     "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
@@ -168,6 +188,7 @@ __all__ = [
     "hardtanh",
     "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "kl_div",
     "l1_loss",
@@ -175,6 +196,7 @@ __all__ = [
     "leaky_relu",
     "linear",
     "linear_cross_entropy",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "lp_pool1d",

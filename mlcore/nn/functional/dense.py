@@ -9,11 +9,12 @@ from mlcore.errors import ArgumentError, ShapeError
 from mlcore.nn.functional._common import one_axis, probability, valid_indices
 from mlcore.ops import nn, random
 from mlcore.ops.creation import iota_on
-from mlcore.ops.elementwise import astype, maximum, where
-from mlcore.ops.index import gather
+from mlcore.ops.elementwise import astype, maximum
+from mlcore.ops.linalg import matmul
 from mlcore.ops.logic import equal
 from mlcore.ops.reduce import norm
-from mlcore.ops.shape import expand_dims
+from mlcore.ops.reduce import sum as sum_
+from mlcore.ops.shape import expand_dims, permute_dims, reshape
 
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
@@ -38,30 +39,26 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     return random.dropout(input, p)
 
 
-def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
-    """Rows of `weight` (num, dim) at integer `input` of any shape: (*input.shape, dim).
-
-    The row `padding_idx` gets no gradient. An index outside 0..num-1 raises OutOfRangeError.
+def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+    """`x1 @ weight[o] @ x2 + bias[o]` for each o: (*, in1), (*, in2) and (out, in1, in2) to (*, out).
 
     >>> import mlcore as ml
     >>> from mlcore.nn import functional as F
-    >>> F.embedding(ml.asarray([1, 0]), ml.asarray([[0.0], [10.0]])).tolist()
-    [[10.0], [0.0]]
+    >>> F.bilinear(ml.asarray([[2.0]]), ml.asarray([[3.0]]), ml.asarray([[[1.0]], [[-1.0]]])).tolist()
+    [[6.0, -6.0]]
     """
-    if weight.ndim != 2:
-        raise ShapeError(
-            f"embedding: weight of shape {weight.shape}", cause="expected (num_embeddings, embedding_dim)"
-        )
-    indices, _ = valid_indices("embedding", "index", input, weight.shape[0], "rows", weight.device)
-    rows = gather(weight, indices, axis=0)
-    if padding_idx is None:
-        return rows
-    if not -weight.shape[0] <= padding_idx < weight.shape[0]:
-        raise ArgumentError(
-            f"embedding: padding_idx {padding_idx} for {weight.shape[0]} rows", fix="use one of the rows"
-        )
-    padded = expand_dims(equal(indices, padding_idx % weight.shape[0]), axis=-1)
-    return where(padded, rows.detach(), rows)
+    out, first, second = weight.shape if weight.ndim == 3 else (0, 0, 0)
+    same = input1.ndim and input2.ndim and input1.shape[:-1] == input2.shape[:-1]
+    if weight.ndim != 3 or not same or (input1.shape[-1], input2.shape[-1]) != (first, second):
+        raise ShapeError(f"bilinear: inputs {input1.shape} and {input2.shape} with weight {weight.shape}",
+                         fix="(*, in1), (*, in2) and (out, in1, in2)")  # fmt: skip
+    if bias is not None and bias.shape != (out,):
+        raise ShapeError(f"bilinear: bias {bias.shape}", fix=f"use shape ({out},)")
+    lead = input1.shape[:-1]
+    table = reshape(permute_dims(weight, (1, 0, 2)), (first, out * second))
+    left = reshape(matmul(reshape(input1, (-1, first)), table), (*lead, out, second))
+    found = sum_(left * expand_dims(input2, axis=-2), axis=-1)
+    return found if bias is None else found + bias
 
 
 def one_hot(tensor: Any, num_classes: int = -1) -> Any:

@@ -10,7 +10,9 @@ from mlcore.errors import ArgumentError, ShapeError
 from mlcore.ops import norm
 from mlcore.ops import rms_norm as rms
 from mlcore.ops.elementwise import rsqrt
-from mlcore.ops.shape import reshape
+from mlcore.ops.pool import avg_pool
+from mlcore.ops.reduce import mean as mean_
+from mlcore.ops.shape import pad, reshape
 
 
 def layer_norm(
@@ -121,3 +123,100 @@ def _by_running(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float,
     shift = -mean * scale if bias is None else bias - mean * scale
     y = x * reshape(scale, wide) + reshape(shift, wide)
     return norm.followed(y.to(x.dtype) if y.dtype is not x.dtype else y, activation)
+
+
+def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """Normalise each of `num_groups` groups of channels of (N, C, *sizes) by itself (Wu and He 2018).
+
+    `weight` and `bias` (C,) then scale and shift the channels.
+
+    >>> import mlcore as ml
+    >>> from mlcore.nn import functional as F
+    >>> [round(v, 3) for v in F.group_norm(ml.asarray([[1.0, 3.0, 10.0, 20.0]]), 2).reshape(-1).tolist()]
+    [-1.0, 1.0, -1.0, 1.0]
+    """
+    if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
+        raise ShapeError(f"group_norm: {num_groups} groups of the channels of {input.shape}",
+                         fix="use (N, C, *sizes) with C a multiple of num_groups")  # fmt: skip
+    _check_channels("group_norm", input, weight=weight, bias=bias)
+    count, channels = input.shape[:2]
+    inner = channels // num_groups * math.prod(input.shape[2:])
+    rows = reshape(input, (count * num_groups, inner))
+    return _affine(
+        reshape(norm.layer_norm(rows, None, None, n_axes=1, eps=eps)[0], input.shape), weight, bias
+    )
+
+
+def instance_norm(
+    input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+) -> Any:  # fmt: skip
+    """Normalise each channel of each sample of (N, C, *sizes) by itself (Ulyanov et al. 2016).
+
+    With `use_input_stats`, given running statistics take `momentum` of the means, over the batch, of mean and unbiased
+    variance; without, they are what is normalised by.
+
+    >>> import mlcore as ml
+    >>> from mlcore.nn import functional as F
+    >>> [round(v, 3) for v in F.instance_norm(ml.asarray([[[1.0, 3.0]]])).reshape(-1).tolist()]
+    [-1.0, 1.0]
+    """
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    if input.ndim < 3:
+        raise ShapeError(f"instance_norm: {input.shape}", fix="use (N, C, *sizes)")
+    area = math.prod(input.shape[2:])
+    if area <= 1:
+        raise ShapeError(f"instance_norm: {area} value per channel of {input.shape}",
+                         cause="one value has no variance", fix="use larger images, or eval()")  # fmt: skip
+    _check_channels(
+        "instance_norm", input, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
+    )
+    rows = reshape(input, (input.shape[0] * input.shape[1], area))
+    y, mean, rstd = norm.layer_norm(rows, None, None, n_axes=1, eps=eps)
+    if running_mean is not None or running_var is not None:
+        with dispatch.recording(False):
+            shape = input.shape[:2]
+            means = mean_(reshape(mean.detach(), shape), axis=0)
+            spread = reshape(rstd.detach(), shape)
+            variances = mean_((1 / (spread * spread) - eps) * (area / (area - 1)), axis=0)
+            for old, new in ((running_mean, means), (running_var, variances)):
+                if old is not None:
+                    old.rebind(old.detach() * (1 - momentum) + new.to(old.dtype) * momentum)
+    return _affine(reshape(y, input.shape), weight, bias)
+
+
+def _check_channels(name: str, input: Any, **given: Any) -> None:
+    for what, one in given.items():
+        if one is not None and one.shape != (input.shape[1],):
+            raise ShapeError(f"{name}: {what} {one.shape} for {input.shape[1]} channels of {input.shape}")
+
+
+def _affine(x: Any, weight: Any, bias: Any) -> Any:
+    """Scale and shift the channels (dimension 1)."""
+    wide = (-1, *(1,) * (x.ndim - 2))
+    if weight is not None:
+        x = x * reshape(weight, wide)
+    return x if bias is None else x + reshape(bias, wide)
+
+
+def local_response_norm(
+    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
+    """`x / (k + alpha * mean(x * x over `size` neighbouring channels))**beta` (Krizhevsky et al. 2012).
+
+    >>> import mlcore as ml
+    >>> from mlcore.nn import functional as F
+    >>> F.local_response_norm(ml.ones((1, 1, 1)), 1, alpha=1.0, beta=1.0).item()
+    0.5
+    """
+    if input.ndim < 3 or size < 1:
+        raise ShapeError(
+            f"local_response_norm: {input.shape} with size {size}", fix="(N, C, *sizes), and size >= 1"
+        )
+    if not input.size:
+        return input
+    squares = reshape(input * input, (input.shape[0], 1, input.shape[1], -1))
+    wide = pad(squares, ((0, 0), (0, 0), (size // 2, (size - 1) // 2), (0, 0)))
+    near = reshape(avg_pool(wide, kernel=(size, 1), stride=(1, 1)), input.shape)
+    return input / (near * alpha + k) ** beta
