@@ -6,6 +6,7 @@ from typing import Any
 
 from mlcore.nn import functional as F
 from mlcore.nn.module import Module
+from mlcore.ops.activation import relu
 
 
 class _InPlace(Module):
@@ -29,7 +30,7 @@ class ReLU(_InPlace):
     """
 
     def forward(self, input: Any) -> Any:
-        return F.relu(input)
+        return relu(input)
 
 
 class ReLU6(_InPlace):

@@ -12,6 +12,7 @@ from mlcore.nn.functional._common import probability
 from mlcore.nn.module import Module
 from mlcore.nn.parameter import Parameter
 from mlcore.ops.creation import empty
+from mlcore.ops.nn import linear
 from mlcore.ops.shape import flatten, reshape
 
 
@@ -55,7 +56,7 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Any) -> Any:
-        return F.linear(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return (
