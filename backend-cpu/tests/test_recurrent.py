@@ -35,7 +35,9 @@ def _sigmoid(x: Array) -> Array:
 def _lstm(arrays: list[Array | None], reverse: bool) -> tuple[Array, Array]:
     """(states, the last cell) in float64."""
     x, w_ih, w_hh, b_ih, b_hh, h, c = [None if one is None else np.asarray(one, np.float64) for one in arrays]
-    assert x is not None and w_ih is not None and w_hh is not None
+    assert x is not None
+    assert w_ih is not None
+    assert w_hh is not None
     shape = (x.shape[1], w_hh.shape[1])
     h, c = np.zeros(shape) if h is None else h, np.zeros(shape) if c is None else c
     states = np.zeros((x.shape[0], *shape))
