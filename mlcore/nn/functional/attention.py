@@ -24,7 +24,7 @@ def scaled_dot_product_attention(
 
     Shapes (..., length, width); `attn_mask` broadcasts to (..., L, S): bool, True where attention is allowed, or
     floating, added. A row that may attend to nothing gives zeros. With `enable_gqa` (Ainslie et al. 2023) shapes are
-    (..., heads, length, width), and key and value may have fewer heads, each of which serves neighbouring heads of query.
+    (..., heads, length, width), and key and value may have fewer heads, each for as many neighbouring ones of query.
 
     >>> import mlcore as ml
     >>> from mlcore.nn import functional as F
