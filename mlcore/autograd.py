@@ -9,38 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from mlcore import dispatch
-from mlcore.dispatch import apply, recording
+from mlcore.dispatch import apply
 from mlcore.engine import RESHAPE, run_backward
 from mlcore.errors import ArgumentTypeError, AutogradError, ShapeError
 from mlcore.inputs import constant
+from mlcore.modes import enable_grad, no_grad
 from mlcore.tensor import TensorBase, wrap
 
-
-class no_grad(recording):
-    """Context manager and decorator: operations inside are not recorded.
-
-    >>> import mlcore as ml
-    >>> x = ml.ones((2,), requires_grad=True)
-    >>> with ml.no_grad():
-    ...     y = x * 2
-    >>> y.requires_grad
-    False
-    """
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        recording.__init__(self, False)
-
-
-class enable_grad(recording):
-    """Context manager and decorator: operations inside are recorded, also under no_grad."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        recording.__init__(self, True)
-
+__all__ = ["backward", "enable_grad", "grad", "no_grad"]
 
 # -- the engine ------------------------------------------------------------------------------------------
 

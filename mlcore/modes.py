@@ -8,6 +8,8 @@ from typing import Any
 
 from mlcore.tensor import Node
 
+COMPILED = not __file__.endswith(".py")
+
 
 class _State(threading.local):
     """What differs between threads."""
@@ -33,6 +35,9 @@ class Modes:
 
     def count(self, change: int) -> None:
         """Enter (1) or leave (-1) a context."""
+        if COMPILED:  # one step of C: no other thread comes between
+            self.special += change
+            return
         with self.lock:
             self.special += change
 
@@ -56,8 +61,9 @@ class recording:
 
     def __enter__(self) -> Any:
         MODES.count(1)
-        self.before.append(MODES.local.recording)
-        MODES.local.recording = self.flag
+        local = MODES.local
+        self.before.append(local.recording)
+        local.recording = self.flag
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -73,6 +79,34 @@ class recording:
                 return function(*args, **kwargs)
 
         return inner
+
+
+class no_grad(recording):
+    """Context manager and decorator: operations inside are not recorded.
+
+    >>> import mlcore as ml
+    >>> x = ml.ones((2,), requires_grad=True)
+    >>> with ml.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.flag = False
+        self.before = []
+
+
+class enable_grad(recording):
+    """Context manager and decorator: operations inside are recorded, also under no_grad."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.flag = True
+        self.before = []
 
 
 class intercept:

@@ -352,3 +352,26 @@ assert probe.state == "ready" and probe.devices[0].id == "cpu:0" and probe.devic
 assert "mlcore_cpu._kernels" not in sys.modules and "mlcore_cpu.backend" not in sys.modules
 """
     run_python(code)
+
+
+def test_poisoned_memory() -> None:
+    """Blocks and scratch are full of NaN, the C library's of some byte: a training step reads none of it."""
+    code = """
+import numpy as np, mlcore as ml
+from mlcore import nn
+with ml.device("cpu"):
+    ml.random.manual_seed(0)
+    model = nn.LSTM(20, 37), nn.GRU(37, 50), nn.RNN(50, 16), nn.Linear(16, 3)
+    x = ml.asarray(np.random.default_rng(0).standard_normal((9, 70, 20)).astype("f"))
+    for layer in model[:3]:
+        x = layer(x)[0]
+    q = x.reshape(9, 70, 2, 8).swapaxes(1, 2)
+    x = nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True).swapaxes(1, 2).reshape(9, 70, 16)
+    loss = nn.functional.cross_entropy(model[3](x).reshape(-1, 3), ml.zeros((630,), dtype=ml.int64))
+    loss.backward()
+    for layer in model:
+        for one in layer.parameters():
+            assert np.isfinite(np.asarray(one.grad)).all()
+    assert abs(float(loss) - np.log(3)) < 0.5
+"""
+    run_python(code, MLCORE_CPU_POISON="1", MALLOC_PERTURB_="85")

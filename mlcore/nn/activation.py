@@ -9,6 +9,7 @@ from mlcore.nn import functional as F
 from mlcore.nn import init as initialize
 from mlcore.nn.module import Module
 from mlcore.nn.parameter import Parameter
+from mlcore.ops.activation import relu
 from mlcore.ops.creation import full
 
 
@@ -33,7 +34,7 @@ class ReLU(_InPlace):
     """
 
     def forward(self, input: Any) -> Any:
-        return F.relu(input)
+        return relu(input)
 
 
 class ReLU6(_InPlace):

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlcore.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, did_you_mean
 from mlcore.nn import fusion
+from mlcore.nn.calling import members_of
 from mlcore.nn.module import Module, _indent
 from mlcore.nn.parameter import Parameter
 
@@ -19,8 +20,7 @@ class _Numbered(Module):
     _kind: type = Module
 
     def _items(self) -> list[Any]:
-        kind = self._kind
-        return [one for one in self.__dict__.values() if isinstance(one, kind)]
+        return members_of(self, self._kind)
 
     def _names(self) -> list[str]:
         return [name for name, one in self.__dict__.items() if isinstance(one, self._kind)]

@@ -11,6 +11,7 @@ from mlcore.nn import init
 from mlcore.nn.module import Module
 from mlcore.nn.parameter import Parameter
 from mlcore.ops.creation import empty
+from mlcore.ops.nn import linear
 from mlcore.ops.shape import flatten, reshape
 
 
@@ -54,7 +55,7 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Any) -> Any:
-        return F.linear(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return (

@@ -16,7 +16,7 @@ from mlcore.dtypes import as_dtype, bfloat16, float16, float32, float64
 from mlcore.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from mlcore.nn import hooks as hooks_
 from mlcore.nn import state
-from mlcore.nn.locate import locate
+from mlcore.nn.calling import Called
 from mlcore.nn.parameter import Parameter
 from mlcore.tensor import HookHandle, Tensor, TensorBase, assign
 
@@ -28,7 +28,7 @@ def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
     raise ArgumentTypeError(f"{type(self).__name__} has no forward method", fix="define forward(self, ...)")
 
 
-class Module:
+class Module(Called):
     """Base of all layers and networks. Derive from it, assign layers in `__init__`, and write `forward`.
 
     >>> import mlcore as ml
@@ -52,15 +52,6 @@ class Module:
         self.training = True
 
     forward: Callable[..., Any] = _no_forward
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            if self._hooks is None:
-                return self.forward(*args, **kwargs)
-            return hooks_.call(self, self._hooks, args, kwargs)
-        except Exception as error:
-            locate(error, self)
-            raise
 
     # -- what it holds --------------------------------------------------------------------------------------
 

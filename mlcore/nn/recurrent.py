@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar
 
 from mlcore.errors import ArgumentError, ShapeError
@@ -80,8 +81,7 @@ class _Recurrent(Module):
         ]
 
     def _weights(self, layer: int, direction: int) -> tuple[Any, ...]:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return tuple(getattr(self, _key(one, layer, direction), None) for one in names)
+        return tuple([getattr(self, name, None) for name in _keys(layer, direction)])
 
     def _run(self, input: Any, states: tuple[Any, ...]) -> tuple[Any, list[Any]]:
         """The output, and each kind of state (layers * directions, N, H), of input with or without a batch."""
@@ -111,7 +111,7 @@ class _Recurrent(Module):
                 for kind, last in zip(found, made[1:], strict=True):
                     kind.append(last)
             x = outputs[0] if directions == 1 else concat(outputs, axis=-1)
-        last = [stack(kind) for kind in found]
+        last = [stack(kind) if len(kind) > 1 else expand_dims(kind[0], axis=0) for kind in found]
         if single:
             return squeeze(x, 1), [squeeze(one, 1) for one in last]
         return (swapaxes(x, 0, 1) if self.batch_first else x), last
@@ -146,6 +146,11 @@ class _Recurrent(Module):
 
 def _key(name: str, layer: int, direction: int) -> str:
     return f"{name}_l{layer}{'_reverse' if direction else ''}"
+
+
+@cache
+def _keys(layer: int, direction: int) -> tuple[str, ...]:
+    return tuple(_key(one, layer, direction) for one in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
 
 
 class RNN(_Recurrent):

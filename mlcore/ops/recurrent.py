@@ -103,6 +103,19 @@ def _samples(gates: int, states: int, **more: Any) -> list[Sample]:
     return found
 
 
+def _grad_samples(gates: int, more: int) -> list[Sample]:
+    """Gradient of `more` steps beyond the last, w_hh, activations (T, N, 4H), a sequence, a first state or none."""
+    return [
+        sample(
+            [(t + more, n, h), (gates * h, h), (t, n, 4 * h), (t, n, h), (n, h) if first else None],
+            reverse=reverse,
+        )
+        for t, n, h, first, reverse in (
+            (3, 2, 5, True, False), (3, 2, 4, False, True), (1, 0, 3, True, False), (2, 19, 33, True, True)
+        )
+    ]  # fmt: skip
+
+
 # -- LSTM ------------------------------------------------------------------------------------------------------
 
 
@@ -163,22 +176,9 @@ def _lstm_grad_rule(
     return outs([(gates.shape, g.dtype), state, state], bool(reverse))
 
 
-def _lstm_grad_samples() -> list[Sample]:
-    def case(t: int, n: int, h: int, c0: bool, reverse: bool) -> Sample:
-        shapes = [(t + 1, n, h), (4 * h, h), (t, n, 4 * h), (t, n, h), (n, h) if c0 else None]
-        return sample(shapes, reverse=reverse)
-
-    return [
-        case(3, 2, 5, True, False),
-        case(3, 2, 4, False, True),
-        case(1, 0, 3, True, False),
-        case(2, 19, 33, True, True),
-    ]
-
-
 @composite(
     _lstm_grad_rule, accepts=floating, public=False, outputs=("ggates", "gh0", "gc0"), ulp=128,
-    domain=((-2, 2), (-0.5, 0.5), (0.05, 0.95), (-2, 2), (-2, 2)), samples=_lstm_grad_samples,
+    domain=((-2, 2), (-0.5, 0.5), (0.05, 0.95), (-2, 2), (-2, 2)), samples=lambda: _grad_samples(4, 1),
 )  # fmt: skip
 def lstm_layer_grad(
     g: Any, w_hh: Any, gates: Any, cells: Any, c0: Any = None, /, *, reverse: bool = False
@@ -279,22 +279,9 @@ def _gru_grad_rule(
     return outs([(gates.shape, g.dtype), (y.shape[1:], g.dtype)], bool(reverse))
 
 
-def _gru_grad_samples() -> list[Sample]:
-    def case(t: int, n: int, h: int, h0: bool, reverse: bool) -> Sample:
-        shapes = [(t, n, h), (3 * h, h), (t, n, 4 * h), (t, n, h), (n, h) if h0 else None]
-        return sample(shapes, reverse=reverse)
-
-    return [
-        case(3, 2, 5, True, False),
-        case(3, 2, 4, False, True),
-        case(1, 0, 3, True, False),
-        case(2, 19, 33, True, True),
-    ]
-
-
 @composite(
     _gru_grad_rule, accepts=floating, public=False, outputs=("ggates", "gh0"), ulp=128,
-    domain=((-2, 2), (-0.5, 0.5), (0.05, 0.95), (-1, 1), (-1, 1)), samples=_gru_grad_samples,
+    domain=((-2, 2), (-0.5, 0.5), (0.05, 0.95), (-1, 1), (-1, 1)), samples=lambda: _grad_samples(3, 0),
 )  # fmt: skip
 def gru_layer_grad(g: Any, w_hh: Any, gates: Any, y: Any, h0: Any = None, /, *, reverse: bool = False) -> Any:
     """Gradients of gru_layer: of what goes into r, z, n and the recurrent part of n (T, N, 4H), and of h0."""

@@ -108,6 +108,7 @@ def test_vector_of_parameters_and_back() -> None:
 
 
 X = ml.zeros((6, 3))
+H3 = ml.zeros((2, 3, 5, 4))
 Y = ml.asarray([0, 1, 2, 5, 1, 0])
 
 # (call, class of the built-in, part of the text)
@@ -161,6 +162,9 @@ WRONG: list[tuple[Any, type[Exception], str]] = [
     (lambda: nn.MultiheadAttention(7, 2), ValueError, "embed_dim 7 with 2 heads"),
     (lambda: F.scaled_dot_product_attention(X, X, X, ml.zeros((6, 6)), is_causal=True), ValueError, "attn_mask together with is_causal"),
     (lambda: F.scaled_dot_product_attention(X, X, ml.zeros((5, 3))), ValueError, "k and v one length"),
+    (lambda: F.scaled_dot_product_attention(H3, H3[:, :2], H3[:, :2], enable_gqa=True), ValueError, "3 heads of q, 2 of k and 2 of v"),
+    (lambda: F.scaled_dot_product_attention(H3, H3, H3[:, :1], enable_gqa=True), ValueError, "3 heads of q, 3 of k and 1 of v"),
+    (lambda: F.scaled_dot_product_attention(X, X, X, enable_gqa=True), ValueError, "enable_gqa with q"),
     (lambda: F.pad(X, (1,)), ValueError, "pad: "),
     (lambda: F.pad(X, (3, 0), mode="reflect"), ValueError, "use widths from 0 to 2"),
     (lambda: F.pad(X, (1, 1), mode="mirror"), ValueError, "mode='mirror'"),

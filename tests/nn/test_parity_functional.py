@@ -35,6 +35,7 @@ BOOL = np.tril(np.ones((5, 7), bool), 1)
 BLANK = BOOL.copy()
 BLANK[2] = False
 ADDED = RNG.normal(size=(2, 1, 5, 7))
+SHARED = [RNG.normal(size=(2, 6, 3, 4)), RNG.normal(size=(2, 2, 5, 4)), RNG.normal(size=(2, 2, 5, 4))]
 
 
 def losses() -> list[tuple[str, Any, list[Any]]]:
@@ -150,6 +151,12 @@ FUNCTIONS: list[tuple[str, Any, list[Any]]] = [
     ("attention bool", lambda F, q, k, v, m: F.scaled_dot_product_attention(q, k, v, m), [Q, K, V, BOOL]),
     ("attention blank row", lambda F, q, k, v, m: F.scaled_dot_product_attention(q, k, v, m), [Q, K, V, BLANK]),
     ("attention added", lambda F, q, k, v, m: F.scaled_dot_product_attention(q, k, v, m), [Q, K, V, ADDED]),
+    ("attention gqa", lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True), SHARED),
+    ("attention gqa causal", lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True), SHARED),
+    ("attention gqa one head", lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True), [SHARED[0], SHARED[1][:, :1], SHARED[2][:, :1]]),
+    ("attention gqa all heads", lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True), [SHARED[0][:, :2], *SHARED[1:]]),
+    *[(f"attention gqa added {heads}", lambda F, q, k, v, m: F.scaled_dot_product_attention(q, k, v, m, enable_gqa=True), [*SHARED, RNG.normal(size=heads)])
+      for heads in ((3, 5), (1, 3, 5), (6, 3, 5), (2, 1, 3, 5), (2, 6, 3, 1))],
     ("dropout p=0", lambda F, x: F.dropout(x, 0.0), [X24]),
     ("dropout eval", lambda F, x: F.dropout(x, 0.7, training=False), [X24]),
 ]  # fmt: skip

@@ -39,6 +39,13 @@ MEMORY_LIMIT = config.declare(
     )
 )
 
+POISON = config.declare(
+    config.Variable(
+        "MLCORE_CPU_POISON", False, config.as_bool, "1, for tests: memory is full of NaN when a kernel gets it",
+        owner="mlcore-cpu",
+    )
+)  # fmt: skip
+
 
 class CpuPlugin(BackendPlugin):
     """The processor this process runs on, as one device."""

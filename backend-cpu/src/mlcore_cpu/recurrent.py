@@ -9,7 +9,9 @@ from mlcore_cpu.loader import kernels as K
 
 Linear = Callable[[Any, Any, Any], Any]
 
-FUSED_BYTES = 768 * 1024  # of both weights: with these in a core's second cache, a step multiplies its input itself
+FUSED_BYTES = (
+    768 * 1024
+)  # of both weights: with these in a core's second cache, a step multiplies its input itself
 
 
 def _project(linear: Linear, x: Any, weight: Any, bias: Any) -> Any:

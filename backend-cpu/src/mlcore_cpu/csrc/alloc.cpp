@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <new>
 
@@ -270,10 +271,22 @@ bool fail_counted() {
 
 i64 fail_allocation(i64 count) { return fail_countdown.exchange(count < 0 ? -1 : count); }
 
+// MLCORE_CPU_POISON=1, for tests: memory is handed out full of NaN, so that reading what nobody wrote is noticed.
+static void poison(void* data, i64 bytes) {
+    static const bool wanted = [] {
+        const char* text = std::getenv("MLCORE_CPU_POISON");
+        return text && *text == '1';
+    }();
+    if (wanted && data) std::memset(data, 0xff, static_cast<std::size_t>(bytes));
+}
+
 Piece* block_alloc(i64 bytes) {
     if (bytes < 0 || bytes > (i64{1} << 46) || fail_here()) return nullptr;
-    std::lock_guard<std::mutex> lock(heap().mutex);
-    return heap().take(bytes);
+    std::unique_lock<std::mutex> lock(heap().mutex);
+    Piece* found = heap().take(bytes);
+    lock.unlock();
+    if (found) poison(found->data, found->size);
+    return found;
 }
 
 void block_free(Piece* block) {
@@ -308,6 +321,7 @@ Scratch::Scratch(i64 bytes) : wanted_(bytes) {
     if (bytes <= 0) return;
     if (bytes < CACHE_FROM) {
         if (!fail_here()) data_ = std::aligned_alloc(64, static_cast<std::size_t>(round_up(bytes, 64)));
+        poison(data_, bytes);
         return;
     }
     block_ = block_alloc(bytes);

@@ -398,6 +398,10 @@ bool run_small_matmul(int dtype, i64 m, i64 n, i64 k, const char* a, i64 a_rs, i
     a_rs >>= shift, a_cs >>= shift, b_rs >>= shift, b_cs >>= shift;
     if (k == 1) a_cs = b_rs = 1;  // the stride of an axis of length one is free
     if (n == 1) b_cs = 1;
+    if (m <= 8 && a_cs == 1 && b_rs == 1 && k >= 2 * kernel->columns && m * n * k <= SMALL) {
+        kernel->dots(m, n, k, a, a_rs, b, b_cs, out, n, 1, bias, 0, 1);
+        return true;
+    }
     if (!is_small(kernel, m, n, k, a_cs, b_cs)) return false;
     kernel->small(m, n, k, a, a_rs, a_cs, b, b_rs, b_cs, out, bias);
     return true;

@@ -2,6 +2,7 @@
 // operand that was packed into panels. One thread; every element is added up in the order of k.
 #pragma once
 #include "loops.hpp"
+#include "turn.hpp"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -56,15 +57,23 @@ template <class T> constexpr i64 packed_size(i64 k, i64 n) { return ceil_div(n, 
 // b (k, n) with strides in elements, into panels of PANEL columns, each (k, PANEL); zeros beyond n.
 template <class T>
 void pack_panels(const T* b, i64 rs, i64 cs, i64 k, i64 n, T* to) {
-    for (i64 j = 0; j < n; j += PANEL<T>) {
+    for (i64 j = 0; j < n; j += PANEL<T>, to += k * PANEL<T>) {
         const i64 width = n - j < PANEL<T> ? n - j : PANEL<T>;
-        for (i64 p = 0; p < k; ++p, to += PANEL<T>) {
-            const T* from = b + p * rs + j * cs;
-            if (cs == 1 && width == PANEL<T>) std::memcpy(to, from, sizeof(T) * PANEL<T>);
-            else {
-                for (i64 i = 0; i < width; ++i) to[i] = from[i * cs];
-                for (i64 i = width; i < PANEL<T>; ++i) to[i] = T(0);
+        const T* from = b + j * cs;
+        if (width < PANEL<T>) {
+            for (i64 p = 0; p < k; ++p)
+                for (i64 i = width; i < PANEL<T>; ++i) to[p * PANEL<T> + i] = T(0);
+        }
+        if (cs == 1) {
+            for (i64 p = 0; p < k; ++p) {
+                if (width == PANEL<T>) std::memcpy(to + p * PANEL<T>, from + p * rs, sizeof(T) * PANEL<T>);
+                else for (i64 i = 0; i < width; ++i) to[p * PANEL<T> + i] = from[p * rs + i];
             }
+        } else if (rs == 1) {
+            transpose(from, cs, width, k, to, PANEL<T>);
+        } else {
+            for (i64 p = 0; p < k; ++p)
+                for (i64 i = 0; i < width; ++i) to[p * PANEL<T> + i] = from[p * rs + i * cs];
         }
     }
 }
