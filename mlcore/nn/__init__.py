@@ -35,7 +35,13 @@ from mlcore.nn.activation import (
 from mlcore.nn.adaptive import (
     AdaptiveLogSoftmaxWithLoss,
 )
-from mlcore.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
+from mlcore.nn.containers import (
+    ModuleDict,
+    ModuleList,
+    ParameterDict,
+    ParameterList,
+    Sequential,
+)
 from mlcore.nn.conv import Conv1d, Conv2d, Conv3d
 from mlcore.nn.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from mlcore.nn.custom_loss import loss
@@ -246,6 +252,7 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
     "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",

@@ -1,4 +1,4 @@
-"""Sequential, ModuleList, ModuleDict and ParameterList: modules that hold others under numbers or names."""
+"""Sequential, lists and dicts of modules and of parameters: modules that hold others under numbers or names."""
 
 from __future__ import annotations
 
@@ -246,6 +246,103 @@ class ModuleDict(Module):
         module = self[key]
         del self[key]
         return module
+
+    def clear(self) -> None:
+        """Take all out."""
+        for key in list(self._held()):
+            del self[key]
+
+
+class ParameterDict(Module):
+    """Parameters under names of one's choice; other tensors are made parameters.
+
+    >>> import mlcore as ml
+    >>> from mlcore import nn
+    >>> table = nn.ParameterDict({"left": ml.zeros((2,)), "right": ml.ones((3,))})
+    >>> list(table), table["right"].shape, [name for name, _ in table.named_parameters()]
+    (['left', 'right'], (3,), ['left', 'right'])
+    """
+
+    def __init__(self, parameters: Any = None) -> None:
+        super().__init__()
+        if parameters is not None:
+            self.update(parameters)
+
+    def _held(self) -> dict[str, Any]:
+        return dict(self._own_parameters())
+
+    def __getitem__(self, key: str) -> Any:
+        held = self._held()
+        if key not in held:
+            raise ArgumentError(
+                f"ParameterDict: no parameter {key!r}{did_you_mean(str(key), held)}", known=", ".join(held)
+            )
+        return held[key]
+
+    def __setitem__(self, key: str, parameter: Any) -> None:
+        self.register_parameter(key, parameter if isinstance(parameter, Parameter) else Parameter(parameter))
+
+    def __delitem__(self, key: str) -> None:
+        self[key]
+        del self.__dict__[key]
+
+    def __len__(self) -> int:
+        return len(self._held())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held())
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(list(self._held()))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._held()
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._held().keys()
+
+    def values(self) -> Iterable[Any]:
+        """The parameters."""
+        return self._held().values()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """(name, parameter)."""
+        return self._held().items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The parameter of that name, or `default`."""
+        return self._held().get(key, default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The parameter of that name, which becomes `default` if there is none."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, parameters: Any) -> None:
+        """Add those of a mapping, or of pairs."""
+        for key, one in parameters.items() if hasattr(parameters, "items") else parameters:
+            self[key] = one
+
+    def pop(self, key: str) -> Any:
+        """Take one out."""
+        found = self[key]
+        del self[key]
+        return found
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take out the last one."""
+        key = list(self._held())[-1]
+        return key, self.pop(key)
+
+    def copy(self) -> ParameterDict:
+        """Another one with the same parameters."""
+        return ParameterDict(self._held())
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """A new one with these names, all with the value `default`."""
+        return ParameterDict((key, default) for key in keys)
 
     def clear(self) -> None:
         """Take all out."""
