@@ -29,6 +29,7 @@ MODULES = {
     "mlcore.nn.utils.parametrizations": "Ready-made parametrizations",
     "mlcore.optim": "Optimizers",
     "mlcore.optim.lr_scheduler": "Learning-rate schedules",
+    "mlcore.optim.swa_utils": "Averaged weights",
     "mlcore.data": "Datasets and loaders",
     "mlcore.io": "Weights and checkpoints",
     "mlcore.random": "Random numbers",

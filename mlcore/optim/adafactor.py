@@ -38,13 +38,13 @@ class Adafactor(
     51
     """
 
-    lr: float = hyper(1e-2)
-    beta2_decay: float = hyper(-0.8, low=-float("inf"), high=0.0)
-    eps: tuple[float | None, float] = hyper((None, 1e-3))
-    d: float = hyper(1.0, low=1.0)
-    weight_decay: float = hyper(0.0)
-    foreach: bool | None = flag()
-    maximize: bool = flag(False)
+    lr: float = hyper(default=1e-2)
+    beta2_decay: float = hyper(default=-0.8, low=-float("inf"), high=0.0)
+    eps: tuple[float | None, float] = hyper(default=(None, 1e-3))
+    d: float = hyper(default=1.0, low=1.0)
+    weight_decay: float = hyper(default=0.0)
+    foreach: bool | None = flag(default=None)
+    maximize: bool = flag(default=False)
 
     def keeps(self, p: Any, group: Group) -> tuple[str, ...]:
         return ("row_var", "col_var") if len(p.shape) > 1 else ("variance",)

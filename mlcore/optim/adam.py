@@ -45,17 +45,17 @@ class Adam(UpdateRule):
     0.5
     """
 
-    lr: float = hyper(1e-3)
-    betas: tuple[float, float] = hyper((0.9, 0.999), high=1.0, below_high=True)
-    eps: float = hyper(1e-8)
-    weight_decay: float = hyper(0.0)
-    amsgrad: bool = hyper(False)
-    foreach: bool | None = flag()
-    maximize: bool = flag(False)
-    capturable: bool = flag(False)
-    differentiable: bool = flag(False)
-    fused: bool | None = flag()
-    decoupled_weight_decay: bool = flag(False)
+    lr: float = hyper(default=1e-3)
+    betas: tuple[float, float] = hyper(default=(0.9, 0.999), high=1.0, below_high=True)
+    eps: float = hyper(default=1e-8)
+    weight_decay: float = hyper(default=0.0)
+    amsgrad: bool = hyper(default=False)
+    foreach: bool | None = flag(default=None)
+    maximize: bool = flag(default=False)
+    capturable: bool = flag(default=False)
+    differentiable: bool = flag(default=False)
+    fused: bool | None = flag(default=None)
+    decoupled_weight_decay: bool = flag(default=False)
 
     rule = adam_step
 
@@ -85,5 +85,5 @@ class AdamW(Adam):
     0.95
     """
 
-    weight_decay: float = hyper(1e-2)
-    decoupled_weight_decay: bool = hyper(True, init=False)
+    weight_decay: float = hyper(default=1e-2)
+    decoupled_weight_decay: bool = hyper(default=True, init=False)

@@ -27,14 +27,14 @@ class Adamax(UpdateRule, op="adamax_step", samples=[_TRIED, {**_TRIED, "weight_d
     0.5
     """
 
-    lr: float = hyper(2e-3)
-    betas: tuple[float, float] = hyper((0.9, 0.999), high=1.0, below_high=True)
-    eps: float = hyper(1e-8)
-    weight_decay: float = hyper(0.0)
-    foreach: bool | None = hyper(None)
-    maximize: bool = flag(False)
-    differentiable: bool = flag(False)
-    capturable: bool = flag(False)
+    lr: float = hyper(default=2e-3)
+    betas: tuple[float, float] = hyper(default=(0.9, 0.999), high=1.0, below_high=True)
+    eps: float = hyper(default=1e-8)
+    weight_decay: float = hyper(default=0.0)
+    foreach: bool | None = hyper(default=None)
+    maximize: bool = flag(default=False)
+    differentiable: bool = flag(default=False)
+    capturable: bool = flag(default=False)
 
     @staticmethod
     def rule(p: Any, g: Any, exp_avg: Any, exp_inf: Any, /, *,
@@ -64,16 +64,16 @@ class NAdam(
     0.4718
     """
 
-    lr: float = hyper(2e-3)
-    betas: tuple[float, float] = hyper((0.9, 0.999), high=1.0, below_high=True)
-    eps: float = hyper(1e-8)
-    weight_decay: float = hyper(0.0)
-    momentum_decay: float = hyper(4e-3)
-    decoupled_weight_decay: bool = hyper(False)
-    foreach: bool | None = flag()
-    maximize: bool = flag(False)
-    capturable: bool = flag(False)
-    differentiable: bool = flag(False)
+    lr: float = hyper(default=2e-3)
+    betas: tuple[float, float] = hyper(default=(0.9, 0.999), high=1.0, below_high=True)
+    eps: float = hyper(default=1e-8)
+    weight_decay: float = hyper(default=0.0)
+    momentum_decay: float = hyper(default=4e-3)
+    decoupled_weight_decay: bool = hyper(default=False)
+    foreach: bool | None = flag(default=None)
+    maximize: bool = flag(default=False)
+    capturable: bool = flag(default=False)
+    differentiable: bool = flag(default=False)
 
     start: ClassVar = {"mu_product": 1.0}
 
@@ -114,15 +114,15 @@ class RAdam(
     [0.5]
     """
 
-    lr: float = hyper(1e-3)
-    betas: tuple[float, float] = hyper((0.9, 0.999), high=1.0, below_high=True)
-    eps: float = hyper(1e-8)
-    weight_decay: float = hyper(0.0)
-    decoupled_weight_decay: bool = hyper(False)
-    foreach: bool | None = flag()
-    maximize: bool = flag(False)
-    capturable: bool = flag(False)
-    differentiable: bool = flag(False)
+    lr: float = hyper(default=1e-3)
+    betas: tuple[float, float] = hyper(default=(0.9, 0.999), high=1.0, below_high=True)
+    eps: float = hyper(default=1e-8)
+    weight_decay: float = hyper(default=0.0)
+    decoupled_weight_decay: bool = hyper(default=False)
+    foreach: bool | None = flag(default=None)
+    maximize: bool = flag(default=False)
+    capturable: bool = flag(default=False)
+    differentiable: bool = flag(default=False)
 
     @staticmethod
     def rule(p: Any, g: Any, exp_avg: Any, exp_avg_sq: Any, /, *,

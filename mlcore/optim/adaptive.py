@@ -26,15 +26,15 @@ class Adagrad(
     [0.5]
     """
 
-    lr: float = hyper(1e-2)
-    lr_decay: float = hyper(0.0)
-    weight_decay: float = hyper(0.0)
-    initial_accumulator_value: float = hyper(0.0)
-    eps: float = hyper(1e-10)
-    foreach: bool | None = hyper(None)
-    maximize: bool = flag(False)
-    differentiable: bool = flag(False)
-    fused: bool | None = flag()
+    lr: float = hyper(default=1e-2)
+    lr_decay: float = hyper(default=0.0)
+    weight_decay: float = hyper(default=0.0)
+    initial_accumulator_value: float = hyper(default=0.0)
+    eps: float = hyper(default=1e-10)
+    foreach: bool | None = hyper(default=None)
+    maximize: bool = flag(default=False)
+    differentiable: bool = flag(default=False)
+    fused: bool | None = flag(default=None)
 
     start: ClassVar = {"sum": lambda p, group: group["initial_accumulator_value"]}
     eager = True
@@ -66,14 +66,14 @@ class Adadelta(
     0.99684
     """
 
-    lr: float = hyper(1.0)
-    rho: float = hyper(0.9, high=1.0)
-    eps: float = hyper(1e-6)
-    weight_decay: float = hyper(0.0)
-    foreach: bool | None = hyper(None)
-    capturable: bool = flag(False)
-    maximize: bool = flag(False)
-    differentiable: bool = flag(False)
+    lr: float = hyper(default=1.0)
+    rho: float = hyper(default=0.9, high=1.0)
+    eps: float = hyper(default=1e-6)
+    weight_decay: float = hyper(default=0.0)
+    foreach: bool | None = hyper(default=None)
+    capturable: bool = flag(default=False)
+    maximize: bool = flag(default=False)
+    differentiable: bool = flag(default=False)
 
     start: ClassVar = {"step": 0}
 
@@ -112,16 +112,16 @@ class RMSprop(
     0.5
     """
 
-    lr: float = hyper(1e-2)
-    alpha: float = hyper(0.99)
-    eps: float = hyper(1e-8)
-    weight_decay: float = hyper(0.0)
-    momentum: float = hyper(0.0)
-    centered: bool = hyper(False)
-    capturable: bool = hyper(False)
-    foreach: bool | None = hyper(None)
-    maximize: bool = hyper(False)
-    differentiable: bool = hyper(False)
+    lr: float = hyper(default=1e-2)
+    alpha: float = hyper(default=0.99)
+    eps: float = hyper(default=1e-8)
+    weight_decay: float = hyper(default=0.0)
+    momentum: float = hyper(default=0.0)
+    centered: bool = hyper(default=False)
+    capturable: bool = hyper(default=False)
+    foreach: bool | None = hyper(default=None)
+    maximize: bool = hyper(default=False)
+    differentiable: bool = hyper(default=False)
 
     start: ClassVar = {"step": 0}
 

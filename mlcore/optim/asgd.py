@@ -26,15 +26,15 @@ class ASGD(
     [0.5]
     """
 
-    lr: float = hyper(1e-2)
-    lambd: float = hyper(1e-4, low=-float("inf"))
-    alpha: float = hyper(0.75, low=-float("inf"))
-    t0: float = hyper(1e6, low=-float("inf"))
-    weight_decay: float = hyper(0.0)
-    foreach: bool | None = hyper(None)
-    maximize: bool = hyper(False)
-    differentiable: bool = hyper(False)
-    capturable: bool = hyper(False)
+    lr: float = hyper(default=1e-2)
+    lambd: float = hyper(default=1e-4, low=-float("inf"))
+    alpha: float = hyper(default=0.75, low=-float("inf"))
+    t0: float = hyper(default=1e6, low=-float("inf"))
+    weight_decay: float = hyper(default=0.0)
+    foreach: bool | None = hyper(default=None)
+    maximize: bool = hyper(default=False)
+    differentiable: bool = hyper(default=False)
+    capturable: bool = hyper(default=False)
 
     start: ClassVar = {
         "step": 0,

@@ -44,15 +44,15 @@ class LARS(
     [3.0, 2.75]
     """
 
-    lr: float = hyper(0.1)
-    momentum: float = hyper(0.9)
-    weight_decay: float = hyper(1e-4)
-    nesterov: bool = hyper(False)
-    trust_coefficient: float | None = hyper(0.001, optional=True)
-    eps: float = hyper(0.0)
-    foreach: bool | None = flag()
-    maximize: bool = flag(False)
-    differentiable: bool = flag(False)
+    lr: float = hyper(default=0.1)
+    momentum: float = hyper(default=0.9)
+    weight_decay: float = hyper(default=1e-4)
+    nesterov: bool = hyper(default=False)
+    trust_coefficient: float | None = hyper(default=0.001, optional=True)
+    eps: float = hyper(default=0.0)
+    foreach: bool | None = flag(default=None)
+    maximize: bool = flag(default=False)
+    differentiable: bool = flag(default=False)
 
     def check(self, group: Group) -> None:
         if group["nesterov"] and not group["momentum"]:
@@ -92,14 +92,14 @@ class LAMB(
     [3.0, 3.5]
     """
 
-    lr: float = hyper(1e-3)
-    betas: tuple[float, float] = hyper((0.9, 0.999), high=1.0, below_high=True)
-    eps: float = hyper(1e-6)
-    weight_decay: float = hyper(0.0)
-    bounds: tuple[float, float] | None = hyper(None)
-    foreach: bool | None = flag()
-    maximize: bool = flag(False)
-    differentiable: bool = flag(False)
+    lr: float = hyper(default=1e-3)
+    betas: tuple[float, float] = hyper(default=(0.9, 0.999), high=1.0, below_high=True)
+    eps: float = hyper(default=1e-6)
+    weight_decay: float = hyper(default=0.0)
+    bounds: tuple[float, float] | None = hyper(default=None)
+    foreach: bool | None = flag(default=None)
+    maximize: bool = flag(default=False)
+    differentiable: bool = flag(default=False)
 
     def check(self, group: Group) -> None:
         bounds = group["bounds"]

@@ -41,13 +41,13 @@ class LBFGS(Declared):
     """
 
     params: Iterable[Any]
-    lr: float = hyper(1.0)
-    max_iter: int = hyper(20)
-    max_eval: int | None = hyper(None)
-    tolerance_grad: float = hyper(1e-7)
-    tolerance_change: float = hyper(1e-9)
-    history_size: int = hyper(100)
-    line_search_fn: str | None = hyper(None, choices=(None, "strong_wolfe"))
+    lr: float = hyper(default=1.0)
+    max_iter: int = hyper(default=20)
+    max_eval: int | None = hyper(default=None)
+    tolerance_grad: float = hyper(default=1e-7)
+    tolerance_change: float = hyper(default=1e-9)
+    history_size: int = hyper(default=100)
+    line_search_fn: str | None = hyper(default=None, choices=(None, "strong_wolfe"))
 
     def check(self, group: Group) -> None:
         if group["max_eval"] is None:

@@ -26,12 +26,12 @@ class Lion(
     [0.75, -1.75]
     """
 
-    lr: float = hyper(1e-4)
-    betas: tuple[float, float] = hyper((0.9, 0.99), high=1.0, below_high=True)
-    weight_decay: float = hyper(0.0)
-    foreach: bool | None = flag()
-    maximize: bool = flag(False)
-    differentiable: bool = flag(False)
+    lr: float = hyper(default=1e-4)
+    betas: tuple[float, float] = hyper(default=(0.9, 0.99), high=1.0, below_high=True)
+    weight_decay: float = hyper(default=0.0)
+    foreach: bool | None = flag(default=None)
+    maximize: bool = flag(default=False)
+    differentiable: bool = flag(default=False)
 
     @staticmethod
     def rule(p: Any, g: Any, exp_avg: Any, /, *,

@@ -30,14 +30,14 @@ class Muon(UpdateRule):
     [-1, 0, 0, 1]
     """
 
-    lr: float = hyper(1e-3)
-    weight_decay: float = hyper(0.1)
-    momentum: float = hyper(0.95)
-    nesterov: bool = hyper(True)
-    ns_coefficients: tuple[float, float, float] = hyper((3.4445, -4.775, 2.0315), low=-float("inf"))
-    eps: float = hyper(1e-7)
-    ns_steps: int = hyper(5)
-    adjust_lr_fn: str | None = hyper(None, choices=(None, "original", "match_rms_adamw"))
+    lr: float = hyper(default=1e-3)
+    weight_decay: float = hyper(default=0.1)
+    momentum: float = hyper(default=0.95)
+    nesterov: bool = hyper(default=True)
+    ns_coefficients: tuple[float, float, float] = hyper(default=(3.4445, -4.775, 2.0315), low=-float("inf"))
+    eps: float = hyper(default=1e-7)
+    ns_steps: int = hyper(default=5)
+    adjust_lr_fn: str | None = hyper(default=None, choices=(None, "original", "match_rms_adamw"))
 
     def check(self, group: Group) -> None:
         for i, p in enumerate(group["params"]):

@@ -27,13 +27,13 @@ class Rprop(
     [0.5]
     """
 
-    lr: float = hyper(1e-2)
-    etas: tuple[float, float] = hyper((0.5, 1.2))
-    step_sizes: tuple[float, float] = hyper((1e-6, 50.0))
-    capturable: bool = flag(False)
-    foreach: bool | None = flag()
-    maximize: bool = flag(False)
-    differentiable: bool = flag(False)
+    lr: float = hyper(default=1e-2)
+    etas: tuple[float, float] = hyper(default=(0.5, 1.2))
+    step_sizes: tuple[float, float] = hyper(default=(1e-6, 50.0))
+    capturable: bool = flag(default=False)
+    foreach: bool | None = flag(default=None)
+    maximize: bool = flag(default=False)
+    differentiable: bool = flag(default=False)
 
     start: ClassVar = {"step": 0, "step_size": lambda p, group: number("Rprop", "lr", group["lr"])}
 

@@ -78,8 +78,8 @@ class UpdateRule(Declared):
     >>> import mlcore as ml
     >>> from mlcore import nn, optim
     >>> class Slowing(optim.UpdateRule):
-    ...     lr: float = optim.hyper(0.1)
-    ...     drag: float = optim.hyper(0.5, high=1.0)
+    ...     lr: float = optim.hyper(default=0.1)
+    ...     drag: float = optim.hyper(default=0.5, high=1.0)
     ...     @staticmethod
     ...     def rule(p, g, speed, /, *, lr, drag, step):
     ...         speed = speed * drag - g * (lr / step)

@@ -26,15 +26,15 @@ class SGD(UpdateRule):
     [0.5]
     """
 
-    lr: float = hyper(1e-3)
-    momentum: float = hyper(0.0)
-    dampening: float = hyper(0.0, low=-float("inf"))
-    weight_decay: float = hyper(0.0)
-    nesterov: bool = hyper(False)
-    maximize: bool = flag(False)
-    foreach: bool | None = flag()
-    differentiable: bool = flag(False)
-    fused: bool | None = flag()
+    lr: float = hyper(default=1e-3)
+    momentum: float = hyper(default=0.0)
+    dampening: float = hyper(default=0.0, low=-float("inf"))
+    weight_decay: float = hyper(default=0.0)
+    nesterov: bool = hyper(default=False)
+    maximize: bool = flag(default=False)
+    foreach: bool | None = flag(default=None)
+    differentiable: bool = flag(default=False)
+    fused: bool | None = flag(default=None)
 
     rule = sgd_momentum_step
 

@@ -1,7 +1,5 @@
 """Averages of weights: AveragedModel and update_bn beside PyTorch's, EMA beside its formula."""
 
-
-
 from __future__ import annotations
 
 import pickle

@@ -24,6 +24,12 @@ def sgd(**how: Any) -> Any:
 
 
 P = one()
+
+
+def set_grad(p: Any) -> None:
+    p.grad = ml.ones(p.shape)
+
+
 NAN = float("nan")
 
 WRONG: list[tuple[Any, type[Exception], str]] = [
@@ -64,6 +70,39 @@ WRONG: list[tuple[Any, type[Exception], str]] = [
     (lambda: S.ReduceLROnPlateau(sgd(), factor=1.0), ValueError, "factor is 1"),
     (lambda: S.SequentialLR(sgd(), [], []), ValueError, "0 schedules with 0 milestones"),
     (lambda: S.StepLR(sgd(), 1).load_state_dict({}), RuntimeError, "not a schedule's state"),
+    (lambda: S.MultiplicativeLR(sgd(), 0.5), TypeError, "MultiplicativeLR: lr_lambda is a float, not a function of the epoch"),
+    (lambda: S.MultiplicativeLR(P, abs), TypeError, "MultiplicativeLR: optimizer is a Parameter"),
+    (lambda: S.CyclicLR(sgd(), 0.1, 0.2, mode="square"), ValueError, "CyclicLR: mode='square'"),
+    (lambda: S.CyclicLR(sgd(), 0.1, 0.2, step_size_up=0), ValueError, "step_size_up=0"),
+    (lambda: S.CyclicLR(sgd(), 0.1, [0.2, 0.3]), ValueError, "2 values of max_lr for 1 groups"),
+    (lambda: S.CyclicLR(sgd(), -0.1, 0.2), ValueError, "base_lr is -0.1"),
+    (lambda: S.CyclicLR(optim.Rprop([P]), 0.1, 0.2), ValueError, "Rprop has no momentum"),
+    (lambda: S.OneCycleLR(optim.Adafactor([P]), 0.1, 10), ValueError, "Adafactor has no momentum"),
+    (lambda: S.OneCycleLR(sgd(), 0.1, 10, div_factor=0), ValueError, "div_factor=0"),
+    (lambda: S.OneCycleLR(sgd(), 0.1, 0), ValueError, "total_steps is 0"),
+    (lambda: S.CosineAnnealingWarmRestarts(sgd(), 0), ValueError, "T_0 is 0"),
+    (lambda: S.CosineAnnealingWarmRestarts(sgd(), 3, 1.5), ValueError, "T_mult is 1.5"),
+    (lambda: S.CosineAnnealingWarmRestarts(sgd(), 3).step(-1), ValueError, "epoch is -1"),
+    (lambda: S.ChainedScheduler([]), ValueError, "ChainedScheduler: there are no schedules"),
+    (lambda: S.ChainedScheduler([1]), TypeError, "schedule 0 is a int"),
+    (lambda: S.ChainedScheduler([S.StepLR(sgd(), 1), S.StepLR(sgd(), 1)]), ValueError, "schedule 1, StepLR, acts on another optimizer"),
+    (lambda: S.ChainedScheduler([S.ReduceLROnPlateau(sgd())]), ValueError, "its step takes a metric"),
+    (lambda: S.SequentialLR(o := sgd(), [S.StepLR(o, 1)] * 3, [5, 2]), ValueError, r"milestones \[5, 2\]"),
+    (lambda: S.ChainedScheduler([S.StepLR(sgd(), 1)]).load_state_dict({"_last_lr": [1.0]}), RuntimeError, "states of 0 schedules for 1"),
+    (lambda: S.ReduceLROnPlateau(sgd(), patience=-1), ValueError, "patience is -1"),
+    (lambda: S.WarmupStableDecay(sgd(), -1, 2, 3), ValueError, "warmup_steps is -1"),
+    (lambda: S.WarmupStableDecay(sgd(), 1, 2, 3, anneal_strategy="up"), ValueError, "anneal_strategy='up'"),
+    (lambda: S.InverseSqrtLR(sgd(), 4, timescale=0), ValueError, "timescale is 0"),
+    (lambda: optim.Rprop([P], etas=(1.5, 1.2)), ValueError, r"etas is \(1.5, 1.2\)"),
+    (lambda: optim.Adafactor([P], d=0.5), ValueError, "d is 0.5"),
+    (lambda: optim.Adafactor([P], eps=(None, None)), TypeError, r"eps\[1\] is a NoneType"),
+    (lambda: optim.Adafactor([P], beta2_decay=0.1), ValueError, "beta2_decay is 0.1"),
+    (lambda: optim.LAMB([P], bounds=(2, 1)), ValueError, r"bounds is \(2, 1\)"),
+    (lambda: optim.LARS([P], momentum=0.0, nesterov=True), ValueError, "nesterov with momentum 0"),
+    (lambda: optim.Lion([P], learning_rate=1), TypeError, "Lion: unknown argument 'learning_rate'"),
+    (lambda: optim.Lion(), TypeError, "missing a required argument: 'params'"),
+    (lambda: optim.Lion([P], 1, (0.9, 0.9), 0.0, True), TypeError, "too many positional arguments"),
+    (lambda: optim.Optimizer([P], {}).step() or set_grad(P) or optim.Optimizer([P], {}).step(), TypeError, "defines neither step"),
 ]  # fmt: skip
 
 

@@ -278,10 +278,10 @@ def test_wrong_shapes_of_a_state() -> None:
 class Averaged(optim.UpdateRule):
     """A rule with everything: an optional state, a state from a function, a scalar, a number worked out, a check."""
 
-    lr: float = optim.hyper(0.1)
-    pull: float = optim.hyper(0.0, high=1.0)
-    kind: str = optim.hyper("mean", choices=("mean", "none"))
-    maximize: bool = optim.flag(False)
+    lr: float = optim.hyper(default=0.1)
+    pull: float = optim.hyper(default=0.0, high=1.0)
+    kind: str = optim.hyper(default="mean", choices=("mean", "none"))
+    maximize: bool = optim.flag(default=False)
 
     start: ClassVar = {"anchor": lambda p, group: p.detach(), "best": float("inf")}
 
