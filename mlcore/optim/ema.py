@@ -14,7 +14,7 @@ from mlcore.optim.hyper import number
 from mlcore.optim.step import buckets, run
 
 
-@update_step(name="average_step", samples=[dict(rate=0.1), dict(rate=1.0)])
+@update_step(name="average_step", samples=[dict(rate=0.1, special=False), dict(rate=1.0, special=False)])
 def average_step(average: Any, current: Any, /, *, rate: float) -> Any:
     """The averages, moved by `rate` towards the current values."""
     return average + (current - average) * rate

@@ -16,6 +16,7 @@ class Hooked:
     """What an optimizer's hooks are registered with. Each method returns a handle with `remove()`."""
 
     _hooks: dict[str, dict[Any, Hook]]
+    _stepping: bool
 
     def register_step_pre_hook(self, hook: Hook) -> HookHandle:
         """Call `hook(optimizer, args, kwargs)` before each step; it may return the pair (args, kwargs) to use."""
@@ -63,7 +64,7 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(step)
     def inner(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self._hooks or type(self).step is not inner:
+        if not self._hooks or self._stepping:
             return step(self, *args, **kwargs)
         return around(step, (self, *args), kwargs)
 
@@ -83,6 +84,10 @@ def around(step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
                 fix="return None, or the pair (args, kwargs)",
             )
         args, kwargs = changed
-    made = step(*args, **kwargs)
+    optimizer._stepping = True  # so that a base's step does not call them again
+    try:
+        made = step(*args, **kwargs)
+    finally:
+        optimizer._stepping = False
     optimizer._call_hooks("step_post", args, kwargs)
     return made

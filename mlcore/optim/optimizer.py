@@ -41,7 +41,7 @@ class Optimizer(Hooked):
                 f"{name}: params is a mapping", fix="pass its values(), or a list of group dicts"
             )
         self.defaults = defaults
-        self._hooks = {}
+        self._hooks, self._stepping = {}, False
         self.state: dict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         groups = list(params)
@@ -109,30 +109,19 @@ class Optimizer(Hooked):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; a `closure` computes the loss first, and it is returned."""
-        if self._hooks and type(self).step is Optimizer.step:
-            return around(Optimizer._step, (self,) if closure is None else (self, closure), {})
-        return self._step(closure)
-
-    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        if self._hooks and not self._stepping:
+            return around(Optimizer.step, (self,) if closure is None else (self, closure), {})
         loss = None
         if closure is not None:
             with dispatch.recording(True):
                 loss = closure()
-        outside = dispatch.is_recording()
-        with dispatch.recording(False):
-            for group in self.param_groups:
-                parameters, gradients = graded(group["params"])
-                if not parameters:
-                    continue
-                if group.get("differentiable"):
-                    with dispatch.recording(outside):
-                        if group.get("maximize"):
-                            gradients = [-one for one in gradients]
-                        self._update(group, parameters, gradients)
-                    continue
-                if group.get("maximize"):
-                    gradients = [-one for one in gradients]
-                self._update(group, parameters, gradients)
+        for group in self.param_groups:
+            parameters, gradients = graded(group["params"])
+            if parameters:
+                with dispatch.recording(group.get("differentiable", False) and dispatch.is_recording()):
+                    if group.get("maximize"):
+                        gradients = [-one for one in gradients]
+                    self._update(group, parameters, gradients)
         return loss
 
     def _check(self, group: dict[str, Any]) -> None:

@@ -199,7 +199,9 @@ class UpdateRule(Declared):
             if kept is not None:
                 names = self.keeps(owners[0], group)
                 values = (names, *values)
-            columns = [owners, grads, *[[one[name] for one in states] for name in names]]
+            columns = [owners, grads]
+            for name in names:
+                columns.append([one[name] for one in states])
             run(plan.op, columns, values, group.get("differentiable", False))
             if counted:
                 key += 1
