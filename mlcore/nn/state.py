@@ -76,7 +76,7 @@ def _value(value: Any, tensor: Any) -> tuple[Any, str]:
         shape, kind = value.shape, value.dtype.kind if value.dtype.kind != "V" else "f"
     else:
         return None, f"a {type(value).__name__} instead of a tensor or array"
-    if shape != tensor.shape:
+    if shape != tensor.shape and not hasattr(tensor, "materialize"):  # what is lazy takes any shape
         return None, f"shape {shape} given, {tensor.shape} expected"
     if kind == "c" and tensor.dtype.kind != "c":
         return None, f"complex values given, {tensor.dtype} expected"
@@ -90,7 +90,9 @@ def _put(owner: Any, attribute: str, tensor: Any, value: Any, take_over: bool) -
         value = value.to(device=tensor.device)
         if value.dtype is not tensor.dtype:
             value = astype(value, tensor.dtype)
-    if attribute in (owner._buffers or ()):
+    if hasattr(tensor, "materialize"):
+        tensor.become(value.detach())
+    elif attribute in (owner._buffers or ()):
         setattr(owner, attribute, value.detach())
     else:
         assign(tensor, value.array, value.device, value.dtype, value.shape, None, tensor.requires_grad)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlcore.errors import ArgumentError, ShapeError
 from mlcore.ops.conv import convolution, tuples
-from mlcore.ops.shape import expand_dims, squeeze
+from mlcore.ops.shape import expand_dims, permute_dims, squeeze
 
 _NAMES = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 
@@ -92,3 +92,19 @@ def conv3d(
 ) -> Any:
     """Cross-correlation of `input` (N, C, D, H, W) with `weight` (O, C / groups, KD, KH, KW); see `conv2d`."""
     return convolve(3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv_tbc(input: Any, weight: Any, bias: Any, pad: int = 0) -> Any:
+    """`conv1d` of (T, B, C_in) with weight (kernel, C_in, C_out) and bias (C_out,): (T', B, C_out).
+
+    >>> import mlcore as ml
+    >>> from mlcore.nn import functional as F
+    >>> F.conv_tbc(ml.ones((5, 2, 3)), ml.ones((3, 3, 4)), ml.zeros((4,)), pad=1).shape
+    (5, 2, 4)
+    """
+    if input.ndim != 3 or weight.ndim != 3:
+        raise ShapeError(
+            f"conv_tbc: input {input.shape}, weight {weight.shape}", fix="(T, B, C) and (K, C, C_out)"
+        )
+    y = conv1d(permute_dims(input, (1, 2, 0)), permute_dims(weight, (2, 1, 0)), bias, padding=pad)
+    return permute_dims(y, (2, 0, 1))
