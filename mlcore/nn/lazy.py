@@ -125,7 +125,7 @@ class _Lazy(Module):
                     f" {one.shape}"
                 )
         del mine["_how"]
-        self.__class__ = self.cls_to_become  # type: ignore[assignment]
+        self.__class__ = self.cls_to_become
 
     def forward(self, *args: Any, **how: Any) -> Any:
         self.initialize_parameters(args[0])
@@ -134,7 +134,7 @@ class _Lazy(Module):
     def reset_parameters(self) -> None:
         """Nothing, until there are parameters."""
         if not self.has_uninitialized_params():
-            self.cls_to_become.reset_parameters(self)  # type: ignore[attr-defined]
+            self.cls_to_become.reset_parameters(self)
 
 
 class LazyLinear(_Lazy, linear.Linear):
