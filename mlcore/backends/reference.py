@@ -29,6 +29,10 @@ class ReferenceBackend:
         """The array itself."""
         return array
 
+    def buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+        """Memory for an array that the core fills and then takes for one of this device's: loaders make batches so."""
+        return np.empty(shape, dtype)
+
     def synchronize(self) -> None:
         """Nothing to wait for: NumPy is synchronous."""
 

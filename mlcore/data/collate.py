@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,6 @@ from mlcore import dispatch
 from mlcore.errors import ArgumentTypeError, DataError
 from mlcore.ops.shape import stack
 from mlcore.tensor import TensorBase
-
-Stack = Callable[[list[Any]], Any]
 
 
 def default_collate(batch: list[Any]) -> Any:
@@ -25,14 +23,9 @@ def default_collate(batch: list[Any]) -> Any:
     >>> images.shape, labels.tolist()
     ((2, 2, 2), [7, 8])
     """
-    return collate_with(batch, _stack)
-
-
-def collate_with(batch: list[Any], stacker: Stack) -> Any:
-    """`default_collate`, with another way to put tensors, arrays or numbers together."""
     if not batch:
         raise DataError("cannot make a batch of no samples", fix="give at least one")
-    return _collate(batch, "", stacker)
+    return _collate(batch, "")
 
 
 def _stack(values: list[Any]) -> Any:
@@ -44,24 +37,24 @@ def _stack(values: list[Any]) -> Any:
     return dispatch.from_data(values)
 
 
-def _collate(batch: list[Any], where: str, stacker: Stack) -> Any:
+def _collate(batch: list[Any], where: str) -> Any:
     first = batch[0]
     if isinstance(first, TensorBase):
         _same(batch, where, lambda one: getattr(one, "shape", type(one).__name__), "shape")
-        return stacker(batch)
+        return _stack(batch)
     if isinstance(first, (np.ndarray, np.generic)):
         _same(batch, where, np.shape, "shape")
-        return stacker(batch)
+        return _stack(batch)
     if isinstance(first, (bool, int, float, complex)):
         try:
-            return stacker(list(batch))
+            return _stack(list(batch))
         except (TypeError, ValueError) as error:
             raise DataError(f"cannot make a batch{where}: {error}") from error
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
         _same(batch, where, lambda one: sorted(map(str, one)), "keys")
-        return {key: _collate([one[key] for one in batch], f"{where}[{key!r}]", stacker) for key in first}
+        return {key: _collate([one[key] for one in batch], f"{where}[{key!r}]") for key in first}
     if isinstance(first, (tuple, list)):
         _same(
             batch,
@@ -70,8 +63,7 @@ def _collate(batch: list[Any], where: str, stacker: Stack) -> Any:
             "length",
         )
         columns = [
-            _collate(list(column), f"{where}[{i}]", stacker)
-            for i, column in enumerate(zip(*batch, strict=True))
+            _collate(list(column), f"{where}[{i}]") for i, column in enumerate(zip(*batch, strict=True))
         ]
         if hasattr(first, "_fields"):
             return type(first)(*columns)
@@ -137,7 +129,7 @@ class PadCollate:
             ]
             return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
         if not isinstance(first, (TensorBase, np.ndarray)) or not len(first.shape):
-            return _collate(batch, where, _stack)
+            return _collate(batch, where)
         _same(batch, where, lambda one: len(one.shape), "dimensions")
         arrays = [np.asarray(one) for one in batch]
         shape = tuple(map(max, zip(*(one.shape for one in arrays), strict=True)))

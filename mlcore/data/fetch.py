@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from mlcore.data import streams
-from mlcore.data.collate import collate_with, default_collate
+from mlcore.data.assemble import Assembly, for_device
+from mlcore.data.collate import default_collate
 from mlcore.errors import DataError
 from mlcore.ops import random
 
@@ -70,7 +71,7 @@ class Fetcher:
     ) -> None:
         self.dataset, self.collate, self.kind = dataset, collate, kind
         self.batch_size, self.drop_last = batch_size, drop_last
-        self.stack: Callable[[list[Any]], Any] | None = None  # a worker process has its own way
+        self.assembly: Callable[[int], Assembly | None] = for_device  # a worker process has its own way
         self.reader: _Reader | None = None
 
     def make(self, job: Job, cell: Cell, reseed: bool) -> Any:
@@ -99,14 +100,15 @@ class Fetcher:
         indices = [int(i) if isinstance(i, np.integer) else i for i in job.what]
         several = getattr(self.dataset, "__getitems__", None)
         if callable(several) and not getattr(self.dataset, "one_by_one", False):
-            samples = self._several(several, indices, job)
-        else:
-            samples = []
-            for position, index in enumerate(indices):
-                cell[0] = position
-                samples.append(self._get(index))
+            return self._collate(self._several(several, indices, job), job)
+        assembly = self.assembly(len(indices)) if self.collate is default_collate else None
+        samples: list[Any] = []
+        add = samples.append if assembly is None else assembly.add
+        for position, index in enumerate(indices):
+            cell[0] = position
+            add(self._get(index))
         cell[0] = NOWHERE
-        return self._collate(samples, job)
+        return self._collate(samples, job, assembly)
 
     def _several(self, several: Callable[[list[Any]], Any], indices: list[Any], job: Job) -> list[Any]:
         try:
@@ -121,11 +123,9 @@ class Fetcher:
             )
         return samples
 
-    def _collate(self, samples: Any, job: Job) -> Any:
+    def _collate(self, samples: Any, job: Job, assembly: Assembly | None = None) -> Any:
         try:
-            if self.stack is not None and self.collate is default_collate:
-                return collate_with(samples, self.stack)
-            return self.collate(samples)
+            return self.collate(samples) if assembly is None else assembly.batch()
         except Exception as error:
             self._note(error, f"while making a batch of {job.label()}")
             raise

@@ -32,6 +32,7 @@ class DataLoader:
     An error in a sample is raised where the batch is asked for, with its traceback and the sample's number; so is the
     death of a worker, and, with `timeout`, one that hangs. `state_dict()` says where the loader stands, in the middle
     of an epoch too, and `load_state_dict()` goes on there with exactly the batches that would have come.
+    `prefetch_factor` batches for each worker are under way at a time; by default, one more than there are workers.
     `persistent_workers` keeps the workers from epoch to epoch, `in_order=False` gives batches as they are made, and
     `progress=True` shows a bar. `pin_memory` and `pin_memory_device` are accepted and change nothing.
 
@@ -80,7 +81,7 @@ class DataLoader:
         self.workers = _kind_of_workers(workers, multiprocessing_context)
         self.dataset, self.num_workers, self.timeout = dataset, num_workers, float(timeout)
         self.worker_init_fn, self.multiprocessing_context = worker_init_fn, multiprocessing_context
-        self.generator, self.prefetch_factor = generator, prefetch_factor or 2
+        self.generator, self.prefetch_factor = generator, prefetch_factor
         self.persistent_workers, self.in_order, self.progress = persistent_workers, in_order, progress
         self.pin_memory, self.pin_memory_device = pin_memory, pin_memory_device
         self.collate_fn = collate_fn or (default_convert if batch_size is None else default_collate)
@@ -132,7 +133,8 @@ class DataLoader:
         streams = source.spawn(source.take(1))  # one stream a batch
         jobs = self._pieces(streams, place) if self._iterable else self._indexed(streams, place)
         self._marks.drawn(self, self._iterable or draws_at_once(self._source()))
-        ahead = max(1, self.num_workers * self.prefetch_factor)
+        ahead = self.num_workers * self.prefetch_factor if self.prefetch_factor else self.num_workers + 1
+        ahead = max(1, ahead if self.num_workers else 1)
         epoch = Epoch(jobs, self._workers(streams), ahead, self.in_order, place)
         self._epoch = weakref.ref(epoch)
         if not self.progress:

@@ -14,6 +14,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable
 from multiprocessing import connection as mp_connection
 from multiprocessing import reduction, util
@@ -31,6 +32,7 @@ from mlcore.errors import DataError, DeviceError
 
 TURN: Final = 1.0  # seconds after which a worker's end is looked for by another way
 GRACE: Final = 2.0  # seconds that a worker has to end by itself
+LEASES: Final = 4  # blocks of a worker that tensors may lie in: further batches are copied
 DEAD: Final = (EOFError, OSError)
 
 _starting = threading.Lock()  # a worker forked meanwhile would keep the other's pipes open
@@ -67,6 +69,9 @@ class _Worker:
         self.pending: dict[int, Job] = {}  # by ticket, until its answer is here
         self.blocks: dict[int, Block] = {}
         self.last = 0  # the ticket that it was given last
+        self.leases: dict[int, weakref.ref[Any]] = {}  # blocks that tensors lie in
+        self.sending = threading.Lock()
+        self.returned: deque[int] = deque()  # blocks to give back when the connection is free
         with _starting:
             self.connection, theirs = context.Pipe(duplex=True)
             lifeline, self.lifeline = context.Pipe(duplex=False)
@@ -92,10 +97,36 @@ class _Worker:
     def send(self, message: Any) -> bool:
         """Whether it could be sent: a worker that is gone is found by who waits for it."""
         try:
-            self.connection.send(message)
+            with self.sending:
+                self.connection.send(message)
         except DEAD:
             return False
+        while self.returned:
+            self.give_back(self.returned.popleft())
         return True
+
+    def lend(self, block: int, whole: Any) -> None:
+        """Tensors lie in a block: it is given back when the last of them is gone."""
+        owner = os.getpid()
+
+        def ended(_: Any) -> None:
+            del self.leases[block]
+            if os.getpid() == owner:
+                self.give_back(block)
+
+        self.leases[block] = weakref.ref(whole, ended)
+
+    def give_back(self, block: int) -> None:
+        """Let the worker write to a block again. From any thread, and in the middle of anything: tensors end there."""
+        if not self.sending.acquire(blocking=False):
+            self.returned.append(block)
+            return
+        try:
+            self.connection.send(("free", block))
+        except DEAD:
+            pass
+        finally:
+            self.sending.release()
 
     def position(self) -> str:
         """The sample that it is at."""
@@ -229,7 +260,7 @@ class ProcessPool:
             number = self.numbers.pop(ticket, None)
             if number is None:  # of an epoch that was left
                 if block >= 0:
-                    worker.send(("free", block))
+                    worker.give_back(block)
             else:
                 self.ready[number] = (worker, kind, block, head)
         return None
@@ -237,11 +268,14 @@ class ProcessPool:
     def _open(self, number: int) -> Any:
         worker, kind, block, head = self.ready.pop(number)
         self.jobs.pop(number, None)
+        lent = None
         try:
-            content = unpack(head, worker.blocks.get(block))
+            content, lent = unpack(head, worker.blocks.get(block), len(worker.leases) < LEASES)
         finally:
-            if block >= 0:
-                worker.send(("free", block))
+            if lent is not None:
+                worker.lend(block, lent)
+            elif block >= 0:
+                worker.give_back(block)
         if kind == "error":
             raise _error(*content)
         return content
@@ -282,7 +316,7 @@ class ProcessPool:
             return
         for worker, _, block, _ in self.ready.values():
             if block >= 0:
-                worker.send(("free", block))
+                worker.give_back(block)
         self.ready.clear()
         self.numbers.clear()
         self.jobs.clear()

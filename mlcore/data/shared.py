@@ -17,12 +17,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from mlcore import dispatch
+from mlcore import dispatch, dtypes
 from mlcore.backends import detect
-from mlcore.tensor import Tensor, TensorBase
+from mlcore.tensor import Tensor, TensorBase, wrap
 
 ALIGNMENT: Final = 64
 INLINE: Final = 8192  # a message of more bytes than this goes through a block: a pipe never fills up
+LARGE: Final = (
+    1 << 16
+)  # bytes of a tensor that is worth lending memory to: small ones would keep a block for long
 Array = np.ndarray[Any, Any]
 Holds = dict[int, "Block"]
 
@@ -105,6 +108,7 @@ class Arena:
         self.count = 0
         self.block: Block | None = None
         self.used = 0
+        self.most = 0  # bytes of the largest block so far
 
     def begin(self) -> None:
         """A new batch: into the largest free block, if there is one."""
@@ -114,7 +118,10 @@ class Arena:
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Room for an array: in the block where it fits, else for now in the worker's own memory."""
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        if self.block is None or self.used + size > self.block.size:
+        if self.block is None:  # what is not written to costs no memory, so room for more does no harm
+            self.block = self._grow(max(2 * size, self.most))
+            self.free[self.block.number] = self.block
+        if self.used + size > self.block.size:
             return np.empty(shape, dtype)
         found = self.block.view(self.used, dtype, shape)
         self.used += -(-size // ALIGNMENT) * ALIGNMENT
@@ -141,7 +148,7 @@ class Arena:
             return -1, bytes(head)
         block = self.block
         if block is None or end > block.size:
-            block = self._grow(end)
+            block = self._grow(end + end // 8)
             for place, array in packer.inside:  # what collation has written into the smaller block
                 block.view(place, array.dtype, array.shape)[...] = array
         for place, array in packer.outside:
@@ -156,7 +163,8 @@ class Arena:
         """A larger block, in place of the one that was too small."""
         replaced = -1 if self.block is None else self.free.pop(self.block.number).number
         self.count += 1
-        block = Block.new(self.count, size + size // 8)
+        self.most = max(self.most, size)
+        block = Block.new(self.count, self.most)
         self.fresh.append((block, replaced))
         return block
 
@@ -201,9 +209,10 @@ class _Packer(pickle.Pickler):
 
 
 class _Unpacker(pickle.Unpickler):
-    def __init__(self, head: bytes, block: Block | None) -> None:
+    def __init__(self, head: bytes, block: Block | None, lend: bool) -> None:
         super().__init__(io.BytesIO(head))
-        self.block = block
+        self.block, self.lend = block, lend
+        self.lent: Array | None = None  # the whole block, as the base of the arrays that lie in it
 
     def persistent_load(self, place: Any) -> Any:
         offset, dtype, shape, device, grad = place
@@ -213,13 +222,26 @@ class _Unpacker(pickle.Unpickler):
             view = self.block.view(offset, dtype, shape)
         if device is None:
             return view.copy()
+        where = detect.resolve(device or None)
+        if self.lend and view.nbytes >= LARGE and hasattr(where.backend, "buffer"):
+            return self._borrowed(offset, view, where, grad)
         found: TensorBase = dispatch.from_data(view, None, device or None)
         return found.requires_grad_() if grad else found  # type: ignore[attr-defined]
 
+    def _borrowed(self, offset: int, view: Array, device: Any, grad: bool) -> Any:
+        """A tensor that lies in the block, on a device whose memory is the host's."""
+        assert self.block is not None
+        if self.lent is None:
+            self.lent = np.frombuffer(self.block.memory, np.uint8)
+        array = self.lent[offset : offset + view.nbytes].view(view.dtype).reshape(view.shape)
+        found = wrap(array, device, dtypes.from_numpy(view.dtype), view.shape)
+        return found.requires_grad_() if grad else found
 
-def unpack(head: Any, block: Block | None) -> Any:
-    """The batch; nothing of it lies in the block any more."""
+
+def unpack(head: Any, block: Block | None, lend: bool = False) -> tuple[Any, Array | None]:
+    """The batch; and with `lend`, an array that lives as long as tensors lie in the block, if large ones do."""
     if not isinstance(head, bytes):
         assert block is not None
         head = bytes(block.memory[head[0] : head[1]])
-    return _Unpacker(head, block).load()
+    unpacker = _Unpacker(head, block, lend)
+    return unpacker.load(), unpacker.lent

@@ -19,12 +19,12 @@ import numpy as np
 
 from mlcore.backends import detect
 from mlcore.data import streams
+from mlcore.data.assemble import Assembly
 from mlcore.data.fetch import NOWHERE, Fetcher, Job
 from mlcore.data.shared import Arena, Block, Pending
-from mlcore.host import host_array
-from mlcore.tensor import TensorBase
 
 TRACE: Final = 20_000  # characters of a traceback that are kept
+KEPT: Final = 24 << 20  # bytes that a worker may keep for the next sample
 STATUS: Final = 0  # the number of the block that says what the worker is doing
 
 
@@ -53,6 +53,9 @@ def main(connection: Any, lifeline: Any, setup: Setup) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     _die_with(lifeline)
     worker = _Worker(connection, setup)
+    # glibc returns memory to the system after each sample, and gets it back page by page, until it has seen a large
+    # piece come and go (its thresholds follow the largest). This one is never written to, so it costs nothing.
+    np.empty(KEPT, np.uint8)
     threading.Thread(target=worker.listen, name="mlcore-listen", daemon=True).start()
     with detect.device(setup.device):
         count = getattr(detect.resolve(None).backend, "set_num_threads", None)
@@ -132,7 +135,7 @@ class _Worker:
         streams.set_worker_info(
             streams.WorkerInfo(setup.number, setup.count, setup.seed, self.fetcher.dataset)
         )
-        self.fetcher.stack = self._stacked
+        self.fetcher.assembly = lambda size: Assembly(size, self.arena.empty, Pending)
         failed = self._initialise()
         while (one := self.jobs.get()) is not None:
             ticket, job, reseed = one
@@ -193,33 +196,6 @@ class _Worker:
                 return
             if number in self.blocks:
                 self.arena.release(self.blocks[number])
-
-    def _stacked(self, values: list[Any]) -> Any:
-        """As collation does, but straight into shared memory."""
-        first = values[0]
-        if isinstance(first, TensorBase):
-            here = detect.resolve(None)
-            if any(one.node is not None or one.requires_grad or one.device is not here for one in values):
-                return self._default(values)
-            if len({one.dtype for one in values}) > 1:
-                return self._default(values)
-            arrays = [one.device.backend.to_host(one.array) for one in values]
-        elif isinstance(first, (np.ndarray, np.generic)):
-            arrays = [np.asarray(one) for one in values]
-        else:
-            return Pending(host_array(values))
-        dtype = np.result_type(*arrays) if len({one.dtype for one in arrays}) > 1 else arrays[0].dtype
-        if dtype.hasobject or dtype.kind not in "biufcV" or not dtype.isnative:
-            return self._default(values)
-        out = self.arena.empty((len(arrays), *arrays[0].shape), dtype)
-        np.stack(arrays, out=out)
-        return Pending(out)
-
-    @staticmethod
-    def _default(values: list[Any]) -> Any:
-        from mlcore.data.collate import _stack
-
-        return _stack(values)
 
 
 class _Cell:

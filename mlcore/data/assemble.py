@@ -1,0 +1,199 @@
+"""A batch put together while its samples are loaded: each array goes to its place in the batch at once, so that the
+samples are never all in memory beside it.
+
+This is `default_collate`, only earlier. What does not fit together (another shape, dtype or kind than the first
+sample's) is left to that function, which says what is wrong or knows what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mlcore import dtypes
+from mlcore.backends import detect
+from mlcore.data.collate import default_collate
+from mlcore.errors import MlcoreError
+from mlcore.tensor import Tensor, wrap
+
+Array = np.ndarray[Any, Any]
+Room = Callable[[tuple[int, ...], Any], Array]
+
+
+class Assembly:
+    """A batch of `count` samples. `room` gives the memory of an array, `done` makes of it what the batch has."""
+
+    def __init__(self, count: int, room: Room, done: Callable[[Array], Any]) -> None:
+        self.count, self.room, self.done = count, room, done
+        self.root: _Part | None = None
+        self.given = 0
+        self.samples: list[Any] | None = None  # when it is left to default_collate
+
+    def add(self, sample: Any) -> None:
+        """The next sample."""
+        if self.samples is None:
+            if self.root is None:
+                self.root = _part(sample, self)
+            if self.root.fits(sample):
+                self.root.put(self.given, sample)
+                self.given += 1
+                return
+            self.samples = [self.root.sample(i) for i in range(self.given)]
+        self.samples.append(sample)
+
+    def batch(self) -> Any:
+        """The batch of all samples that were added."""
+        if self.samples is not None:
+            return default_collate(self.samples)
+        if self.root is None or self.given != self.count:
+            return default_collate([self.root.sample(i) for i in range(self.given)] if self.root else [])
+        return self.root.batch()
+
+
+def for_device(count: int) -> Assembly | None:
+    """An assembly straight into tensors of the default device; None if its memory is not the host's."""
+    device = detect.resolve(None)
+    room = getattr(device.backend, "buffer", None)
+    if room is None:
+        return None
+
+    def done(array: Array) -> Any:
+        return wrap(array, device, dtypes.from_numpy(array.dtype), array.shape)
+
+    return Assembly(count, room, done)
+
+
+class _Part:
+    """A place in the sample's structure, and what the samples have there. This one keeps things as they are."""
+
+    def __init__(self, first: Any) -> None:
+        self.kind = type(first)
+        self.values: list[Any] = []
+
+    def fits(self, value: Any) -> bool:
+        return type(value) is self.kind
+
+    def put(self, place: int, value: Any) -> None:
+        self.values.append(value)
+
+    def sample(self, place: int) -> Any:
+        return self.values[place]
+
+    def batch(self) -> Any:
+        return default_collate(self.values)
+
+
+class _ArrayPart(_Part):
+    """NumPy arrays of one shape and dtype."""
+
+    def __init__(self, first: Array, dtype: Any, assembly: Assembly) -> None:
+        self.dtype, self.shape, self.done = first.dtype, first.shape, assembly.done
+        self.rows = assembly.room((assembly.count, *first.shape), dtype)
+
+    def fits(self, value: Any) -> bool:
+        return type(value) is np.ndarray and value.dtype == self.dtype and value.shape == self.shape
+
+    def put(self, place: int, value: Any) -> None:
+        self.rows[place] = value
+
+    def sample(self, place: int) -> Any:
+        return self.rows[place, ...]
+
+    def batch(self) -> Any:
+        return self.done(self.rows)
+
+
+class _TensorPart(_ArrayPart):
+    """Tensors of the default device, off the tape."""
+
+    def __init__(self, first: Tensor, assembly: Assembly) -> None:
+        self.device, self.backend = first.device, first.device.backend
+        host = self.backend.to_host(first.array)
+        super().__init__(host, host.dtype, assembly)
+
+    def fits(self, value: Any) -> bool:
+        return (
+            type(value) is Tensor
+            and value.device is self.device
+            and value.shape == self.shape
+            and value.node is None
+            and not value.requires_grad
+            and self.backend.to_host(value.array).dtype == self.dtype
+        )
+
+    def put(self, place: int, value: Any) -> None:
+        self.rows[place] = self.backend.to_host(value.array)
+
+    def sample(self, place: int) -> Any:
+        row = np.array(self.rows[place, ...])
+        return wrap(self.backend.from_host(row), self.device, dtypes.from_numpy(row.dtype), row.shape)
+
+
+class _Sequence(_Part):
+    def __init__(self, first: Any, assembly: Assembly) -> None:
+        self.kind = type(first)
+        self.parts = [_part(one, assembly) for one in first]
+
+    def fits(self, value: Any) -> bool:
+        return (
+            type(value) is self.kind
+            and len(value) == len(self.parts)
+            and all(part.fits(one) for part, one in zip(self.parts, value, strict=True))
+        )
+
+    def put(self, place: int, value: Any) -> None:
+        for part, one in zip(self.parts, value, strict=True):
+            part.put(place, one)
+
+    def _made(self, values: list[Any]) -> Any:
+        return self.kind(*values) if hasattr(self.kind, "_fields") else self.kind(values)
+
+    def sample(self, place: int) -> Any:
+        return self._made([part.sample(place) for part in self.parts])
+
+    def batch(self) -> Any:
+        return self._made([part.batch() for part in self.parts])
+
+
+class _Dict(_Part):
+    def __init__(self, first: Mapping[Any, Any], assembly: Assembly) -> None:
+        self.kind = type(first)
+        self.parts = {key: _part(one, assembly) for key, one in first.items()}
+
+    def fits(self, value: Any) -> bool:
+        return (
+            type(value) is self.kind
+            and value.keys() == self.parts.keys()
+            and all(part.fits(value[key]) for key, part in self.parts.items())
+        )
+
+    def put(self, place: int, value: Any) -> None:
+        for key, part in self.parts.items():
+            part.put(place, value[key])
+
+    def sample(self, place: int) -> Any:
+        return {key: part.sample(place) for key, part in self.parts.items()}
+
+    def batch(self) -> Any:
+        return {key: part.batch() for key, part in self.parts.items()}
+
+
+def _part(value: Any, assembly: Assembly) -> _Part:
+    """The part for a value of the first sample."""
+    kind = type(value)
+    if kind is np.ndarray:
+        try:
+            return _ArrayPart(value, dtypes.from_numpy(value.dtype).numpy, assembly)
+        except MlcoreError:  # no dtype of ours: default_collate says so
+            return _Part(value)
+    if kind is Tensor and value.device is detect.resolve(None) and hasattr(value.device.backend, "buffer"):
+        return (
+            _TensorPart(value, assembly) if value.node is None and not value.requires_grad else _Part(value)
+        )
+    if kind is dict:
+        return _Dict(value, assembly)
+    if kind in (tuple, list) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        return _Sequence(value, assembly)
+    return _Part(value)
