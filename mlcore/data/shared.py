@@ -6,12 +6,14 @@ system frees it with the last process that maps it, however that process ended. 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mmap
 import os
 import pickle
 import sys
 import tempfile
+from collections.abc import Callable
 from multiprocessing import reduction
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from mlcore.tensor import Tensor, TensorBase, wrap
 
 ALIGNMENT: Final = 64
 INLINE: Final = 8192  # a message of more bytes than this goes through a block: a pipe never fills up
+IDLE: Final = 8  # batches after which a block that was not needed gives its memory back
 LARGE: Final = (
     1 << 16
 )  # bytes of a tensor that is worth lending memory to: small ones would keep a block for long
@@ -33,10 +36,11 @@ Holds = dict[int, "Block"]
 class Block:
     """One piece of shared memory. `number` names it between the two sides."""
 
-    __slots__ = ("fd", "memory", "number", "size", "start", "tag")
+    __slots__ = ("fd", "memory", "number", "size", "start", "tag", "used")
 
     def __init__(self, number: int, size: int, fd: int = -1, tag: str = "") -> None:
         self.number, self.size, self.fd, self.tag = number, size, fd, tag
+        self.used: int | None = None  # when it was written last, in batches; None: it is empty
         if sys.platform == "win32":
             self.memory = mmap.mmap(-1, size, tagname=tag)
         else:
@@ -79,6 +83,13 @@ class Block:
             os.close(self.fd)
             self.fd = -1
 
+    def empty(self) -> None:
+        """Give its memory back to the system; it can be written to again."""
+        self.used = None
+        if hasattr(mmap, "MADV_REMOVE"):
+            with contextlib.suppress(OSError):  # some kinds of file cannot
+                self.memory.madvise(mmap.MADV_REMOVE)
+
     def view(self, offset: int, dtype: Any, shape: tuple[int, ...]) -> Array:
         """An array in this memory."""
         return np.ndarray(shape, dtype, self.memory, offset)
@@ -100,7 +111,8 @@ class Pending:
 class Arena:
     """A worker's blocks: one is written for each batch, and used again when the program has read it."""
 
-    def __init__(self) -> None:
+    def __init__(self, take_back: Callable[[], None]) -> None:
+        self.take_back, self.chosen = take_back, False
         self.free: Holds = {}
         self.fresh: list[
             tuple[Block, int]
@@ -108,16 +120,31 @@ class Arena:
         self.count = 0
         self.block: Block | None = None
         self.used = 0
+        self.batches = 0
         self.most = 0  # bytes of the largest block so far
 
     def begin(self) -> None:
-        """A new batch: into the largest free block, if there is one."""
-        self.block = max(self.free.values(), key=lambda one: one.size, default=None)
-        self.used = 0
+        """A new batch. Its block is chosen when something is to be written: until then one more may come back."""
+        self.block, self.used, self.chosen = None, 0, False
+
+    def _choose(self) -> None:
+        """The largest free block, if there is one: of several, always the same ones, so that others stay unused."""
+        if self.chosen:
+            return
+        self.chosen = True
+        self.take_back()
+        self.batches += 1
+        self.block = max(self.free.values(), key=lambda one: (one.size, -one.number), default=None)
+        for one in self.free.values():
+            if one is not self.block and one.used is not None and self.batches - one.used > IDLE:
+                one.empty()
+        if self.block is not None:
+            self.block.used = self.batches
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Room for an array: in the block where it fits, else for now in the worker's own memory."""
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        self._choose()
         if self.block is None:  # what is not written to costs no memory, so room for more does no harm
             self.block = self._grow(max(2 * size, self.most))
             self.free[self.block.number] = self.block
@@ -146,6 +173,7 @@ class Arena:
         end = packer.used + (0 if inline else len(head))
         if not end:
             return -1, bytes(head)
+        self._choose()
         block = self.block
         if block is None or end > block.size:
             block = self._grow(end + end // 8)
@@ -165,6 +193,7 @@ class Arena:
         self.count += 1
         self.most = max(self.most, size)
         block = Block.new(self.count, self.most)
+        block.used = self.batches
         self.fresh.append((block, replaced))
         return block
 

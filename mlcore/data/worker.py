@@ -80,7 +80,7 @@ def _die_with(lifeline: Any) -> None:
 class _Worker:
     def __init__(self, connection: Any, setup: Setup) -> None:
         self.connection, self.setup, self.fetcher = connection, setup, setup.fetcher
-        self.arena = Arena()
+        self.arena = Arena(self._take_back)
         self.sending = threading.Lock()
         self.jobs: queue.SimpleQueue[tuple[int, Job, bool] | None] = queue.SimpleQueue()
         self.returned: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -154,7 +154,6 @@ class _Worker:
         return None
 
     def _answer(self, ticket: int, job: Job, reseed: bool, failed: BaseException | None) -> None:
-        self._take_back()
         self.arena.begin()
         self.cell.ticket(ticket)
         try:
