@@ -11,14 +11,6 @@ namespace {
 template <class T> INL T least() { return std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest(); }
 template <class T> INL T greatest() { return std::numeric_limits<T>::has_infinity ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max(); }
 
-// Asks for what a loop over contiguous memory reads a little later: the processor's own prefetch stops at each page of
-// 4 KiB, and waits at the start of the next. Behind the end of an array it does no harm.
-template <int ELEMENTS, class T> INL void ahead(const T* x) {
-    constexpr int BYTES = 8192;
-    for (int at = 0; at < ELEMENTS * static_cast<int>(sizeof(T)); at += 64)
-        __builtin_prefetch(reinterpret_cast<const char*>(x) + BYTES + at);
-}
-
 // lane[0] = all of N lanes; every step is a loop of constant length, so that the lanes stay in registers.
 template <int N, class R, class F> INL void fold(R* lane, F f) {
     constexpr int HALF = N / 2;
