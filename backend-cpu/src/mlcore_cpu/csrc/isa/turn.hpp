@@ -81,7 +81,7 @@ INL void transpose(const T* __restrict x, i64 rs, i64 rows, i64 columns, T* __re
     if constexpr (sizeof(T) == 4) {
         // The last one to three rows first, as four: what they write too much, into the next column, is written over.
         const i64 rest = rows % 4, fast = columns / 4 * 4 - 4;
-        if (rest && ld == rows && rows > 4 && fast > 0) {
+        if (rest && r == 0 && ld == rows && rows > 4 && fast > 0) {
             const T* from = x + (rows - rest) * rs;
             const T* const four[4] = {from, from + std::min<i64>(1, rest - 1) * rs, from + std::min<i64>(2, rest - 1) * rs, from};
             transpose_4(four, fast, y + rows - rest, ld, rest * rs);
