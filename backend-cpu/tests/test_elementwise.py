@@ -274,3 +274,17 @@ def test_gelu_keeps_its_left_tail() -> None:
     wide = x.astype(np.float64)
     want = wide * np.vectorize(lambda a: 0.5 * math.erfc(-a * math.sqrt(0.5)))(wide)
     np.testing.assert_allclose(kernel("gelu")(x, "none"), want, rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("offset", [0, 3])
+def test_results_that_are_written_past_the_caches(offset: int, rng: Any) -> None:
+    """From 32 MB on: an odd size, an operand that is not aligned, two dtypes, rows with a broadcast operand."""
+    n = (33 << 20) // 4 + 5
+    x = rng.standard_normal(n + offset, np.float32)[offset:]
+    y = rng.standard_normal(n, np.float32)
+    np.testing.assert_array_equal(kernel("add")(x, y), x + y)
+    np.testing.assert_array_equal(kernel("sqrt")(np.abs(x)), np.sqrt(np.abs(x)))
+    np.testing.assert_array_equal(kernel("multiply")(x, np.float32(3)), x * np.float32(3))
+    wide = x[: n // 1001 * 1001].reshape(-1, 1001)
+    np.testing.assert_array_equal(kernel("add")(wide, wide[0]), wide + wide[0])
+    np.testing.assert_array_equal(kernel("astype")(x[: 5 << 20], d.float64), x[: 5 << 20].astype(np.float64))

@@ -185,3 +185,28 @@ def test_variance_of_too_little() -> None:
         assert np.isnan(run(np.ones((0, 3), "f"), (0,), 0.0, False)).all()
         assert np.isnan(run(np.ones((1, 3), "f"), (0,), 1.0, False)).all()
     assert run(np.float32([1e8, 1, 1, 1, -1e8]), (0,), 0.0, False) == np.float32(4e15)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_a_nan_is_found_wherever_it_is(name: str, dtype: str) -> None:
+    run = kernel(name)
+    for n in (1, 5, 64, 129, 300):
+        rows = np.tile(np.linspace(-1, 1, n).astype(dtype), (n, 1))
+        np.fill_diagonal(rows, np.nan)  # row i, and column i, has one at i
+        assert np.isnan(run(rows, (1,), False)).all(), n
+        assert np.isnan(run(rows, (0,), False)).all(), n
+        assert np.isnan(run(rows, (0, 1), False)), n
+        for edge in (np.inf, -np.inf, -0.0):
+            same = np.full((n, 7), edge, dtype)
+            np.testing.assert_array_equal(run(same, (0,), False), same[0])
+            np.testing.assert_array_equal(run(same, (1,), False), same[:, 0])
+
+
+def test_a_float_sum_has_one_rounding_at_every_length(rng: Any) -> None:
+    run = kernel("reduce_sum")
+    for n in [*range(1, 140), 1000, 1023, 4097]:
+        x = (rng.standard_normal((5, n)) * 10.0 ** rng.integers(-4, 5, (5, n))).astype(np.float32)
+        exact = np.array([math.fsum(row) for row in x.astype(np.float64)]).astype(np.float32)
+        np.testing.assert_array_equal(run(x, (1,), False), exact)
+        np.testing.assert_array_equal(run(np.ascontiguousarray(x.T), (0,), False), exact)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlcore import engine, shapes
+from mlcore.direct import call_one
 from mlcore.dispatch import from_data
 from mlcore.errors import ArgumentError, OutOfRangeError, ShapeError
 from mlcore.modes import is_recording
@@ -338,10 +339,10 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Any:
         if one.shape != tensors[0].shape:
             raise ShapeError(f"stack: tensor {i} has shape {one.shape}, the first {tensors[0].shape}",
                              fix="all shapes must be equal; use concat to join along an existing axis")  # fmt: skip
-    return concat(
-        [expand_dims(one, axis=axis) for one in tensors],
-        axis=normalize_axis("stack", axis, tensors[0].ndim + 1),
-    )
+    place = normalize_axis("stack", axis, tensors[0].ndim + 1)
+    shape = tensors[0].shape
+    wide = (*shape[:place], 1, *shape[place:])
+    return concat([call_one(reshape, one, (wide,)) for one in tensors], axis=place)
 
 
 @function(method=True)

@@ -442,3 +442,17 @@ def test_repr() -> None:
         "    (0-1): 2 x Block(",
         "      (fc1): Linear(in_features=4, out_features=4, bias=True)",
     ]
+
+
+class Table(nn.Module, dict):  # type: ignore[type-arg]
+    def forward(self, x: Any) -> Any:
+        return x + len(self)
+
+
+def test_a_second_base_with_a_layout_of_its_own() -> None:
+    """The compiled base that calls a module has no fields, so any class may stand beside it."""
+    table = Table()
+    table["a"] = 1
+    assert table(ml.ones((2,))).tolist() == [2.0, 2.0]
+    assert copy.deepcopy(nn.ReLU())(ml.ones((1,))).item() == 1
+    assert pickle.loads(pickle.dumps(nn.ReLU(inplace=True))).inplace

@@ -211,10 +211,20 @@ def concat(op: Any, reference: Any) -> Any:
 
 
 def fill(op: Any, reference: Any) -> Any:
+    known: dict[Any, Any] = {}  # one element each: making it takes longer than filling a small array with it
+
     def call(shape: Any, value: Any, dtype: Any) -> Any:
         if dtype.kind == "c":
             return reference(shape, value, dtype)
-        return K.full(shape, np.asarray(reference((), value, dtype)))
+        key = (type(value), value, dtype)
+        found = known.get(key)
+        if found is None:
+            found = np.asarray(reference((), value, dtype))
+            if not (type(value) is float and value == 0):  # 0.0 and -0.0 are one key
+                if len(known) > 256:
+                    known.clear()
+                known[key] = found
+        return K.full(shape, found)
 
     return Native(op.name, call, ALL)
 

@@ -16,6 +16,7 @@ from mlcore.ops.reduce import sum as sum_
 from mlcore.tensor import TensorBase
 
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+_FEW = 64  # so many values are looked at one by one: that takes less time than one reduction of NumPy
 
 
 def one_axis(function: str, dim: int | None, axis: int | None) -> int:
@@ -44,15 +45,16 @@ def valid_indices(
         )
     host = indices.numpy()
     skipped = None
-    if host.size:
+    if host.size and not (host.size <= _FEW and _all_within(host.ravel().tolist(), size, skip)):
         unsigned = host.view(_UNSIGNED[host.dtype.itemsize])
-        if skip is not None and (0 <= skip < size or int(unsigned.max()) >= size):
+        largest = int(unsigned.max())
+        if skip is not None and (0 <= skip < size or largest >= size):
             mask = host == skip
             if mask.any():
                 skipped = mask
-        if skipped is not None:
-            unsigned = np.where(skipped, unsigned.dtype.type(0), unsigned)
-        if int(unsigned.max()) >= size:
+                unsigned = np.where(mask, unsigned.dtype.type(0), unsigned)
+                largest = int(unsigned.max())
+        if largest >= size:
             raise _out_of_range(function, what, host, unsigned >= size, size, kind)
     if skipped is not None:
         safe = np.where(skipped, 0, host).astype(np.int64)
@@ -60,6 +62,10 @@ def valid_indices(
             skipped, None, indices.device
         )
     return (indices if indices.dtype is dtypes.int64 else astype(indices, dtypes.int64)), None
+
+
+def _all_within(values: list[int], size: int, skip: int | None) -> bool:
+    return min(values) >= 0 and max(values) < size and (skip is None or skip not in values)
 
 
 def _out_of_range(function: str, what: str, host: Any, bad: Any, size: int, kind: str) -> OutOfRangeError:

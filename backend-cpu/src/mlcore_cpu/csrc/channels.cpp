@@ -14,6 +14,13 @@ template <class T> const ChannelLoops<T>& loops();
 template <> const ChannelLoops<float>& loops<float>() { return table().channels->f32; }
 template <> const ChannelLoops<double>& loops<double>() { return table().channels->f64; }
 
+// Rows that one task sums up, of c channels: enough to make joining the groups' sums cheap, few enough to stay in the
+// second-level cache and to leave 32 groups where there is much to do.
+i64 rows_of_a_group(i64 outer, i64 c) {
+    const i64 least = 2 * GRAIN / std::max<i64>(1, c);
+    return std::max({i64{16}, least, std::min(4 * least, ceil_div(outer, 32))});
+}
+
 // Sums over memory (outer, c, inner) per channel: f(element offset, acc, outer count, channel count); acc has `per`
 // values a channel. Channels-last is cut over outer, planes over channels (one plane after the other).
 template <class F>
@@ -24,7 +31,7 @@ Status channel_sums(i64 outer, i64 c, i64 inner, i64 per, double* acc, F&& f) {
             for (i64 o = 0; o < outer; ++o) f((o * c + k) * inner, k, acc + k, i64{1}, count);
         });
     }
-    const i64 group = std::max<i64>(16, GRAIN / std::max<i64>(1, c)), groups = ceil_div(outer, group);
+    const i64 group = rows_of_a_group(outer, c), groups = ceil_div(outer, group);
     if (groups <= 1) {
         f(0, 0, acc, outer, c);
         return OK;
@@ -64,7 +71,7 @@ namespace {
 // The mean of each channel, and in `squares` the sum of squared deviations from it.
 template <class T>
 Status statistics(const T* x, T* mean, double* squares, i64 outer, i64 c, i64 inner, const ChannelLoops<T>& l) {
-    const i64 group = std::max<i64>(16, 2 * GRAIN / std::max<i64>(1, c)), groups = ceil_div(outer, group);
+    const i64 group = rows_of_a_group(outer, c), groups = ceil_div(outer, group);
     const double count = static_cast<double>(outer) * static_cast<double>(inner);
     if (inner > 1 || groups <= 1) {
         Status status = channel_sums(outer, c, inner, 1, squares, [&](i64 at, i64, double* a, i64 o, i64 k) { l.channel_sum(x + at, nullptr, a, o, k, inner); });

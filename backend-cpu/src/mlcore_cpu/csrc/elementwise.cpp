@@ -1,6 +1,7 @@
 #include "elementwise.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "alloc.hpp"
@@ -13,6 +14,7 @@ namespace {
 constexpr i64 BLOCK = 1024;        // elements of a converted or gathered block: three fit in L1
 constexpr i64 LONG_INNER = 96;     // inner runs from this length on are worth a loop call each
 constexpr int MAX_IN = 3;
+constexpr i64 STREAM_FROM = 32 << 20;  // bytes of a result that is written past the caches
 
 // The operands as one loop nest over out's memory order, neighbouring axes merged where all allow it.
 struct Nest {
@@ -28,6 +30,7 @@ struct Nest {
     i64 out_stride[MAX_NDIM];
     bool out_dense;
     i64 size;
+    bool streamed;  // the result is too large for a cache to keep it until somebody reads it, and no operand's memory
 
     Nest(const View* const* in, int count, const View& o) : n_in(count), nd(0), out(o.data), out_dtype(o.dtype) {
         out_itemsize = ITEMSIZE[out_dtype];
@@ -62,6 +65,8 @@ struct Nest {
             scalar[k] = true;
             for (int d = 0; d < nd; ++d) scalar[k] &= stride[k][d] == 0;
         }
+        streamed = out_dense && n_in < MAX_IN && size * out_itemsize >= STREAM_FROM;  // with three operands it did not pay
+        for (int k = 0; k < n_in; ++k) streamed &= data[k] != out;
     }
 
     bool is_dense(const i64* strides, i64 expect) const {
@@ -181,7 +186,7 @@ void walk(const Nest& nest, const int* work_in, int work_out, bool scalars, i64 
     Buffer raw[MAX_IN], converted[MAX_IN], result;
     const Table& t = table();
     const int last = nest.nd - 1;
-    bool direct = nest.out_dense && work_out == nest.out_dtype;
+    const bool direct = nest.out_dense && work_out == nest.out_dtype && !nest.streamed;
     bool flat = true;  // no operand needs coordinates
     bool whole = direct;
     for (int k = 0; k < nest.n_in; ++k) {
@@ -237,11 +242,12 @@ void walk(const Nest& nest, const int* work_in, int work_out, bool scalars, i64 
         if (!direct) {
             const char* from = y;
             if (work_out != nest.out_dtype) {
-                char* to = nest.out_dense ? nest.out + pos * nest.out_itemsize : raw[0].bytes;
+                char* to = nest.out_dense && !nest.streamed ? nest.out + pos * nest.out_itemsize : raw[0].bytes;
                 t.cast[work_out][nest.out_dtype](y, to, n);
                 from = to;
             }
-            if (!nest.out_dense) scatter_block(nest, cursor, from, n);
+            if (nest.streamed) t.stream(from, nest.out + pos * nest.out_itemsize, n * nest.out_itemsize);
+            else if (!nest.out_dense) scatter_block(nest, cursor, from, n);
         }
         if (!flat) {
             for (i64 left = n; left > 0;) {
@@ -273,6 +279,7 @@ Status run(const Nest& nest, const int* work_in, int work_out, bool scalars, Ker
     const i64 each = chunk_of(nest.size);
     return parallel_for(ceil_div(nest.size, each), [&](i64 i) {
         walk(nest, work_in, work_out, scalars, i * each, std::min(nest.size, (i + 1) * each), kernel);
+        if (nest.streamed) std::atomic_thread_fence(std::memory_order_seq_cst);  // streamed stores wait for nothing else
     });
 }
 

@@ -278,7 +278,7 @@ bool is_small(const GemmKernel* kernel, i64 M, i64 N, i64 K, i64 a_cs, i64 b_cs)
 
 // One product on this thread.
 bool whole(const Product& p) {
-    if (!p.narrow && is_small(p.kernel, p.a.rows, p.b.cols, p.a.cols, p.a.cs, p.b.cs)) {
+    if (!p.narrow && !p.finish && is_small(p.kernel, p.a.rows, p.b.cols, p.a.cols, p.a.cs, p.b.cs)) {
         p.kernel->small(p.a.rows, p.b.cols, p.a.cols, p.a.data, p.a.rs, p.a.cs, p.b.data, p.b.rs, p.b.cs, p.c, p.bias);
         return true;
     }

@@ -28,7 +28,7 @@ Status run_rms_norm_grad(int dtype, const void* g, const void* x, const void* w,
     return typed(dtype, [&](auto type) {
         using T = decltype(type);
         // Rows in groups; each keeps its own sums for the weight, combined in order in double.
-        const i64 group = std::min<i64>(256, std::max<i64>(16, GRAIN / std::max<i64>(1, n))), groups = ceil_div(rows, group);
+        const i64 group = std::min<i64>(256, std::max({i64{16}, GRAIN / std::max<i64>(1, n), ceil_div(rows, 64)})), groups = ceil_div(rows, group);
         Scratch sums(std::max<i64>(1, groups) * n * static_cast<i64>(sizeof(T)));
         if (sums.failed()) return NO_MEMORY;
         const auto work = [&](i64 t) {
@@ -43,12 +43,18 @@ Status run_rms_norm_grad(int dtype, const void* g, const void* x, const void* w,
             const Status status = parallel_for(groups, work);
             if (status != OK) return status;
         }
-        for (i64 i = 0; i < n; ++i) {
-            double total = 0;
-            for (i64 t = 0; t < groups; ++t) total += static_cast<double>(sums.get<T>()[t * n + i]);
-            out<T>(gw)[i] = static_cast<T>(total);
-        }
-        return OK;
+        constexpr i64 TILE = 256;
+        return ranges(ceil_div(n, TILE), groups * TILE, [&](i64 first, i64 count) {
+            for (i64 start = first * TILE; start < std::min(n, (first + count) * TILE); start += TILE) {
+                const i64 width = std::min(TILE, n - start);
+                double total[TILE] = {};
+                for (i64 t = 0; t < groups; ++t) {
+                    const T* part = sums.get<T>() + t * n + start;
+                    for (i64 j = 0; j < width; ++j) total[j] += static_cast<double>(part[j]);
+                }
+                for (i64 j = 0; j < width; ++j) out<T>(gw)[start + j] = static_cast<T>(total[j]);
+            }
+        });
     });
 }
 

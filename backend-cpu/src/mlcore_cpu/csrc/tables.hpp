@@ -66,6 +66,7 @@ struct Table {
     void (*gather[5])(const char* src, i64 stride, char* dst, i64 n);  // by log2(itemsize)
     void (*fill[5])(const char* value, char* dst, i64 n);
     void (*select[5])(const unsigned char* c, const char* a, const char* b, char* y, i64 n);
+    void (*stream)(const char* src, char* dst, i64 bytes);  // a copy that leaves no trace of dst in the caches
     // y[j * ld_y + i] = x[i * ld_x + j], by log2(itemsize)
     void (*transpose[4])(const void* x, i64 ld_x, void* y, i64 ld_y, i64 rows, i64 columns);
     const FusedTable* fused;

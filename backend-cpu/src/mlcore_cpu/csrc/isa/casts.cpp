@@ -1,4 +1,8 @@
 // Conversions between dtypes, and the copies by item size that the drivers build blocks with.
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #include "isa_tables.hpp"
 #include "half.hpp"
 
@@ -103,9 +107,30 @@ void moves(Table& t, int k) {
     t.select[k] = &select_loop<T>;
 }
 
+// Whole lines go to memory past the caches: a plain store would first read from memory what it writes over.
+void stream(const char* src, char* dst, i64 bytes) {
+#if defined(__SSE2__)
+    const i64 head = -reinterpret_cast<std::intptr_t>(dst) & 63;
+    if (bytes >= head + 64) {
+        std::memcpy(dst, src, head);
+        src += head, dst += head, bytes -= head;
+        for (; bytes >= 64; src += 64, dst += 64, bytes -= 64) {
+#if defined(__AVX512F__)
+            _mm512_stream_si512(reinterpret_cast<__m512i*>(dst), _mm512_loadu_si512(src));
+#else
+            for (int at = 0; at < 64; at += 16)
+                _mm_stream_si128(reinterpret_cast<__m128i*>(dst + at), _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + at)));
+#endif
+        }
+    }
+#endif
+    std::memcpy(dst, src, bytes);
+}
+
 }  // namespace
 
 void fill_casts(Table& t) {
+    t.stream = &stream;
     casts_from<BOOL>(t); casts_from<I8>(t); casts_from<I16>(t); casts_from<I32>(t); casts_from<I64>(t);
     casts_from<U8>(t); casts_from<U16>(t); casts_from<U32>(t); casts_from<U64>(t);
     casts_from<F32>(t); casts_from<F64>(t);

@@ -11,6 +11,13 @@ namespace {
 template <class T> INL T least() { return std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest(); }
 template <class T> INL T greatest() { return std::numeric_limits<T>::has_infinity ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max(); }
 
+// lane[0] = all of N lanes; every step is a loop of constant length, so that the lanes stay in registers.
+template <int N, class R, class F> INL void fold(R* lane, F f) {
+    constexpr int HALF = N / 2;
+    for (int j = 0; j < HALF; ++j) lane[j] = f(lane[j], lane[j + HALF]);
+    if constexpr (HALF > 1) fold<HALF>(lane, f);
+}
+
 // ---- generated reductions: the accumulator has the element's type -------------------------------------------
 
 // 1 and -1 for the float maximum and minimum: their rows look for nan apart from the comparison.
@@ -26,46 +33,64 @@ struct Generic {
     }
     static void row(const void* xv, i64 n, void* accv) {
         const T* __restrict x = static_cast<const T*>(xv);
+        R& acc = *static_cast<R*>(accv);
         R lane[L];
         for (int j = 0; j < L; ++j) lane[j] = Op::template start<R>();
         i64 i = 0;
-        if constexpr (EXTREMUM<Op> != 0) {  // one test of two elements for nan, instead of one in each comparison
+        if constexpr (EXTREMUM<Op> != 0) {  // a nan is looked for apart: the comparison drops it, one test is for two elements
+            const auto better = [](T a, T b) { return (EXTREMUM<Op> > 0 ? a > b : a < b) ? a : b; };
             T odd[L];
             for (int j = 0; j < L; ++j) odd[j] = T(0);
-            for (; i + 2 * L <= n; i += 2 * L)
+            for (; i + 2 * L <= n; i += 2 * L) {
+                ahead<2 * L>(x + i);
                 for (int j = 0; j < L; ++j) {
                     const T a = x[i + j], b = x[i + L + j];
                     odd[j] = __builtin_isunordered(a, b) ? T(1) : odd[j];
-                    const T c = (EXTREMUM<Op> > 0 ? a > b : a < b) ? a : b;
-                    lane[j] = (EXTREMUM<Op> > 0 ? c > lane[j] : c < lane[j]) ? c : lane[j];
-                }
-            for (int j = 0; j < L; ++j) lane[j] = odd[j] != T(0) ? std::numeric_limits<T>::quiet_NaN() : lane[j];
-        }
-        for (; i + L <= n; i += L)
-            for (int j = 0; j < L; ++j) lane[j] = Op::template f<R, T>(lane[j], x[i + j]);
-        for (int j = 0; i < n; ++i, ++j) lane[j] = Op::template f<R, T>(lane[j], x[i]);
-        for (int half = L / 2; half > 0; half /= 2)
-            for (int j = 0; j < half; ++j) lane[j] = Op::template f<R, R>(lane[j], lane[j + half]);
-        R* acc = static_cast<R*>(accv);
-        *acc = Op::template f<R, R>(*acc, lane[0]);
-    }
-    static void column(const void* xv, i64 rows, i64 row_stride, i64 width, void* accv) {
-        R* acc = static_cast<R*>(accv);
-        const char* base = static_cast<const char*>(xv);
-        constexpr int TILE = L;  // columns held in registers
-        for (i64 j0 = 0; j0 < width; j0 += TILE) {
-            const i64 w = width - j0 < TILE ? width - j0 : TILE;
-            R lane[TILE];
-            for (i64 j = 0; j < w; ++j) lane[j] = acc[j0 + j];
-            for (i64 r = 0; r < rows; ++r) {
-                const T* __restrict x = reinterpret_cast<const T*>(base + r * row_stride) + j0;
-                if (w == TILE) {
-                    for (int j = 0; j < TILE; ++j) lane[j] = Op::template f<R, T>(lane[j], x[j]);
-                } else {
-                    for (i64 j = 0; j < w; ++j) lane[j] = Op::template f<R, T>(lane[j], x[j]);
+                    lane[j] = better(better(a, b), lane[j]);
                 }
             }
-            for (i64 j = 0; j < w; ++j) acc[j0 + j] = lane[j];
+            for (int j = 0; i < n; ++i, j = (j + 1) % L) {
+                odd[j] = x[i] != x[i] ? T(1) : odd[j];
+                lane[j] = better(x[i], lane[j]);
+            }
+            fold<L>(odd, [](T a, T b) { return a + b; });
+            fold<L>(lane, better);
+            acc = Op::template f<R, R>(acc, odd[0] != T(0) ? std::numeric_limits<T>::quiet_NaN() : lane[0]);
+        } else {
+            for (; i + L <= n; i += L) {
+                ahead<L>(x + i);
+                for (int j = 0; j < L; ++j) lane[j] = Op::template f<R, T>(lane[j], x[i + j]);
+            }
+            for (int j = 0; i < n; ++i, ++j) lane[j] = Op::template f<R, T>(lane[j], x[i]);
+            fold<L>(lane, [](R a, R b) { return Op::template f<R, R>(a, b); });
+            acc = Op::template f<R, R>(acc, lane[0]);
+        }
+    }
+    // Four rows at a time: an accumulator in L1 is read and written once for four elements, and memory is read along rows.
+    static void column(const void* xv, i64 rows, i64 row_stride, i64 width, void* accv) {
+        R* __restrict acc = static_cast<R*>(accv);
+        const char* base = static_cast<const char*>(xv);
+        const auto row_at = [&](i64 r) { return reinterpret_cast<const T*>(base + r * row_stride); };
+        i64 r = 0;
+        for (; r + 4 <= rows; r += 4) {
+            const T *__restrict a = row_at(r), *__restrict b = row_at(r + 1), *__restrict c = row_at(r + 2), *__restrict d = row_at(r + 3);
+            if constexpr (EXTREMUM<Op> != 0) {
+                const auto better = [](T u, T v) { return (EXTREMUM<Op> > 0 ? u > v : u < v) ? u : v; };
+                for (i64 j = 0; j < width; ++j) {
+                    const bool odd = __builtin_isunordered(a[j], b[j]) | __builtin_isunordered(c[j], d[j]);
+                    const R best = Op::template f<R, T>(acc[j], better(better(a[j], b[j]), better(c[j], d[j])));
+                    acc[j] = odd ? std::numeric_limits<T>::quiet_NaN() : best;
+                }
+            } else {
+                for (i64 j = 0; j < width; ++j) {
+                    const R two = Op::template f<R, T>(Op::template f<R, T>(acc[j], a[j]), b[j]);
+                    acc[j] = Op::template f<R, T>(Op::template f<R, T>(two, c[j]), d[j]);
+                }
+            }
+        }
+        for (; r < rows; ++r) {
+            const T* __restrict a = row_at(r);
+            for (i64 j = 0; j < width; ++j) acc[j] = Op::template f<R, T>(acc[j], a[j]);
         }
     }
     static void combine(void* accv, const void* otherv, i64 n) {
@@ -103,6 +128,32 @@ struct Compensated {  // Knuth's TwoSum
     INL double value() const { return s + c; }
 };
 
+#ifdef MLCORE_WIDE
+// A sum in double. gcc loads 16 floats at once and takes them apart, which costs as much as
+// converting them; a conversion can read its eight from memory. Conversions and additions share two of the processor's
+// units, multiplications have others: a fused product with one adds there, and gives the same.
+INL double wide_total(const float* x, i64 n) {
+    __m512d lane[8];
+    for (__m512d& value : lane) value = _mm512_setzero_pd();
+    __m512d one = _mm512_set1_pd(1.0);
+    asm("" : "+v"(one));  // a product with what the compiler does not know: x * 1 + lane is not made an addition
+    const auto add = [&](int k, __m256 x8) { lane[k] = _mm512_fmadd_pd(_mm512_cvtps_pd(x8), one, lane[k]); };
+    i64 i = 0;
+    for (; i + 64 <= n; i += 64) {
+        ahead<64>(x + i);
+        for (int k = 0; k < 8; ++k) add(k, _mm256_loadu_ps(x + i + 8 * k));
+    }
+    if (i < n) {
+        for (int k = 0; k < 8; ++k, i += 8) {
+            const __mmask8 some = n - i >= 8 ? __mmask8(0xff) : (n > i ? __mmask8((1u << (n - i)) - 1u) : __mmask8(0));
+            add(k, _mm256_maskz_loadu_ps(some, x + i));
+        }
+    }
+    fold<8>(lane, [](__m512d a, __m512d b) { return _mm512_add_pd(a, b); });
+    return _mm512_reduce_add_pd(lane[0]);
+}
+#endif
+
 template <class T, class Acc>
 struct Sum {
     static constexpr int L = 32;     // lanes of a row: four 512-bit registers
@@ -117,20 +168,41 @@ struct Sum {
         Acc& acc = *static_cast<Acc*>(accv);
         for (i64 start = 0; start < n; start += RUN * L) {
             const i64 stop = start + RUN * L < n ? start + RUN * L : n;
-            double lane[L];
-            for (int j = 0; j < L; ++j) lane[j] = 0;
-            i64 i = start;
-            for (; i + L <= stop; i += L)
-                for (int j = 0; j < L; ++j) lane[j] += static_cast<double>(x[i + j]);
-            for (int j = 0; i < stop; ++i, ++j) lane[j] += static_cast<double>(x[i]);
-            for (int half = L / 2; half > 0; half /= 2)
-                for (int j = 0; j < half; ++j) lane[j] += lane[j + half];
-            acc.add(lane[0]);
+            acc.add(total(x + start, stop - start));
         }
+    }
+    static INL double total(const T* __restrict x, i64 n) {
+#ifdef MLCORE_WIDE
+        if constexpr (sizeof(T) == 4) return wide_total(x, n);
+#endif
+        double lane[L];
+        for (int j = 0; j < L; ++j) lane[j] = 0;
+        i64 i = 0;
+        for (; i + L <= n; i += L) {
+            ahead<L>(x + i);
+            for (int j = 0; j < L; ++j) lane[j] += static_cast<double>(x[i + j]);
+        }
+        for (int j = 0; i < n; ++i, ++j) lane[j] += static_cast<double>(x[i]);
+        fold<L>(lane, [](double a, double b) { return a + b; });
+        return lane[0];
     }
     static void column(const void* xv, i64 rows, i64 row_stride, i64 width, void* accv) {
         Acc* __restrict acc = static_cast<Acc*>(accv);
         const char* base = static_cast<const char*>(xv);
+        if constexpr (sizeof(T) == 4) {  // along rows, four at a time, as Generic does
+            const auto row_at = [&](i64 r) { return reinterpret_cast<const T*>(base + r * row_stride); };
+            i64 r = 0;
+            for (; r + 4 <= rows; r += 4) {
+                const T *__restrict a = row_at(r), *__restrict b = row_at(r + 1), *__restrict c = row_at(r + 2), *__restrict d = row_at(r + 3);
+                for (i64 j = 0; j < width; ++j)
+                    acc[j].add((static_cast<double>(a[j]) + static_cast<double>(b[j])) + (static_cast<double>(c[j]) + static_cast<double>(d[j])));
+            }
+            for (; r < rows; ++r) {
+                const T* __restrict a = row_at(r);
+                for (i64 j = 0; j < width; ++j) acc[j].add(static_cast<double>(a[j]));
+            }
+            return;
+        }
         constexpr int TILE = 64;
         for (i64 j0 = 0; j0 < width; j0 += TILE) {
             const i64 w = width - j0 < TILE ? width - j0 : TILE;

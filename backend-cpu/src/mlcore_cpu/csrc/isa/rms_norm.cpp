@@ -13,30 +13,36 @@ void forward(const T* x, const T* w_, T* y, T* rstd, i64 rows, i64 n, double eps
     for (i64 r = 0; r < rows; ++r, x += n, y += n) {
         const T* __restrict a = x;
         T* __restrict c = y;
-        const double mean = sum_of<T>(n, [&](i64 i) { return a[i] * a[i]; }) / static_cast<double>(n);
+        const double mean = total_of<T>(n, [&](auto at) { return at(a) * at(a); }) / static_cast<double>(n);
         const T scale = static_cast<T>(1.0 / __builtin_sqrt(mean + eps));
         rstd[r] = scale;
-        if (w) for (i64 i = 0; i < n; ++i) c[i] = a[i] * scale * w[i];
-        else for (i64 i = 0; i < n; ++i) c[i] = a[i] * scale;
+        each_of<T>(n, [&](auto at) {
+            using V = typename decltype(at)::V;
+            at.put(c, w ? at(a) * V(scale) * at(w) : at(a) * V(scale));
+        });
     }
 }
 
+// One row: gx, and its share of the weight's gradient.
+template <bool Weighted, class T>
+INL void backward_row(const T* __restrict d, const T* __restrict a, const T* __restrict w, T s, T* __restrict c, T* __restrict gw, i64 n) {
+    const auto inner = [&](auto at) {
+        if constexpr (Weighted) return at(d) * at(w);
+        else return at(d);
+    };
+    const T dot = static_cast<T>(total_of<T>(n, [&](auto at) { using V = typename decltype(at)::V; return inner(at) * (at(a) * V(s)); }) / static_cast<double>(n));
+    each_of<T>(n, [&](auto at) {
+        using V = typename decltype(at)::V;
+        const V z = at(a) * V(s);
+        at.put(c, V(s) * (inner(at) - z * V(dot)));
+        at.put(gw, at(gw) + at(d) * z);
+    });
+}
 template <class T>
-void backward(const T* g, const T* x, const T* w_, const T* rstd, T* gx, T* gw_, i64 rows, i64 n) {
-    const T* __restrict w = w_;
-    T* __restrict gw = gw_;
+void backward(const T* g, const T* x, const T* w, const T* rstd, T* gx, T* gw, i64 rows, i64 n) {
     for (i64 r = 0; r < rows; ++r, g += n, x += n, gx += n) {
-        const T *__restrict d = g, *__restrict a = x;
-        T* __restrict c = gx;
-        const T s = rstd[r];
-        if (w) {
-            const T dot = static_cast<T>(sum_of<T>(n, [&](i64 i) { return d[i] * w[i] * (a[i] * s); }) / static_cast<double>(n));
-            for (i64 i = 0; i < n; ++i) c[i] = s * (d[i] * w[i] - a[i] * s * dot);
-        } else {
-            const T dot = static_cast<T>(sum_of<T>(n, [&](i64 i) { return d[i] * (a[i] * s); }) / static_cast<double>(n));
-            for (i64 i = 0; i < n; ++i) c[i] = s * (d[i] - a[i] * s * dot);
-        }
-        for (i64 i = 0; i < n; ++i) gw[i] += d[i] * (a[i] * s);
+        if (w) backward_row<true>(g, x, w, rstd[r], gx, gw, n);
+        else backward_row<false>(g, x, w, rstd[r], gx, gw, n);
     }
 }
 
