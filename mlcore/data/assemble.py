@@ -16,6 +16,7 @@ from mlcore import dtypes
 from mlcore.backends import detect
 from mlcore.data.collate import default_collate
 from mlcore.errors import MlcoreError
+from mlcore.inputs import check_holds
 from mlcore.tensor import Tensor, wrap
 
 Array = np.ndarray[Any, Any]
@@ -60,7 +61,9 @@ def for_device(count: int) -> Assembly | None:
         return None
 
     def done(array: Array) -> Any:
-        return wrap(array, device, dtypes.from_numpy(array.dtype), array.shape)
+        dtype = dtypes.from_numpy(array.dtype)
+        check_holds(dtype, device)
+        return wrap(array, device, dtype, array.shape)
 
     return Assembly(count, room, done)
 

@@ -191,7 +191,7 @@ class ProcessPool:
         device = _device()
         try:
             for i in range(count):
-                start = Setup(i, count, (seed + i) % 2**64, self.owner, device, 1, setup, fetcher)
+                start = Setup(i, count, (seed + i) % 2**64, device, 1, setup, fetcher)
                 self.workers.append(_start(start, context))
         except BaseException:
             self.close(quick=True)

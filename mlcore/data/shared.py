@@ -11,10 +11,10 @@ import io
 import mmap
 import os
 import pickle
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
-from multiprocessing import reduction
 from typing import Any, Final
 
 import numpy as np
@@ -26,9 +26,8 @@ from mlcore.tensor import Tensor, TensorBase, wrap
 ALIGNMENT: Final = 64
 INLINE: Final = 8192  # a message of more bytes than this goes through a block: a pipe never fills up
 IDLE: Final = 8  # batches after which a block that was not needed gives its memory back
-LARGE: Final = (
-    1 << 16
-)  # bytes of a tensor that is worth lending memory to: small ones would keep a block for long
+# Bytes of a tensor that is worth lending memory to: small ones would keep a block for long.
+LARGE: Final = 1 << 16
 Array = np.ndarray[Any, Any]
 Holds = dict[int, "Block"]
 
@@ -62,10 +61,11 @@ class Block:
         os.ftruncate(fd, size)
         return cls(number, size, fd)
 
-    def send(self, connection: Any, pid: int) -> None:
+    def send(self, connection: Any) -> None:
         """Hand the descriptor to the other side, after the message that announces it; it is not needed here then."""
         if sys.platform != "win32":
-            reduction.send_handle(connection, self.fd, pid)
+            with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as way:
+                socket.send_fds(way, [b"m"], [self.fd])
             self.close_descriptor()
 
     @classmethod
@@ -73,7 +73,11 @@ class Block:
         """The block that the message before announced."""
         if sys.platform == "win32":
             return cls(number, size, tag=tag)
-        block = cls(number, size, reduction.recv_handle(connection))
+        with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as way:
+            _, found, _, _ = socket.recv_fds(way, 1, 1)
+        if not found:
+            raise EOFError
+        block = cls(number, size, found[0])
         block.close_descriptor()
         return block
 

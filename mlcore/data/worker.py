@@ -35,7 +35,6 @@ class Setup:
     number: int
     count: int
     seed: int
-    parent: int
     device: str
     threads: int
     init: Callable[[int], Any] | None
@@ -124,7 +123,7 @@ class _Worker:
     def _announce(self, block: Block, replaced: int = -1) -> None:
         with self.sending:
             self.connection.send(("block", block.number, block.size, block.tag, replaced))
-            block.send(self.connection, self.setup.parent)
+            block.send(self.connection)
 
     # -- the main thread ------------------------------------------------------------------------------------------
 
