@@ -81,14 +81,13 @@ def _as_sample(given: dict[str, Any], states: int, shapes: list[tuple[int, ...]]
     states = len(given[KEPT]) if KEPT in given else states
     positive = given.pop("positive", ())
     n = len(shapes)
-    gradient = given.pop("gradient", True)
 
     def squares(tensors: list[Any]) -> list[Any]:
         return [one * one if i // n - 2 in positive else one for i, one in enumerate(tensors)]
 
     derive = given.pop("derive", {"tensors": squares} if positive else None)
     special = given.pop("special", True)
-    return sample(shapes * (2 + states), derive=derive, gradient=gradient, special=special, **given)
+    return sample(shapes * (2 + states), derive=derive, special=special, **given)
 
 
 _PLAIN = dict(lr=0.1, weight_decay=0.0)

@@ -11,9 +11,7 @@ from mlcore.ops.reduce import sum as total
 from mlcore.optim.hyper import flag, hyper
 from mlcore.optim.rule import Group, UpdateRule
 
-_TRIED = dict(
-    lr=0.1, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.01, gradient=False, special=False
-)
+_TRIED = dict(lr=0.1, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.01, special=False)
 
 
 class Adafactor(

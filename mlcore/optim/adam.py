@@ -10,9 +10,7 @@ from mlcore.ops.update import adam_step, decayed, update_step
 from mlcore.optim.hyper import flag, hyper
 from mlcore.optim.rule import Group, Plan, UpdateRule
 
-_TRIED = dict(
-    lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.01, step=3, positive=(1, 2), gradient=False
-)
+_TRIED = dict(lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.01, step=3, positive=(1, 2))
 
 
 @update_step(samples=[{**_TRIED, "decoupled": True}, {**_TRIED, "decoupled": False}])

@@ -12,7 +12,7 @@ from mlcore.ops.update import decayed
 from mlcore.optim.hyper import flag, hyper
 from mlcore.optim.rule import Group, UpdateRule, scalar
 
-_TRIED = dict(lr=0.1, betas=(0.9, 0.99), eps=1e-6, weight_decay=0.01, step=3, positive=(1,), gradient=False)
+_TRIED = dict(lr=0.1, betas=(0.9, 0.99), eps=1e-6, weight_decay=0.01, step=3, positive=(1,))
 
 
 class Adamax(UpdateRule, op="adamax_step", samples=[_TRIED, {**_TRIED, "weight_decay": 0.0, "step": 1}]):

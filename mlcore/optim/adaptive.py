@@ -12,7 +12,7 @@ from mlcore.optim.rule import Group, UpdateRule
 class Adagrad(
     UpdateRule,
     op="adagrad_step",
-    samples=[dict(lr=0.1, lr_decay=0.1, weight_decay=d, eps=1e-6, step=3, positive=(0,), gradient=False)
+    samples=[dict(lr=0.1, lr_decay=0.1, weight_decay=d, eps=1e-6, step=3, positive=(0,))
              for d in (0.0, 0.01)],
 ):  # fmt: skip
     """Each element's rate over the root of the sum of its squared gradients (Duchi, Hazan and Singer 2011).
@@ -51,9 +51,7 @@ class Adagrad(
 class Adadelta(
     UpdateRule,
     op="adadelta_step",
-    samples=[
-        dict(lr=0.1, rho=0.9, eps=1e-4, weight_decay=d, positive=(0, 1), gradient=False) for d in (0.0, 0.01)
-    ],
+    samples=[dict(lr=0.1, rho=0.9, eps=1e-4, weight_decay=d, positive=(0, 1)) for d in (0.0, 0.01)],
 ):
     """Steps as large as the recent ones, over the size of the recent gradients (Zeiler 2012).
 
@@ -87,7 +85,7 @@ class Adadelta(
         return p - delta * lr, squares, acc_delta * rho + delta * delta * (1 - rho)
 
 
-_RMSPROP = dict(lr=0.1, alpha=0.9, eps=1e-4, weight_decay=0.01, momentum=0.0, centered=False, gradient=False)
+_RMSPROP = dict(lr=0.1, alpha=0.9, eps=1e-4, weight_decay=0.01, momentum=0.0, centered=False)
 
 
 class RMSprop(

@@ -12,7 +12,7 @@ from mlcore.optim.rule import Group, UpdateRule, scalar
 class ASGD(
     UpdateRule,
     op="asgd_step",
-    samples=[dict(lambd=1e-4, weight_decay=0.01, eta=0.1, mu=mu, gradient=False) for mu in (1.0, 0.25)],
+    samples=[dict(lambd=1e-4, weight_decay=0.01, eta=0.1, mu=mu) for mu in (1.0, 0.25)],
 ):
     """SGD that also keeps the average of the parameters, in the state "ax" (Polyak and Juditsky 1992).
 

@@ -29,7 +29,7 @@ class LARS(
     op="lars_step",
     ulp=64,
     samples=[dict(lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=nesterov, trust_coefficient=trust, eps=0.0,
-                  gradient=False, special=False) for nesterov, trust in ((False, 0.001), (True, 0.1), (False, None))],
+                  special=False) for nesterov, trust in ((False, 0.001), (True, 0.1), (False, None))],
 ):  # fmt: skip
     """SGD with momentum and layer-wise adaptive rates (You, Gitman and Ginsburg 2017).
 
@@ -77,7 +77,7 @@ class LAMB(
     op="lamb_step",
     ulp=64,
     samples=[dict(lr=0.1, betas=(0.9, 0.99), eps=1e-6, weight_decay=0.01, bounds=bounds, step=3, positive=(1,),
-                  gradient=False, special=False) for bounds in (None, (0.5, 2.0))],
+                  special=False) for bounds in (None, (0.5, 2.0))],
 ):  # fmt: skip
     """Adam with layer-wise adaptive rates (You et al. 2020, algorithm 2), for very large batches.
 

@@ -12,7 +12,7 @@ from mlcore.optim.rule import UpdateRule
 class Lion(
     UpdateRule,
     op="lion_step",
-    samples=[dict(lr=0.1, betas=(0.9, 0.99), weight_decay=0.01, gradient=False, special=False)],
+    samples=[dict(lr=0.1, betas=(0.9, 0.99), weight_decay=0.01, special=False)],
 ):
     """Lion (Chen et al. 2023, algorithm 2): steps of one size, the sign of a mean of gradients; one state.
 

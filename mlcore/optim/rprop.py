@@ -13,7 +13,7 @@ from mlcore.optim.rule import Group, UpdateRule
 class Rprop(
     UpdateRule,
     op="rprop_step",
-    samples=[dict(etas=(0.5, 1.2), step_sizes=(1e-3, 2.0), positive=(1,), gradient=False, special=False)],
+    samples=[dict(etas=(0.5, 1.2), step_sizes=(1e-3, 2.0), positive=(1,), special=False)],
 ):
     """Each element has a step of its own: longer while the gradient's sign stays, shorter when it turns.
 

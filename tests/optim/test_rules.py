@@ -16,6 +16,7 @@ import mlcore as ml
 from mlcore import nn, optim
 from mlcore.errors import MlcoreError, StateDictError
 from mlcore.ops import registry
+from mlcore.testing.gradients import gradgradcheck
 
 STEPS = 50
 SHAPES = [(4, 3), (5,), (), (2, 2, 2)]
@@ -270,6 +271,24 @@ def test_wrong_shapes_of_a_state() -> None:
         StateDictError, match=r"'col_var' of parameter 0 has shape \(1, 3\), the parameter \(4, 2\)"
     ):
         b.load_state_dict(a.state_dict())
+
+
+STEPS_OF_ALL = [(op, one.params) for op in registry.all_ops() if op.group == "update" for one in op.samples()]
+
+
+@pytest.mark.parametrize(("op", "params"), STEPS_OF_ALL, ids=[f"{op.name} {how}" for op, how in STEPS_OF_ALL])
+def test_gradients_of_steps(op: Any, params: dict[str, Any], device: str) -> None:
+    """Each rule's operation over two parameters, by all inputs: gradients of order 1 and 2."""
+    rng = np.random.default_rng(0)
+    states = op.described_by.__code__.co_posonlyargcount - 2
+    columns = 2 + len(params.get("kept", range(states)))
+    shapes = [(2, 3), (3, 2)]
+    if op.name == "adafactor_step":
+        shapes = [(4,), (3,)]
+    given = [rng.normal(size=shape) for _ in range(columns) for shape in shapes]
+    given = [one if i < 4 else one * one * 0.3 + (3.0 if i < 6 else 0.5) for i, one in enumerate(given)]
+    inputs = [ml.asarray(one, requires_grad=True) for one in given]
+    assert gradgradcheck(lambda *at: op.body(*at, **params), inputs)
 
 
 # -- one's own ------------------------------------------------------------------------------------------------------
