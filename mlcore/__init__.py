@@ -14,7 +14,7 @@ from typing import Any
 from mlcore import autograd, errors, func
 from mlcore._version import __version__
 from mlcore.autograd import enable_grad, no_grad
-from mlcore.backends.detect import default_device, device, devices, explain_device
+from mlcore.backends.detect import default_device, device, devices, empty_cache, explain_device
 from mlcore.backends.protocol import Device
 from mlcore.checkpointing import checkpoint
 from mlcore.dispatch import is_recording
@@ -99,6 +99,7 @@ __all__ = [
     "device",
     "devices",
     "domains",
+    "empty_cache",
     "enable_grad",
     "errors",
     "explain_device",

@@ -44,6 +44,8 @@ CASES = [
     ((2, 1, 5, 5), (3, 1, 1, 1), two(1), (1, 1), 1),
     ((2, 320, 7, 7), (96, 320, 1, 1), two(1), (1, 1), 1),
     ((3, 64, 13, 11), (96, 64, 1, 1), two(2), (1, 1), 1),
+    ((2, 33, 8, 9, 7), (20, 33, 1, 1, 1), ((2, 1, 3), ((0, 0),) * 3), (1, 1, 1), 1),
+    ((4, 64, 31), (128, 64, 1), ((3,), ((0, 0),)), (1,), 1),
     ((7, 32, 9, 9), (64, 8, 1, 1), two(1), (1, 1), 4),
     ((9, 256, 4, 4), (320, 256, 3, 3), two(1, 1), (1, 1), 1),  # large weights: cut by output channels
     ((2, 128, 6, 6), (256, 128, 3, 3), two(2, 1), (1, 1), 1),
@@ -53,11 +55,13 @@ CASES = [
 ]
 
 
-def near(got: Any, of: Any, *arrays: Any) -> None:
-    """`got` within two units of the sum of the magnitudes that `of(*arrays)` adds up."""
+def near(got: Any, of: Any, *arrays: Any, units: int = 2) -> None:
+    """`got` within so many units of the sum of the magnitudes that `of(*arrays)` adds up."""
     want, size = of(*arrays), of(*(np.abs(a) for a in arrays))
     assert got.shape == want.shape
-    assert (np.abs(got.astype(np.float64) - want) <= 2 * EPS[got.dtype.name] * (size + np.abs(want))).all()
+    assert (
+        np.abs(got.astype(np.float64) - want) <= units * EPS[got.dtype.name] * (size + np.abs(want))
+    ).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -77,6 +81,33 @@ def test_cut_into_tasks(case: Any, dtype: Any, rng: Any) -> None:
         near(gx, lambda g, w: fallback.grad_input(g, w, x_shape, *how), wide, wide_w)
         gw = kernel("convolution_grad_weight")(grad, x, w_shape, *how)
         near(gw, lambda g, x: fallback.grad_weight(g, x, w_shape, *how), wide, wide_x)
+
+
+HUGE = [  # images whose gradients are made band by band
+    ((1, 64, 165, 130), (64, 32, 5, 5), two(1, 2), (1, 1), 2),
+    ((2, 64, 331, 250), (64, 32, 5, 5), two(2, 2), (1, 1), 2),
+    ((1, 64, 420, 80), (64, 32, 3, 5), ((1, 1), ((9, 4), (2, 2))), (3, 1), 2),  # rows of padding only
+    ((1, 64, 900, 320), (64, 32, 3, 3), ((5, 1), ((0, 0), (0, 0))), (1, 1), 2),  # rows that nobody reads
+]
+
+
+@pytest.mark.parametrize("case", HUGE, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_gradients_of_huge_images(case: Any, rng: Any) -> None:
+    x_shape, w_shape, (stride, padding), dilation, groups = case
+    how = (stride, padding, dilation, groups)
+    x, w = (rng.standard_normal(s).astype("f") for s in (x_shape, w_shape))
+    g = rng.standard_normal(kernel("convolution")(x, w, None, *how).shape).astype("f")
+    for grad, of in ((g, x), (last(g), last(x))):
+        gx = kernel("convolution_grad_input")(grad, w, x_shape, *how)
+        near(
+            gx,
+            lambda g, w: fallback.grad_input(g, w, x_shape, *how),
+            g.astype(float),
+            w.astype(float),
+            units=4,
+        )
+        gw = kernel("convolution_grad_weight")(grad, of, w_shape, *how)
+        near(gw, lambda g, x: fallback.grad_weight(g, x, w_shape, *how), g.astype(float), x.astype(float))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")

@@ -159,6 +159,12 @@ LONG = {
     "contract": "np.ones((5000, 5000), 'f'), np.ones((5000, 5000), 'f')",
     "convolution": "np.ones((64, 256, 32, 32), 'f'), np.ones((512, 256, 3, 3), 'f'), None,"
     " (1, 1), ((1, 1), (1, 1)), (1, 1), 1",
+    "convolution_grad_weight": "*[np.ones((1, 32, 1500, 1500), 'f')] * 2, (32, 32, 5, 5),"
+    " (1, 1), ((2, 2),) * 2, (1, 1), 1",
+    "convolution_grad_input": "np.ones((1, 32, 1500, 1500), 'f'), np.ones((32, 32, 5, 5), 'f'), (1, 32, 1500, 1500),"
+    " (1, 1), ((2, 2), (2, 2)), (1, 1), 1",
+    "max_pool": "np.ones((1, 1, 9000, 9000), 'f'), (9, 9), (1, 1), ((4, 4), (4, 4)), (1, 1)",
+    "log_softmax": "np.zeros((1, 100_000_000), 'f'), 1",
     "sort_indices": "np.random.default_rng(0).random(20_000_000), 0, False",
     "ordered": "np.random.default_rng(0).random(20_000_000, 'f'), 0, True, 5_000_000",
     "scan_prod": "np.ones(100_000_000, 'f'), 0",
@@ -276,6 +282,22 @@ def test_memory_is_counted_reused_and_given_back() -> None:
     assert kernel("add")(x, x).ctypes.data == address  # the block is used again
     assert K.trim_memory() > 0
     assert mlcore_cpu.memory_stats()["reserved"] == mlcore_cpu.memory_stats()["in_use"]
+
+
+def test_the_cache_can_be_emptied() -> None:
+    import mlcore as ml
+
+    x = ml.ones((1024, 1024), device="cpu")
+    y = x + x
+    del x
+    backend = y.device.backend
+    stats = backend.memory_stats()
+    assert stats.reserved - stats.in_use >= 4 << 20
+    assert ml.empty_cache("cpu") >= 4 << 20
+    after = backend.memory_stats()
+    assert after.reserved == after.in_use == stats.in_use
+    assert ml.empty_cache("cpu") == 0
+    assert float(y.sum()) == 2 << 20  # what is in use stays
 
 
 def test_nothing_leaks() -> None:

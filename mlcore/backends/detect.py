@@ -112,6 +112,19 @@ def default_device() -> Device:
     return chosen if chosen is not None else _choose().device
 
 
+def empty_cache(device: Device | str | None = None) -> int:
+    """Give memory that `device` (None: the default one) keeps for reuse back to the system; how many bytes that were.
+
+    0 where the backend keeps none. Tensors are not touched: what they hold is in use. Rarely needed: memory that is
+    kept makes the next results cheap, and backends bound it themselves.
+
+    >>> empty_cache("reference")
+    0
+    """
+    release = getattr(resolve(device).backend, "empty_cache", None)
+    return 0 if release is None else int(release())
+
+
 def _resolve_text(text: str, origin: str) -> Device:
     from mlcore.backends.request import AUTO, parse_list
 

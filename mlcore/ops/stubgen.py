@@ -144,7 +144,7 @@ from mlcore._version import __version__ as __version__
 from mlcore.autograd import enable_grad as enable_grad, no_grad as no_grad
 from mlcore.checkpointing import checkpoint as checkpoint
 from mlcore.backends.detect import default_device as default_device, device as device, devices as devices
-from mlcore.backends.detect import explain_device as explain_device
+from mlcore.backends.detect import empty_cache as empty_cache, explain_device as explain_device
 from mlcore.backends.protocol import Device as Device
 from mlcore.dispatch import is_recording as is_recording
 from mlcore.dtypes import DType as DType, {dtypes}

@@ -39,6 +39,10 @@ class CpuBackend(ReferenceBackend):
         limit = stats["limit"] or physical_memory()
         return MemoryStats(stats["in_use"], stats["peak"], stats["reserved"], limit)
 
+    def empty_cache(self) -> int:
+        """Give what the caching allocator keeps for reuse back to the system; the bytes given back."""
+        return int(kernels.trim_memory())
+
     def set_num_threads(self, count: int) -> None:
         """How many threads kernels use; the results do not depend on it."""
         kernels.set_num_threads(count)

@@ -91,7 +91,7 @@ cdef Status conv_forward(const ConvShape& s, int code, Activation x, const char*
     cdef Status status = UNSUPPORTED
     cdef i64 rows = s.n
     cdef int d
-    if not x.planes and pointwise_serves(s, code):
+    if not x.planes and pointwise_serves(s, code) and (is_pointwise(s) or not use_dnn):  # it reads strides where they lie
         return pointwise_forward(s, x.data, w, bias, y, finish)
     if not use_dnn and depthwise_serves(s, code):  # its kernels are a little faster than ours
         return depthwise_forward(s, x.data, w, bias, y, finish)
@@ -178,7 +178,7 @@ def convolution_grad_input(g, weight, input_shape, stride, padding, dilation, gr
     cdef char* od = <char*>cnp.PyArray_DATA(out)
     cdef Status status
     with nogil:
-        if not ag.planes and pointwise_serves(s, code):
+        if not ag.planes and pointwise_serves(s, code) and (is_pointwise(s) or not use_dnn):
             status = pointwise_grad_input(s, ag.data, wd, od)
         elif not use_dnn and depthwise_serves(s, code):
             status = depthwise_grad_input(s, ag.data, wd, od)

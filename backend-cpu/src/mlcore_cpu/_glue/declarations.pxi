@@ -157,6 +157,7 @@ cdef extern from "convolution.hpp" namespace "mlcore_cpu" nogil:
         const float* shift
         cbool bounded
         float low, high
+    cbool is_pointwise(const ConvShape&)
     Status run_finish(const Finish&, float*, i64, i64)
     void fold_norm(const float*, const float*, const float*, const float*, const float*, i64, double, float*, float*)
     Status dnn_conv_forward(const ConvShape&, int, Activation, const char*, const char*, char*, const Finish*)

@@ -1,6 +1,7 @@
 // Convolutions by oneDNN: groups of images as tasks, weights repacked where the primitive wants another layout.
 #include "convolution.hpp"
 
+#include "convolution_bands.hpp"
 #include "dnn_common.hpp"
 
 #ifndef MLCORE_ONEDNN
@@ -299,7 +300,8 @@ Status dnn_conv_forward(const ConvShape& s, int dtype, Activation x, const char*
     return conv_by_images(s, dtype, true, x, w, bias, y, finish);
 }
 Status dnn_conv_grad_input(const ConvShape& s, int dtype, Activation g, const char* w, char* gx) {
-    return conv_by_images(s, dtype, false, g, w, nullptr, gx, nullptr);
+    const i64 bands = is_pointwise(s) && !g.planes ? 1 : bands_of(s);
+    return bands > 1 ? grad_input_by_bands(s, dtype, g, w, gx, bands) : conv_by_images(s, dtype, false, g, w, nullptr, gx, nullptr);
 }
 
 namespace {
@@ -320,7 +322,10 @@ Status add_parts(const float* parts, i64 count, i64 n, float* gw) {
 }  // namespace
 
 Status dnn_conv_grad_weight(const ConvShape& given, int dtype, Activation g, Activation x, float* gw) try {
-    const ConvShape s = g.planes || x.planes ? given : flattened(given);
+    const bool planes = g.planes || x.planes;
+    const i64 bands = is_pointwise(given) && !planes ? 1 : bands_of(given);
+    if (bands > 1) return grad_weight_by_bands(given, dtype, g, x, gw, bands);
+    const ConvShape s = planes ? given : flattened(given);
     const Volumes v(s);
     const int item = ITEMSIZE[dtype];
     const i64 pixels = v.y / s.o;

@@ -343,7 +343,8 @@ Status run_matmul(const View& av, const View& bv, const View* bias, const View& 
     if (finish) {  // where a piece of the result is not made at once, a pass of its own follows
         bool turned;
         const bool serial = work < SERIAL_BELOW;
-        if (thin(p, turned) == Thin::no && (serial || cut(p, power_of_two(work / TASK)).k == 1)) {
+        const bool small = is_small(p.kernel, p.a.rows, p.b.cols, p.a.cols, p.a.cs, p.b.cs);
+        if (!small && thin(p, turned) == Thin::no && (serial || cut(p, power_of_two(work / TASK)).k == 1)) {
             p.finish = finish;
         } else {
             const Status status = run_matmul(av, bv, bias, out);

@@ -1,7 +1,8 @@
-// 1x1 convolutions as products of matrices, and what follows a convolution channel by channel.
+// 1x1 convolutions, with a stride or without, as products of matrices, and what follows a convolution channel by channel.
 #include "pointwise.hpp"
 
 #include <cmath>
+#include <cstring>
 
 #include "alloc.hpp"
 #include "channels.hpp"
@@ -17,11 +18,46 @@ constexpr i64 FLOAT = sizeof(float);
 View matrix(const void* data, i64 rows, i64 columns, i64 row_stride, i64 column_stride) {
     return {static_cast<char*>(const_cast<void*>(data)), F32, 2, {rows, columns}, {row_stride * FLOAT, column_stride * FLOAT}};
 }
-i64 pixels_of(const ConvShape& s) {
+i64 pixels_of(const ConvShape& s) {  // of the result
     i64 pixels = s.n;
-    for (int d = 0; d < s.spatial; ++d) pixels *= s.in[d];
+    for (int d = 0; d < s.spatial; ++d) pixels *= s.out[d];
     return pixels;
 }
+
+// f(first pixel of a row of the result, the pixel of the input that it reads) for all rows, in parallel: with a stride
+// only some pixels of the input are read.
+template <class F>
+Status sampled_rows(const ConvShape& s, F&& f) {
+    const int last = s.spatial - 1;
+    return ranges(pixels_of(s) / s.out[last], s.out[last] * s.c, [&](i64 row, i64 count) {
+        for (; count > 0; ++row, --count) {
+            i64 rest = row, pixel = 0, step = s.in[last];
+            for (int d = last - 1; d >= 0; --d) {
+                pixel += rest % s.out[d] * s.stride[d] * step;
+                rest /= s.out[d];
+                step *= s.in[d];
+            }
+            f(row * s.out[last], pixel + rest * step);
+        }
+    });
+}
+
+// The pixels of `x` that the result reads, side by side: x itself without a stride, else a copy in `memory`.
+struct Sampled {
+    const char* data;
+    Status status;
+    Scratch memory;
+    Sampled(const ConvShape& s, const char* x) : data(x), status(OK), memory(is_pointwise(s) ? 0 : pixels_of(s) * s.c * FLOAT) {
+        if (memory.failed()) status = NO_MEMORY;
+        if (status != OK || is_pointwise(s)) return;
+        const i64 bytes = s.c * FLOAT, step = s.stride[s.spatial - 1], count = s.out[s.spatial - 1];
+        status = sampled_rows(s, [&](i64 to, i64 from) {
+            for (i64 i = 0; i < count; ++i)
+                std::memcpy(memory.get() + (to + i) * bytes, x + (from + i * step) * bytes, static_cast<std::size_t>(bytes));
+        });
+        data = memory.get();
+    }
+};
 
 }  // namespace
 
@@ -39,21 +75,43 @@ void fold_norm(const float* bias, const float* mean, const float* var, const flo
     }
 }
 
-bool pointwise_serves(const ConvShape& s, int dtype) { return dtype == F32 && s.groups == 1 && is_pointwise(s); }
+bool pointwise_serves(const ConvShape& s, int dtype) {
+    bool one = dtype == F32 && s.groups == 1;
+    for (int d = 0; d < s.spatial; ++d) one = one && s.kernel[d] == 1 && !s.pad_lo[d] && !s.pad_hi[d];
+    return one;
+}
 
 Status pointwise_forward(const ConvShape& s, const char* x, const char* w, const char* bias, char* y, const Finish* finish) {
     const i64 p = pixels_of(s);
+    const Sampled read(s, x);
+    if (read.status != OK) return read.status;
     const View row{const_cast<char*>(bias), F32, 1, {s.o}, {FLOAT}};
-    return run_matmul(matrix(x, p, s.c, s.c, 1), matrix(w, s.c, s.o, 1, s.c), bias ? &row : nullptr, matrix(y, p, s.o, s.o, 1), finish);
+    return run_matmul(matrix(read.data, p, s.c, s.c, 1), matrix(w, s.c, s.o, 1, s.c), bias ? &row : nullptr, matrix(y, p, s.o, s.o, 1), finish);
 }
 
 Status pointwise_grad_input(const ConvShape& s, const char* g, const char* w, char* gx) {
-    const i64 p = pixels_of(s);
-    return run_matmul(matrix(g, p, s.o, s.o, 1), matrix(w, s.o, s.c, s.c, 1), nullptr, matrix(gx, p, s.c, s.c, 1));
+    const i64 p = pixels_of(s), bytes = s.c * FLOAT;
+    Scratch sampled(is_pointwise(s) ? 0 : p * bytes);
+    if (sampled.failed()) return NO_MEMORY;
+    char* made = is_pointwise(s) ? gx : sampled.get();
+    Status status = run_matmul(matrix(g, p, s.o, s.o, 1), matrix(w, s.o, s.c, s.c, 1), nullptr, matrix(made, p, s.c, s.c, 1));
+    if (status != OK || is_pointwise(s)) return status;
+    i64 pixels = s.n;
+    for (int d = 0; d < s.spatial; ++d) pixels *= s.in[d];
+    status = ranges(pixels, s.c, [&](i64 first, i64 count) { std::memset(gx + first * bytes, 0, static_cast<std::size_t>(count * bytes)); });
+    if (status != OK) return status;
+    const i64 step = s.stride[s.spatial - 1], count = s.out[s.spatial - 1];
+    return sampled_rows(s, [&](i64 from, i64 to) {
+        for (i64 i = 0; i < count; ++i)
+            std::memcpy(gx + (to + i * step) * bytes, made + (from + i) * bytes, static_cast<std::size_t>(bytes));
+    });
 }
 
-Status pointwise_grad_weight(const ConvShape& s, const char* g, const char* x, char* gw) {
+Status pointwise_grad_weight(const ConvShape& s, const char* g, const char* given, char* gw) {
     const i64 p = pixels_of(s), wide = table().gemm->of[F32]->columns;
+    const Sampled read(s, given);
+    if (read.status != OK) return read.status;
+    const char* x = read.data;
     if (s.c >= wide || s.o <= s.c)
         return run_matmul(matrix(g, s.o, p, 1, s.o), matrix(x, p, s.c, s.c, 1), nullptr, matrix(gw, s.o, s.c, s.c, 1));
     // Few input channels would leave the columns of a tile empty: the transposed product, which is small.

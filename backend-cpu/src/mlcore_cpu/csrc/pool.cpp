@@ -38,7 +38,8 @@ inline void relax(int turn) {
 }
 
 // Whether the calling thread should stop, and with it the workers on its job; once it should, it remembers. Looks at the
-// clock, not at Python, most of the time. While it lives, chunks that run on this thread ask it, too.
+// clock, not at Python, most of the time; when it last looked at Python is the thread's to know, so that many short loops
+// one after the other look as often as one long one. While it lives, chunks that run on this thread ask it, too.
 class Poller {
   public:
     explicit Poller(std::atomic<bool>* halt = nullptr) : halt_(halt), outer_(tls_poller) { tls_poller = this; }
@@ -49,9 +50,10 @@ class Poller {
     bool stopped() const { return stopped_; }
     bool stop() {
         if (stopped_ || tls_patient) return stopped_;
+        static thread_local Clock::time_point last = Clock::now();
         const auto now = Clock::now();
-        if (now - last_ < POLL_EVERY) return false;
-        last_ = now;
+        if (now - last < POLL_EVERY) return false;
+        last = now;
         PollHook hook = poll_hook.load(std::memory_order_relaxed);
         stopped_ = hook && hook();
         if (stopped_ && halt_) halt_->store(true, std::memory_order_relaxed);
@@ -61,7 +63,6 @@ class Poller {
     static thread_local Poller* tls_poller;  // of the loop that this thread has begun
 
   private:
-    Clock::time_point last_ = Clock::now();
     bool stopped_ = false;
     std::atomic<bool>* halt_;
     Poller* outer_;
@@ -312,7 +313,7 @@ Status parallel_run(i64 n, void (*fn)(void*, i64), void* context) {
         tls_inside = true;
         fn(context, i);
         tls_inside = false;
-        if (i + 1 < n ? poller.stop() : poller.stopped()) return INTERRUPTED;
+        if (poller.stop()) return INTERRUPTED;
     }
     return OK;
 }

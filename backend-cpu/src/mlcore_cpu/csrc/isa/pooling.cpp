@@ -2,6 +2,7 @@
 // [first, first + width) of the inner axis of one outer plane.
 #include <limits>
 
+#include "../pool.hpp"
 #include "../pooling.hpp"
 #include "isa_tables.hpp"
 
@@ -10,6 +11,7 @@ namespace MLCORE_ISA {
 namespace {
 
 constexpr i64 POOL_TILE = 64;
+constexpr i64 BREATH = 1 << 17;  // elements, of `POOL_TILE` columns at most, between two looks for Ctrl-C
 
 // Calls f(output element, window begin and end per axis) for the windows of a plane.
 struct Window {
@@ -19,8 +21,14 @@ template <class F>
 INL void each_window(const PoolShape& s, F&& f) {
     i64 at[3];
     Window w;
+    const i64 row = s.out[2] * s.kernel[0] * s.kernel[1] * s.kernel[2];
+    i64 seen = 0;
     for (at[0] = 0; at[0] < s.out[0]; ++at[0])
-        for (at[1] = 0; at[1] < s.out[1]; ++at[1])
+        for (at[1] = 0; at[1] < s.out[1]; ++at[1]) {
+            if ((seen += row) > BREATH) {
+                if (interrupted()) return;
+                seen = 0;
+            }
             for (at[2] = 0; at[2] < s.out[2]; ++at[2]) {
                 for (int d = 0; d < 3; ++d) {
                     w.start[d] = at[d] * s.stride[d] - s.pad_lo[d];
@@ -31,12 +39,19 @@ INL void each_window(const PoolShape& s, F&& f) {
                 }
                 f((at[0] * s.out[1] + at[1]) * s.out[2] + at[2], w);
             }
+        }
 }
 // Calls f(input element) for the kernel elements of a window, in row-major order.
 template <class F>
 INL void each_element(const PoolShape& s, const Window& w, F&& f) {
+    const bool large = s.kernel[0] * s.kernel[1] * s.kernel[2] > BREATH;
+    i64 seen = 0;
     for (i64 a = w.begin[0]; a < w.end[0]; ++a)
         for (i64 b = w.begin[1]; b < w.end[1]; ++b) {
+            if (large && (seen += w.end[2]) > BREATH) {
+                if (interrupted()) return;
+                seen = 0;
+            }
             const i64 row = ((w.start[0] + a * s.dilation[0]) * s.in[1] + w.start[1] + b * s.dilation[1]) * s.in[2] + w.start[2];
             for (i64 c = w.begin[2]; c < w.end[2]; ++c) f(row + c * s.dilation[2]);
         }

@@ -1,5 +1,6 @@
 // Sums, maxima and products of contiguous rows: fixed lanes and block lengths, so a row has one result.
 #pragma once
+#include "../pool.hpp"
 #include "loops.hpp"
 
 namespace mlcore_cpu {
@@ -9,12 +10,18 @@ namespace {
 template <class T> constexpr int LANES = 256 / sizeof(T);
 constexpr int RUN = 16;  // additions per lane before the double accumulator takes over
 
+// Elements of a row between two looks for Ctrl-C: a multiple of every block below. A loop that was told to stop leaves
+// its work undone; the driver's loop will say so.
+constexpr i64 BREATH = i64{1} << 20;
+INL bool told_to_stop(i64 done) { return __builtin_expect(done % BREATH == 0 && done > 0, 0) && interrupted(); }
+
 // Sum over i of f(i), i in [0, n).
 template <class T, class F>
 INL double sum_of(i64 n, F f) {
     constexpr int L = LANES<T>;
     double total = 0;
     for (i64 start = 0; start < n; start += RUN * L) {
+        if (told_to_stop(start)) break;
         const i64 stop = start + RUN * L < n ? start + RUN * L : n;
         T lane[L];
         for (int j = 0; j < L; ++j) lane[j] = T(0);
@@ -85,16 +92,21 @@ INL float max_lanes(Wide x) {
 
 template <class T, class F>
 INL void each_of(i64 n, F f) {
+    i64 i = 0;
+    do {
+        if (told_to_stop(i)) return;
+        const i64 stop = n - i > BREATH ? i + BREATH : n;
 #ifdef MLCORE_WIDE
-    if constexpr (sizeof(T) == 4) {
-        i64 i = 0;
-        for (; i + Wide::LANES <= n; i += Wide::LANES) f(Strip{i});
-        if (i < n) f(Tail{i, n - i});
-        return;
-    }
+        if constexpr (sizeof(T) == 4) {
+            for (; i + Wide::LANES <= stop; i += Wide::LANES) f(Strip{i});
+            if (i < stop) f(Tail{i, stop - i});
+            i = stop;
+            continue;
+        }
 #endif
 #pragma GCC ivdep
-    for (i64 i = 0; i < n; ++i) f(Lane<T>{i});
+        for (; i < stop; ++i) f(Lane<T>{i});
+    } while (i < n);
 }
 
 // The sums of what f gives, M values at a time: f(at) returns an array of M. Blocks of float sums, joined in double.
@@ -107,6 +119,7 @@ INL Several<double, M> totals_of(i64 n, F f) {
         constexpr int SIDE = 4;
         constexpr i64 STEP = Wide::LANES * SIDE;
         for (i64 start = 0; start < n; start += RUN * STEP) {
+            if (told_to_stop(start)) break;
             const i64 stop = start + RUN * STEP < n ? start + RUN * STEP : n;
             Wide acc[SIDE][M];
             for (auto& side : acc)
@@ -128,6 +141,7 @@ INL Several<double, M> totals_of(i64 n, F f) {
 #endif
     constexpr int L = LANES<T>;
     for (i64 start = 0; start < n; start += RUN * L) {
+        if (told_to_stop(start)) break;
         const i64 stop = start + RUN * L < n ? start + RUN * L : n;
         T lane[M][L];
         for (auto& lanes : lane)
@@ -155,7 +169,7 @@ INL double total_of(i64 n, F f) {
 
 // The greatest element that is a number, or NaN: what softmax needs, whose sum a NaN reaches anyway. -inf for n = 0.
 template <class T>
-INL T top_of(const T* x, i64 n) {
+INL T top_of_block(const T* x, i64 n) {
 #ifdef MLCORE_WIDE
     if constexpr (sizeof(T) == 4) {
         Wide acc[4] = {Wide(-F_INF), Wide(-F_INF), Wide(-F_INF), Wide(-F_INF)};
@@ -168,6 +182,15 @@ INL T top_of(const T* x, i64 n) {
     }
 #endif
     return max_of(x, n);
+}
+template <class T>
+INL T top_of(const T* x, i64 n) {
+    T top = top_of_block(x, n < BREATH ? n : BREATH);
+    for (i64 i = BREATH; i < n; i += BREATH) {
+        if (told_to_stop(i)) break;
+        top = max(top, top_of_block(x + i, n - i < BREATH ? n - i : BREATH));
+    }
+    return top;
 }
 
 template <class T> INL T finite_or_zero(T x) { return isfinite(x) ? x : T(0); }
