@@ -57,10 +57,10 @@ class Adam(UpdateRule):
 
     rule = adam_step
 
-    def plan(self, group: Group) -> Plan:
+    def _plan_for(self, group: Group) -> Plan:
         return AMSGRAD if group["amsgrad"] else self._plan
 
-    def values(self, plan: Plan, group: Group, scalars: dict[str, Any]) -> tuple[Any, ...]:
+    def _values(self, plan: Plan, group: Group, scalars: dict[str, Any]) -> tuple[Any, ...]:
         beta1, beta2 = group["betas"]
         return (
             float(group["lr"]),

@@ -66,11 +66,11 @@ class UpdateRule(Declared):
 
     Hyperparameters are class attributes made by `hyper`, in the order of the constructor's arguments (`params` comes
     first by itself). `rule(p, g, *states, /, *, numbers)` returns the new value of the parameter `p` with the
-    gradient `g`, and then those of its states, if it has any. The names say the rest:
+    gradient `g`, and then those of its states, if it has any. The names in its signature say the rest.
 
-    - what stands before `/` after `p` and `g` is kept for each parameter, from zeros on (or from what `start` says);
-      with the default None, only where `keeps(p, group)` names it;
-    - what stands after `*` are hyperparameters, or `step`, which counts from 1, or what `numbers` adds.
+    What stands before `/`, after `p` and `g`, is kept for each parameter: from zeros on, or from what `start` says; with
+    the default None, only where `keeps(p, group)` names it. What stands after `*` are hyperparameters, or `step`,
+    which counts from 1, or what `numbers` adds.
 
     The constructor with its checks, parameter groups, `maximize`, hooks, `state_dict` in PyTorch's layout, and the
     step over all parameters as one operation follow from that.
@@ -131,21 +131,21 @@ class UpdateRule(Declared):
         """
         return {**group, **scalars}
 
-    def values(self, plan: Plan, group: Group, scalars: dict[str, Any]) -> tuple[Any, ...]:
+    def _values(self, plan: Plan, group: Group, scalars: dict[str, Any]) -> tuple[Any, ...]:
         """The numbers in the order of the rule; `numbers` is what to write."""
         given = self.numbers(group, scalars)
         return tuple([_plain(given[name]) for name in plan.names])
 
     def keeps(self, p: Any, group: Group) -> tuple[str, ...]:
         """The states that this parameter has, of those with the default None and all others, in their order."""
-        return self.plan(group).states
+        return self._plan_for(group).states
 
     def state_shape(self, name: str, p: Any) -> tuple[int, ...]:
         """The shape of a state of the parameter `p`."""
         shape: tuple[int, ...] = p.shape
         return shape
 
-    def plan(self, group: Group) -> Plan:
+    def _plan_for(self, group: Group) -> Plan:
         """The rule for a group."""
         return self._plan
 
@@ -157,7 +157,7 @@ class UpdateRule(Declared):
         if self.eager:
             group = self.param_groups[-1]
             for p in group["params"]:
-                self._begin(p, group, self.plan(group).states)
+                self._begin(p, group, self._plan_for(group).states)
 
     def _begin(self, p: Any, group: Group, kept: tuple[str, ...]) -> None:
         """Make the states that the parameter does not have yet."""
@@ -173,7 +173,7 @@ class UpdateRule(Declared):
 
     def _update(self, group: Group, parameters: list[Any], gradients: list[Any]) -> None:
         state = self.state
-        plan = self.plan(group)
+        plan = self._plan_for(group)
         held = [state[p] for p in parameters]
         kept = None
         if plan.optional:
@@ -194,7 +194,7 @@ class UpdateRule(Declared):
         for key, owners, grads in buckets(parameters, gradients, keys):
             states = held if len(owners) == len(held) else [state[p] for p in owners]
             scalars = {"step": key + 1} if counted else self._next(states[0])
-            values = self.values(plan, group, scalars)
+            values = self._values(plan, group, scalars)
             names = plan.states
             if kept is not None:
                 names = self.keeps(owners[0], group)

@@ -43,7 +43,7 @@ class SGD(UpdateRule):
             raise ArgumentError(f"SGD: nesterov with momentum {group['momentum']} and dampening {group['dampening']}",
                                 fix="Nesterov needs momentum > 0 and dampening 0")  # fmt: skip
 
-    def plan(self, group: Group) -> Plan:
+    def _plan_for(self, group: Group) -> Plan:
         return self._plan if group["momentum"] else PLAIN
 
     def _update(self, group: Group, parameters: list[Any], gradients: list[Any]) -> None:
