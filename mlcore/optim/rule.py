@@ -68,9 +68,9 @@ class UpdateRule(Declared):
     first by itself). `rule(p, g, *states, /, *, numbers)` returns the new value of the parameter `p` with the
     gradient `g`, and then those of its states, if it has any. The names in its signature say the rest.
 
-    What stands before `/`, after `p` and `g`, is kept for each parameter: from zeros on, or from what `start` says; with
-    the default None, only where `keeps(p, group)` names it. What stands after `*` are hyperparameters, or `step`,
-    which counts from 1, or what `numbers` adds.
+    What stands before `/`, after `p` and `g`, is kept for each parameter: from zeros on, or from what `start` says;
+    with the default None, only where `keeps(p, group)` names it. What stands after `*` are hyperparameters, or
+    `step`, which counts from 1, or what `numbers` adds.
 
     The constructor with its checks, parameter groups, `maximize`, hooks, `state_dict` in PyTorch's layout, and the
     step over all parameters as one operation follow from that.
