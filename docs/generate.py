@@ -25,6 +25,7 @@ MODULES = {
     "mlcore.nn": "Modules",
     "mlcore.nn.functional": "Functions for networks",
     "mlcore.nn.utils": "Helpers for parameters and gradients",
+    "mlcore.nn.utils.rnn": "Sequences of different lengths",
     "mlcore.nn.utils.parametrize": "Parameters computed from others",
     "mlcore.nn.utils.parametrizations": "Ready-made parametrizations",
     "mlcore.optim": "Optimizers",

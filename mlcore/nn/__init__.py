@@ -158,7 +158,8 @@ from mlcore.nn.pooling import (
     MaxUnpool3d,
     Unfold,
 )
-from mlcore.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from mlcore.nn.recurrent import GRU, LSTM, RNN, RNNBase
+from mlcore.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from mlcore.nn.resize import (
     Upsample,
     UpsamplingBilinear2d,
@@ -288,7 +289,9 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNBase",
     "RNNCell",
+    "RNNCellBase",
     "RReLU",
     "ReLU",
     "ReLU6",

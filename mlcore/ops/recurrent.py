@@ -329,7 +329,9 @@ def _rnn_vjp(
     reverse: bool,
     needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:
-    inner, gh = rnn_layer_grad(g, w_hh, y, nonlinearity=nonlinearity, reverse=reverse)
+    inner, _ = rnn_layer_grad(g, w_hh, y, nonlinearity=nonlinearity, reverse=reverse)
+    # From the first output, which is on the tape: a gradient of higher order goes through the first state too.
+    gh = contract(inner[-1 if reverse else 0], w_hh) if needs[5] else None
     gx, gw = _input_grads(inner, x, w_ih, needs)
     gw_hh = _hidden_weight_grad(inner, y, h0, reverse) if needs[2] else None
     gb = add_up(inner, axis=(0, 1)) if needs[3] or needs[4] else None

@@ -13,7 +13,7 @@ from mlcore.errors import ArgumentError, ShapeError
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")]
 
 Array = np.ndarray[Any, Any]
 WAYS: list[dict[str, Any]] = [
@@ -23,6 +23,9 @@ WAYS: list[dict[str, Any]] = [
 KINDS = [
     *[(kind, how) for kind in ("RNN", "LSTM", "GRU") for how in WAYS],
     ("RNN", dict(nonlinearity="relu", bidirectional=True)),
+    ("LSTM", dict(proj_size=3)),
+    ("LSTM", dict(proj_size=2, num_layers=2, bidirectional=True, batch_first=True)),
+    ("LSTM", dict(proj_size=6, bias=False)),
 ]
 
 
@@ -84,7 +87,8 @@ def test_layers(kind: str, how: dict[str, Any], given: bool, dtype: str, device:
     ours, theirs = pair(kind, dtype, 5, 7, **how)
     x = normal(2, 6, 5) if how.get("batch_first") else normal(6, 2, 5)
     count = how.get("num_layers", 1) * (2 if how.get("bidirectional") else 1)
-    states = [normal(count, 2, 7, seed=i + 1) for i in range(2 if kind == "LSTM" else 1)] if given else []
+    widths = [how.get("proj_size", 7), 7][: 2 if kind == "LSTM" else 1]
+    states = [normal(count, 2, width, seed=i + 1) for i, width in enumerate(widths)] if given else []
     compare(ours, theirs, x, states, dtype)
 
 
@@ -191,11 +195,28 @@ def test_gradients_by_differences_to_the_second_order() -> None:
         gradcheck(first, inputs, order=2)
 
 
+def test_the_gradient_of_the_first_state_has_gradients(device: str) -> None:
+    from mlcore.testing import gradgradcheck
+
+    for kind in ("RNN", "GRU", "LSTM"):
+        layer = getattr(nn, kind)(2, 3, bidirectional=True, dtype=ml.float64)
+        x, h = (ml.asarray(normal(*shape), requires_grad=True) for shape in ((2, 2, 2), (2, 2, 3)))
+
+        def run(x: Any, h: Any, kind: str = kind, layer: Any = layer) -> Any:
+            return (layer(x, (h.sin(), h.cos()) if kind == "LSTM" else h.sin())[0] * 2).sin()
+
+        assert gradgradcheck(run, [x, h])
+
+
 def test_refusals() -> None:
     with pytest.raises(ArgumentError, match="hidden_size 0"):
         nn.LSTM(4, 0)
-    with pytest.raises(ArgumentError, match="proj_size=3"):
-        nn.LSTM(4, 8, proj_size=3)
+    with pytest.raises(ArgumentError, match="proj_size=8 with hidden_size=8"):
+        nn.LSTM(4, 8, proj_size=8)
+    with pytest.raises(ArgumentError, match="mode='lstm'"):
+        nn.RNNBase("lstm", 4, 8)
+    with pytest.warns(UserWarning, match="drops nothing with one layer"):
+        nn.GRU(4, 8, dropout=0.5)
     with pytest.raises(ArgumentError, match="nonlinearity='sin'"):
         nn.RNN(4, 8, nonlinearity="sin")
     lstm = nn.LSTM(4, 8)

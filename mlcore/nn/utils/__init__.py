@@ -1,6 +1,6 @@
 """Helpers on parameters, gradients and modules, with PyTorch's names."""
 
-from mlcore.nn.utils import parametrizations, parametrize
+from mlcore.nn.utils import parametrizations, parametrize, rnn
 from mlcore.nn.utils.fuse import (
     fuse_conv_bn_eval,
     fuse_conv_bn_weights,
@@ -25,6 +25,7 @@ __all__ = [
     "parametrize",
     "remove_spectral_norm",
     "remove_weight_norm",
+    "rnn",
     "spectral_norm",
     "vector_to_parameters",
     "weight_norm",
