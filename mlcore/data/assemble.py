@@ -35,13 +35,13 @@ class Assembly:
     def add(self, sample: Any) -> None:
         """The next sample."""
         if self.samples is None:
-            if self.root is None:
-                self.root = _part(sample, self)
-            if self.root.fits(sample):
-                self.root.put(self.given, sample)
+            root = self.root
+            if root is None:
+                root = self.root = _part(sample, self)
+            if root.put(self.given, sample):
                 self.given += 1
                 return
-            self.samples = [self.root.sample(i) for i in range(self.given)]
+            self.samples = [root.sample(i) for i in range(self.given)]
         self.samples.append(sample)
 
     def batch(self) -> Any:
@@ -75,11 +75,12 @@ class _Part:
         self.kind = type(first)
         self.values: list[Any] = []
 
-    def fits(self, value: Any) -> bool:
-        return type(value) is self.kind
-
-    def put(self, place: int, value: Any) -> None:
+    def put(self, place: int, value: Any) -> bool:
+        """Take what a sample has there; False if it does not fit."""
+        if type(value) is not self.kind:
+            return False
         self.values.append(value)
+        return True
 
     def sample(self, place: int) -> Any:
         return self.values[place]
@@ -93,13 +94,14 @@ class _ArrayPart(_Part):
 
     def __init__(self, first: Array, dtype: Any, assembly: Assembly) -> None:
         self.dtype, self.shape, self.done = first.dtype, first.shape, assembly.done
+        self.kind = np.ndarray
         self.rows = assembly.room((assembly.count, *first.shape), dtype)
 
-    def fits(self, value: Any) -> bool:
-        return type(value) is np.ndarray and value.dtype == self.dtype and value.shape == self.shape
-
-    def put(self, place: int, value: Any) -> None:
+    def put(self, place: int, value: Any) -> bool:
+        if type(value) is not np.ndarray or value.dtype != self.dtype or value.shape != self.shape:
+            return False
         self.rows[place] = value
+        return True
 
     def sample(self, place: int) -> Any:
         return self.rows[place, ...]
@@ -116,18 +118,14 @@ class _TensorPart(_ArrayPart):
         host = self.backend.to_host(first.array)
         super().__init__(host, host.dtype, assembly)
 
-    def fits(self, value: Any) -> bool:
-        return (
-            type(value) is Tensor
-            and value.device is self.device
-            and value.shape == self.shape
-            and value.node is None
-            and not value.requires_grad
-            and self.backend.to_host(value.array).dtype == self.dtype
-        )
-
-    def put(self, place: int, value: Any) -> None:
-        self.rows[place] = self.backend.to_host(value.array)
+    def put(self, place: int, value: Any) -> bool:
+        if type(value) is not Tensor or value.device is not self.device or value.shape != self.shape:
+            return False
+        host = self.backend.to_host(value.array)
+        if value.node is not None or value.requires_grad or host.dtype != self.dtype:
+            return False
+        self.rows[place] = host
+        return True
 
     def sample(self, place: int) -> Any:
         row = np.array(self.rows[place, ...])
@@ -138,17 +136,15 @@ class _Sequence(_Part):
     def __init__(self, first: Any, assembly: Assembly) -> None:
         self.kind = type(first)
         self.parts = [_part(one, assembly) for one in first]
+        self.puts = [part.put for part in self.parts]
 
-    def fits(self, value: Any) -> bool:
-        return (
-            type(value) is self.kind
-            and len(value) == len(self.parts)
-            and all(part.fits(one) for part, one in zip(self.parts, value, strict=True))
-        )
-
-    def put(self, place: int, value: Any) -> None:
-        for part, one in zip(self.parts, value, strict=True):
-            part.put(place, one)
+    def put(self, place: int, value: Any) -> bool:
+        if type(value) is not self.kind or len(value) != len(self.parts):
+            return False
+        for put, one in zip(self.puts, value):  # noqa: SIM110 (it is run for each sample)
+            if not put(place, one):
+                return False
+        return True
 
     def _made(self, values: list[Any]) -> Any:
         return self.kind(*values) if hasattr(self.kind, "_fields") else self.kind(values)
@@ -165,16 +161,13 @@ class _Dict(_Part):
         self.kind = type(first)
         self.parts = {key: _part(one, assembly) for key, one in first.items()}
 
-    def fits(self, value: Any) -> bool:
-        return (
-            type(value) is self.kind
-            and value.keys() == self.parts.keys()
-            and all(part.fits(value[key]) for key, part in self.parts.items())
-        )
-
-    def put(self, place: int, value: Any) -> None:
-        for key, part in self.parts.items():
-            part.put(place, value[key])
+    def put(self, place: int, value: Any) -> bool:
+        if type(value) is not self.kind or value.keys() != self.parts.keys():
+            return False
+        for key, part in self.parts.items():  # noqa: SIM110 (it is run for each sample)
+            if not part.put(place, value[key]):
+                return False
+        return True
 
     def sample(self, place: int) -> Any:
         return {key: part.sample(place) for key, part in self.parts.items()}

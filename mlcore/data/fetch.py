@@ -14,7 +14,6 @@ from mlcore.data import streams
 from mlcore.data.assemble import Assembly, for_device
 from mlcore.data.collate import default_collate
 from mlcore.errors import DataError
-from mlcore.ops import random
 
 NOWHERE: Final = -1  # the cell's value outside a sample
 
@@ -26,11 +25,11 @@ class Cell(Protocol):
 
 
 class Job(NamedTuple):
-    """One batch to be made: its number in the epoch, what it is made of, and the seed of its random stream."""
+    """One batch to be made: its number in the epoch, what it is made of, and the seed that all streams come from."""
 
     number: int
     what: Any  # a list of indices, one index, or for an iterable dataset a Start or None
-    seed: int
+    streams: int
 
     def label(self) -> str:
         """What an error message calls it."""
@@ -50,7 +49,6 @@ class Job(NamedTuple):
 class Start(NamedTuple):
     """The first job of an epoch of an iterable dataset: where to begin."""
 
-    streams: int  # the seed that every batch's stream comes from
     skip: int  # batches to read past
     state: Any  # (samples that came before, the dataset's own state) instead of reading past them
 
@@ -76,9 +74,7 @@ class Fetcher:
 
     def make(self, job: Job, cell: Cell, reseed: bool) -> Any:
         """The batch. `cell[0]` is the position of the sample that is being loaded meanwhile."""
-        with streams.batch_stream(job.seed):
-            if reseed:
-                streams.seed_globals(job.seed)
+        with streams.BatchStream(job.streams, job.number, reseed):
             try:
                 if self.kind == "stream":
                     return self._piece(job, cell, reseed)
@@ -154,10 +150,10 @@ class Fetcher:
 
     def _piece(self, job: Job, cell: Cell, reseed: bool) -> Piece:
         if isinstance(job.what, Start):
-            self.reader = _Reader(self, job.what, reseed)
+            self.reader = _Reader(self, job.what, job.streams, reseed)
             self.reader.number = job.number if job.what.state is not None else 0
             self.reader.skip(job.number, cell)
-            streams.set_stream(job.seed, reseed)
+            streams.set_stream(job.streams, job.number, reseed)
         assert self.reader is not None
         return self.reader.read(job, cell)
 
@@ -165,8 +161,8 @@ class Fetcher:
 class _Reader:
     """Takes batch after batch from an iterable dataset, and holds its length against what came."""
 
-    def __init__(self, fetcher: Fetcher, start: Start, reseed: bool) -> None:
-        self.fetcher, self.streams, self.reseed = fetcher, random.Generator(start.streams), reseed
+    def __init__(self, fetcher: Fetcher, start: Start, streams: int, reseed: bool) -> None:
+        self.fetcher, self.streams, self.reseed = fetcher, streams, reseed
         self.ended, self.count, self.number = False, 0, 0
         self.samples: Iterator[Any] | None = None
         self.state = start.state
@@ -174,7 +170,7 @@ class _Reader:
     def skip(self, number: int, cell: Cell) -> None:
         """Read past the batches before this one, each with the random stream that it had."""
         while self.number < number and not self.ended:
-            streams.set_stream(self.streams.spawn(self.number).seed, self.reseed)
+            streams.set_stream(self.streams, self.number, self.reseed)
             self._take(cell)
 
     def read(self, job: Job, cell: Cell) -> Piece:

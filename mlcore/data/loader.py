@@ -173,14 +173,14 @@ class DataLoader:
         """A job for each batch that is left; the order is drawn here, when the epoch starts."""
         left = islice(enumerate(drawn(self._source())), place.position, None)
         given = frozenset(place.beyond)
-        return (Job(n, what, streams.spawn(n).seed) for n, what in left if n not in given)
+        return (Job(n, what, streams.seed) for n, what in left if n not in given)
 
     @staticmethod
     def _pieces(streams: Any, place: Place) -> Iterator[Job]:
         """Jobs without end, for a dataset that says itself when it ends."""
         first = place.position
-        start = Start(streams.seed, first, place.dataset)
-        return (Job(n, start if n == first else None, streams.spawn(n).seed) for n in count(first))
+        start = Start(first, place.dataset)
+        return (Job(n, start if n == first else None, streams.seed) for n in count(first))
 
     # -- workers ------------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ class WorkerInfo:
 
 
 class _Current(threading.local):
-    generator: Any = None
+    batch: tuple[int, int] | None = None  # the seed of the epoch's streams, and the batch's number
+    generator: Any = None  # made when somebody asks, like rng
     rng: np.random.Generator | None = None
     info: WorkerInfo | None = None
 
@@ -58,7 +59,11 @@ def sample_generator() -> Any:
     >>> data.sample_generator() is ml.random.default_generator()
     True
     """
-    return _current.generator or random.default_generator()
+    if _current.generator is None:
+        if _current.batch is None:
+            return random.default_generator()
+        _current.generator = _stream(*_current.batch)
+    return _current.generator
 
 
 def sample_rng() -> np.random.Generator:
@@ -72,30 +77,41 @@ def sample_rng() -> np.random.Generator:
     >>> 0 <= data.sample_rng().random() < 1
     True
     """
-    if _current.generator is None:
+    if _current.batch is None:
         source = random.default_generator()
         return np.random.default_rng((source.seed, source.take(1)))
     if _current.rng is None:
-        _current.rng = np.random.default_rng((_current.generator.seed, 1))
+        _current.rng = np.random.default_rng((sample_generator().seed, 1))
     return _current.rng
 
 
-@contextlib.contextmanager
-def batch_stream(seed: int) -> Iterator[None]:
-    """Meanwhile `sample_generator()` and `sample_rng()` are the batch's own."""
-    before = _current.generator, _current.rng
-    _current.generator, _current.rng = random.Generator(seed), None
-    try:
-        yield
-    finally:
-        _current.generator, _current.rng = before
+def _stream(epoch: int, number: int) -> Any:
+    return random.Generator(epoch).spawn(number)
 
 
-def set_stream(seed: int, reseed: bool) -> None:
-    """Go on with another batch's stream, inside `batch_stream`."""
-    _current.generator, _current.rng = random.Generator(seed), None
+class BatchStream:
+    """Meanwhile `sample_generator()` and `sample_rng()` are a batch's own; with `reseed`, the global generators start
+    from its stream.
+    """
+
+    __slots__ = ("batch", "before", "reseed")
+
+    def __init__(self, epoch: int, number: int, reseed: bool) -> None:
+        self.batch, self.reseed = (epoch, number), reseed
+
+    def __enter__(self) -> None:
+        self.before = _current.batch, _current.generator, _current.rng
+        set_stream(*self.batch, self.reseed)
+
+    def __exit__(self, *_: object) -> None:
+        _current.batch, _current.generator, _current.rng = self.before
+
+
+def set_stream(epoch: int, number: int, reseed: bool) -> None:
+    """Go on with another batch's stream, inside `BatchStream`."""
+    _current.batch, _current.generator, _current.rng = (epoch, number), None, None
     if reseed:
-        seed_globals(seed)
+        seed_globals(sample_generator().seed)
 
 
 def seed_globals(seed: int) -> None:
