@@ -164,6 +164,7 @@ LONG = {
     "convolution_grad_input": "np.ones((1, 32, 1500, 1500), 'f'), np.ones((32, 32, 5, 5), 'f'), (1, 32, 1500, 1500),"
     " (1, 1), ((2, 2), (2, 2)), (1, 1), 1",
     "max_pool": "np.ones((1, 1, 9000, 9000), 'f'), (9, 9), (1, 1), ((4, 4), (4, 4)), (1, 1)",
+    "batch_norm": "np.ones((1, 1, 10000, 10000), 'f'), None, None, 1e-5, 'relu'",
     "log_softmax": "np.zeros((1, 100_000_000), 'f'), 1",
     "sort_indices": "np.random.default_rng(0).random(20_000_000), 0, False",
     "ordered": "np.random.default_rng(0).random(20_000_000, 'f'), 0, True, 5_000_000",

@@ -128,7 +128,11 @@ void scale_as(const T* x, const T* mean, const T* scale, const T* shift, T* y, i
                 const T* __restrict a = x;
                 T* __restrict b = y;
                 const T m = mean[k], s = scale[k], t = shift ? shift[k] : T(0);
-                for (i64 i = 0; i < inner; ++i) b[i] = follow<F>((a[i] - m) * s + t);
+                for (i64 from = 0; from < inner; from += BREATH) {
+                    if (told_to_stop(from)) return;
+                    const i64 to = from + BREATH < inner ? from + BREATH : inner;
+                    for (i64 i = from; i < to; ++i) b[i] = follow<F>((a[i] - m) * s + t);
+                }
             }
         return;
     }
@@ -193,7 +197,11 @@ void grad_as(const T* g, const T* x, const NormChannels<T>& n, const T* gb, cons
                 const T *__restrict a = x, *__restrict d = g;
                 T* __restrict y = gx;
                 const T m = n.mean[k], s = n.scale[k], t = n.shift ? n.shift[k] : T(0), b = gb[k], w = gw[k] * n.rstd[k];
-                for (i64 i = 0; i < inner; ++i) y[i] = s * (passed<F>(d[i], (a[i] - m) * s + t) - b - (a[i] - m) * w);
+                for (i64 from = 0; from < inner; from += BREATH) {
+                    if (told_to_stop(from)) return;
+                    const i64 to = from + BREATH < inner ? from + BREATH : inner;
+                    for (i64 i = from; i < to; ++i) y[i] = s * (passed<F>(d[i], (a[i] - m) * s + t) - b - (a[i] - m) * w);
+                }
             }
             continue;
         }
