@@ -309,7 +309,10 @@ def test_disk_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == damages + 1 == len(inner.loaded) - 6
     assert "sample 3 is made again" in caplog.text
     assert path.read_bytes() == content
-    assert len(list(data.DataLoader(cache, 2, num_workers=2, workers="processes", collate_fn=list))) == 3
+    assert (
+        len(list(data.DataLoader(cache, 2, num_workers=2, multiprocessing_context="fork", collate_fn=list)))
+        == 3
+    )
     cache.clear()
     assert not list(tmp_path.iterdir())
     keyed = data.DiskCache([5, 6], tmp_path, key=lambda i: "one")
@@ -356,7 +359,7 @@ def test_numpy_files(tmp_path: Path) -> None:
         a, b = rows.batch(np.asarray([7, -1, 2, 2]))
         assert (a.tolist(), b.tolist()) == (x[[7, 9, 2, 2]].tolist(), [7, 9, 2, 2])
         assert len(pickle.dumps(rows)) < 1000
-        for options in (dict(), dict(num_workers=2), dict(num_workers=2, workers="processes")):
+        for options in (dict(), dict(num_workers=2), dict(num_workers=2, multiprocessing_context="fork")):
             loader = data.DataLoader(rows, 3, True, generator=ml.random.Generator(1), **options)
             found = [(u.tolist(), v.tolist()) for u, v in loader]
             assert all(u == x[v].tolist() for u, v in found)
@@ -433,7 +436,7 @@ def test_parquet_and_arrow(tmp_path: Path) -> None:
     assert list(data.read_arrow(tmp_path / "t.arrow", ["x"]).columns) == ["x"]
     stream = data.ParquetStream(tmp_path / "t.parquet", tmp_path / "t.parquet", columns=["x"], rows=7)
     assert [row["x"] for row in stream] == [*range(100)] * 2
-    for options in (dict(), dict(num_workers=2), dict(num_workers=2, workers="processes")):
+    for options in (dict(), dict(num_workers=2), dict(num_workers=2, multiprocessing_context="fork")):
         loader = data.DataLoader(stream, 6, **options)
         seen = []
         for batch in loader:
@@ -492,7 +495,7 @@ def test_transforms() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [dict(num_workers=2), dict(num_workers=2, workers="processes"), dict(num_workers=1)]
+    "options", [dict(num_workers=2), dict(num_workers=2, multiprocessing_context="fork"), dict(num_workers=1)]
 )
 def test_random_transforms_do_not_depend_on_the_workers(options: dict[str, Any]) -> None:
     chain = data.Compose(
@@ -528,7 +531,7 @@ def test_padding() -> None:
         [np.ones(i + 1) for i in range(6)],
         3,
         num_workers=2,
-        workers="processes",
+        multiprocessing_context="fork",
         collate_fn=data.PadCollate(),
     )
     assert [one.shape for one in loader] == [(3, 3), (3, 6)]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -29,6 +30,8 @@ from mlcore.errors import DataError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks, and looks into /proc")
 LINUX = sys.platform == "linux"
+# Forked, so that datasets may be defined inside the tests.
+KINDS: dict[str, Any] = {"threads": {}, "processes": {"multiprocessing_context": "fork"}}
 
 
 class Mixed(data.Dataset):
@@ -66,7 +69,7 @@ def plain(batch: Any) -> Any:
 
 def epochs(count: int = 2, **options: Any) -> Any:
     loader = data.DataLoader(
-        Mixed(), 4, shuffle=True, workers="processes", generator=ml.random.Generator(3), **options
+        Mixed(), 4, shuffle=True, multiprocessing_context="fork", generator=ml.random.Generator(3), **options
     )
     return [[plain(batch) for batch in loader] for _ in range(count)]
 
@@ -137,7 +140,7 @@ def test_any_number_of_workers_gives_the_same_batches() -> None:
 def test_threads_and_processes_agree_on_their_own_streams() -> None:
     def run(workers: str, count: int) -> list[Any]:
         loader = data.DataLoader(
-            Mixed(), 4, True, num_workers=count, workers=workers, generator=ml.random.Generator(1)
+            Mixed(), 4, True, num_workers=count, **KINDS[workers], generator=ml.random.Generator(1)
         )
         return [
             plain({key: batch[key] for key in ("number", "rng", "own", "array", "half")}) for batch in loader
@@ -153,7 +156,7 @@ def test_batches_out_of_order_are_all_there() -> None:
             return index
 
     for workers in ("threads", "processes"):
-        loader = data.DataLoader(Slow(), 2, num_workers=2, workers=workers, in_order=False)
+        loader = data.DataLoader(Slow(), 2, num_workers=2, **KINDS[workers], in_order=False)
         found = [batch.tolist() for batch in loader]
         assert sorted(found) == [[i, i + 1] for i in range(0, 22, 2)]
         assert found[0] != [0, 1]
@@ -219,7 +222,7 @@ def test_blocks_are_used_again_and_arrays_not_pickled(monkeypatch: pytest.Monkey
         def __getitem__(self, index: int) -> Any:
             return np.full((64, 1024), index, np.float32), {"own": [np.full(3, index)]}
 
-    loader = data.DataLoader(Large(200), 4, num_workers=2, workers="processes")
+    loader = data.DataLoader(Large(200), 4, num_workers=2, multiprocessing_context="fork")
     for number, (images, rest) in enumerate(loader):
         assert images.numpy()[:, 0, 0].tolist() == [4 * number + i for i in range(4)]
         assert rest["own"][0].shape == (4, 3)
@@ -234,7 +237,7 @@ def test_batches_keep_their_values_while_they_are_held() -> None:
         def __getitem__(self, index: int) -> Any:
             return np.full((40_000,), index), np.full((2,), index)
 
-    loader = data.DataLoader(Large(200), 4, num_workers=2, workers="processes")
+    loader = data.DataLoader(Large(200), 4, num_workers=2, multiprocessing_context="fork")
     held, parts, labels = [], [], []
     for number, (x, y) in enumerate(loader):
         labels.append(y)
@@ -261,7 +264,7 @@ def test_batches_of_ones_own_kind() -> None:
     globals()["Batch"] = Batch
     Batch.__qualname__ = "Batch"
     loader = data.DataLoader(
-        [np.arange(3), np.arange(3)], 2, num_workers=1, workers="processes", collate_fn=Batch
+        [np.arange(3), np.arange(3)], 2, num_workers=1, multiprocessing_context="fork", collate_fn=Batch
     )
     (batch,) = loader
     assert batch.samples.tolist() == [[0, 1, 2], [0, 1, 2]]
@@ -285,7 +288,7 @@ def test_worker_info_and_init() -> None:
         os.environ["SAID"] = f"{worker}"
 
     for workers in ("processes", "threads"):
-        loader = data.DataLoader(Says(), 1, num_workers=2, workers=workers, worker_init_fn=init)
+        loader = data.DataLoader(Says(), 1, num_workers=2, **KINDS[workers], worker_init_fn=init)
         found = [(ids.item(), count.item(), said[0]) for ids, count, said in loader]
         assert {one[1] for one in found} == {2}
         assert all(str(one[0]) == one[2] for one in found) or workers == "threads"
@@ -296,7 +299,7 @@ def test_worker_info_and_init() -> None:
         raise OSError("no licence")
 
     with pytest.raises(OSError, match="no licence"):
-        list(data.DataLoader(Says(), 1, num_workers=2, workers="processes", worker_init_fn=bad))
+        list(data.DataLoader(Says(), 1, num_workers=2, multiprocessing_context="fork", worker_init_fn=bad))
 
 
 @pytest.mark.parametrize("workers", ["threads", "processes"])
@@ -305,7 +308,7 @@ def test_persistent_workers_stay(workers: str) -> None:
         def __getitem__(self, index: int) -> Any:
             return os.getpid(), threading.get_ident() % 2**31, index
 
-    loader = data.DataLoader(Who(), 2, num_workers=2, workers=workers, persistent_workers=True)
+    loader = data.DataLoader(Who(), 2, num_workers=2, **KINDS[workers], persistent_workers=True)
     seen = []
     for round_ in range(4):
         batches = []
@@ -346,12 +349,12 @@ def test_an_error_keeps_its_class_notes_and_traceback() -> None:
 
     found: list[Any] = []
     with pytest.raises(FileNotFoundError, match=r"x\.png") as caught:
-        found.extend(data.DataLoader(Fails(), 4, num_workers=2, workers="processes"))
+        found.extend(data.DataLoader(Fails(), 4, num_workers=2, multiprocessing_context="fork"))
     assert len(found) == 1
     assert "while loading sample 7 of Fails" in caught.value.__notes__
     assert "in deep" in str(caught.value.__cause__)
     with pytest.raises(DataError, match="a worker raised Odd: 1 and 2") as other:
-        list(data.DataLoader(Fails(), 1, sampler=[11], num_workers=1, workers="processes"))
+        list(data.DataLoader(Fails(), 1, sampler=[11], num_workers=1, multiprocessing_context="fork"))
     assert "while loading sample 11 of Fails" in other.value.__notes__
 
 
@@ -379,7 +382,7 @@ def test_bad_datasets_say_the_same_as_without_workers() -> None:
     for dataset, text in cases:
         for workers in ("threads", "processes"):
             with pytest.raises(DataError, match=text):
-                list(data.DataLoader(dataset, 4, num_workers=2, workers=workers))
+                list(data.DataLoader(dataset, 4, num_workers=2, **KINDS[workers]))
 
 
 def test_what_cannot_be_handed_over_is_named() -> None:
@@ -406,7 +409,11 @@ def test_what_cannot_be_handed_over_is_named() -> None:
             )
         )
     with pytest.raises(TypeError, match="pickle") as caught:
-        list(data.DataLoader(Locked(), 1, sampler=[3], num_workers=1, workers="processes", collate_fn=list))
+        list(
+            data.DataLoader(
+                Locked(), 1, sampler=[3], num_workers=1, multiprocessing_context="fork", collate_fn=list
+            )
+        )
     assert any("handing the batch of samples 3" in note for note in caught.value.__notes__)
 
 
@@ -469,7 +476,7 @@ def test_two_hundred_faults() -> None:
             Faulty(kind, bad),
             batch_size=int(rng.integers(1, 9)),
             num_workers=count,
-            workers="processes",
+            multiprocessing_context="fork",
             prefetch_factor=int(rng.integers(1, 4)),
             persistent_workers=bool(rng.integers(2)),
             timeout=0.25 if slow else 60,
@@ -493,7 +500,9 @@ def test_two_hundred_faults() -> None:
 
 
 def test_an_idle_worker_that_is_killed_is_noticed() -> None:
-    loader = data.DataLoader(Mixed(), 2, num_workers=2, workers="processes", persistent_workers=True)
+    loader = data.DataLoader(
+        Mixed(), 2, num_workers=2, multiprocessing_context="fork", persistent_workers=True
+    )
     assert len(list(loader)) == 11
     victim = children()[0]
     os.kill(victim.pid, signal.SIGKILL)
@@ -512,7 +521,12 @@ def test_many_large_indices_and_long_texts_do_not_block() -> None:
             return f"{index:0100}"
 
     loader = data.DataLoader(
-        Texts(), 40_000, sampler=range(200_000), num_workers=1, workers="processes", prefetch_factor=4
+        Texts(),
+        40_000,
+        sampler=range(200_000),
+        num_workers=1,
+        multiprocessing_context="fork",
+        prefetch_factor=4,
     )
     assert [len(batch) for batch in loader] == [40_000] * 5
 
@@ -574,7 +588,7 @@ class Slow(data.Dataset):
         return i
 
 if __name__ == "__main__":
-    loader = data.DataLoader(Slow(), 4, num_workers=2, workers="processes", persistent_workers=True)
+    loader = data.DataLoader(Slow(), 4, num_workers=2, multiprocessing_context="fork", persistent_workers=True)
     try:
         batches = iter(loader)
         next(batches)
@@ -611,10 +625,14 @@ def test_the_program_can_end_while_a_worker_hangs(way: str, tmp_path: Path) -> N
 
 
 def test_a_forked_child_leaves_the_workers_alone() -> None:
-    loader = data.DataLoader(Mixed(), 2, num_workers=2, workers="processes", persistent_workers=True)
+    loader = data.DataLoader(
+        Mixed(), 2, num_workers=2, multiprocessing_context="fork", persistent_workers=True
+    )
     batches = iter(loader)
     next(batches)
-    pid = os.fork()
+    with warnings.catch_warnings():  # Python 3.12 on: a fork beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if (
         pid == 0
     ):  # a child of the program's own: its copies of the pipes are closed, and it may forget the loader
@@ -622,7 +640,7 @@ def test_a_forked_child_leaves_the_workers_alone() -> None:
         try:
             del batches, loader
             gc.collect()
-            other = data.DataLoader(Mixed(), 2, num_workers=1, workers="processes")
+            other = data.DataLoader(Mixed(), 2, num_workers=1, multiprocessing_context="fork")
             status = 0 if len(list(other)) == 11 else 2
         finally:
             os._exit(status)
@@ -631,7 +649,7 @@ def test_a_forked_child_leaves_the_workers_alone() -> None:
 
 
 def test_leaving_early_ends_the_processes() -> None:
-    for _ in data.DataLoader(Mixed(10_000), 1, num_workers=3, workers="processes"):
+    for _ in data.DataLoader(Mixed(10_000), 1, num_workers=3, multiprocessing_context="fork"):
         break
     assert not children()
 
@@ -666,7 +684,7 @@ def test_the_kernels_threads_survive_the_fork() -> None:
     expected = (x @ x).sum().item()
     for _ in range(3):
         found = []
-        for batch in data.DataLoader(Computes(), 4, num_workers=2, workers="processes"):
+        for batch in data.DataLoader(Computes(), 4, num_workers=2, multiprocessing_context="fork"):
             assert (x @ x).sum().item() == expected
             found += batch.tolist()
         assert found[-2:] == pytest.approx([64**3 * (1.0 + i) ** 2 for i in (20, 21)])

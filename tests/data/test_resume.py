@@ -122,7 +122,7 @@ WORKERS: dict[str, dict[str, Any]] = {
     "none": {},
     "threads": dict(num_workers=2),
     "kept threads": dict(num_workers=3, persistent_workers=True, prefetch_factor=1),
-    "processes": dict(num_workers=2, workers="processes", persistent_workers=True),
+    "processes": dict(num_workers=2, multiprocessing_context="fork", persistent_workers=True),
 }
 
 
