@@ -14,6 +14,11 @@ from mlcore.tensor import TensorBase
 HostArray = np.ndarray[Any, Any]
 
 
+def holds_values(tensor: Any) -> bool:
+    """Whether a tensor's values may be looked at: not while only shapes are worked out, and checks are left out."""
+    return not getattr(tensor.device.backend, "without_values", False)
+
+
 def scalar_array(value: complex, dtype: DType) -> HostArray:
     """A 0-d array of a Python number; it must fit an integer dtype, and is cut down to whole numbers there."""
     if isinstance(value, complex) and dtype.kind not in "cb":

@@ -51,6 +51,7 @@ class OpFacts:
         self.c_init: str | None = None
         self.vjp: Any = None
         self.ulp: int = 0
+        self.flops: Any = None  # flops(first output, *inputs): its work; None: that of its body
         self.domain: Any = None
         self.samples: Any = None
         self.method: str | None = None

@@ -165,6 +165,7 @@ from mlcore.nn.resize import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
+from mlcore.nn.tabulate import Summary, summary
 from mlcore.nn.transformer import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
@@ -312,6 +313,7 @@ __all__ = [
     "Softplus",
     "Softshrink",
     "Softsign",
+    "Summary",
     "SwiGLU",
     "SyncBatchNorm",
     "Tanh",
@@ -334,5 +336,6 @@ __all__ = [
     "functional",
     "init",
     "loss",
+    "summary",
     "utils",
 ]

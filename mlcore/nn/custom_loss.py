@@ -9,6 +9,7 @@ from typing import Any
 
 from mlcore import dispatch
 from mlcore.errors import ArgumentError, ArgumentTypeError, ShapeError
+from mlcore.host import holds_values
 from mlcore.nn.functional._common import check_reduction, reduced
 from mlcore.nn.module import Module
 from mlcore.ops.elementwise import astype, where
@@ -62,7 +63,7 @@ class LossFunction:
             found = found * weight
         if reduction != "mean":
             return reduced(self.name, found, reduction)
-        if mask is not None and not mask.any().item():
+        if mask is not None and holds_values(mask) and not mask.any().item():
             raise ArgumentError(
                 f"{self.name}: the mask lets none of {found.size} losses through",
                 cause="a mean over none is 0 / 0",

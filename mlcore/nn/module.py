@@ -14,8 +14,8 @@ from mlcore import dispatch
 from mlcore.dtype import DType
 from mlcore.dtypes import as_dtype, bfloat16, float16, float32, float64
 from mlcore.errors import ArgumentError, ArgumentTypeError, did_you_mean
+from mlcore.nn import annotated, state
 from mlcore.nn import hooks as hooks_
-from mlcore.nn import state
 from mlcore.nn.calling import Called
 from mlcore.nn.parameter import Parameter
 from mlcore.tensor import HookHandle, Tensor, TensorBase, assign
@@ -47,6 +47,10 @@ class Module(Called):
     training: bool = True
     _hooks: hooks_.Hooks | None = None
     _buffers: dict[str, bool] | None = None  # name: whether it belongs to the state_dict
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        annotated.watch(cls)
 
     def __init__(self) -> None:
         self.training = True

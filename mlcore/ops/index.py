@@ -11,6 +11,7 @@ from mlcore import dtypes, shapes
 from mlcore.dispatch import from_data
 from mlcore.dtypes import booleans, floating, integers, numeric
 from mlcore.errors import ArgumentTypeError, DTypeError, OutOfRangeError, ShapeError
+from mlcore.host import holds_values
 from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import iota_on
 from mlcore.ops.elementwise import abs as abs_
@@ -241,7 +242,7 @@ def nonzero(x: Any, /) -> tuple[Any, ...]:
 def checked(op: str, indices: Any, size: int, axis: int, device: Any) -> Any:
     """Indices as a valid int64 tensor on `device`; negative ones count from the end."""
     indices = _as_indices(op, indices, device)
-    if indices.size:
+    if indices.size and holds_values(indices):
         low, high = min_(indices).item(), max_(indices).item()
         if low < -size or high >= size:
             raise out_of_range(op, low, high, size, axis)

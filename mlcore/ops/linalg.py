@@ -44,6 +44,7 @@ def _matmul(x1: np.ndarray[Any, Any], x2: np.ndarray[Any, Any]) -> np.ndarray[An
         lambda g, x1, x2_shape: _right_grad(g, x1, x2_shape),
     ),
     samples=lambda: [sample(list(pair)) for pair in _PAIRS],
+    flops=lambda y, x1, x2: 2 * y.size * x1.shape[-1],
 )  # fmt: skip
 def contract(x1: Any, x2: Any, /) -> Outs:
     """Matrix product of the last two dimensions, the others broadcasting."""

@@ -236,6 +236,7 @@ def _declare(
         facts.pop("c_init", None),
     )
     op.ulp, op.domain = facts.pop("ulp", 0), facts.pop("domain", None)
+    op.flops = facts.pop("flops", None)
     op.samples = facts.pop("samples", None)
     method = facts.pop("method", False)
     op.method = name if method is True else method or None
@@ -243,6 +244,8 @@ def _declare(
     op.public = facts.pop("public", True)
     op.standard = facts.pop("standard", name)  # the Array API's name for what the kernel does
     op.group = facts.pop("group", None) or sys._getframe(2).f_globals["__name__"].rsplit(".", 1)[-1]
+    if op.flops is None and op.body is None:
+        op.flops = _per_output if op.elementwise else _per_input if op.group == "reduce" else _none
     _describe(op, facts.pop("signature", None))
     op.doc = inspect.cleandoc(doc)
     op.__doc__ = op.doc
@@ -256,6 +259,21 @@ def _declare(
         raise TypeError(f"{name}: an operation needs a reference or a body")
     add_op(op, registered)
     return op
+
+
+def _per_output(y: Any, *inputs: Any) -> int:
+    """The work of a scalar formula: one operation an element."""
+    return int(y.size)
+
+
+def _per_input(y: Any, x: Any, *others: Any) -> int:
+    """The work of a fold."""
+    return int(x.size)
+
+
+def _none(y: Any, *inputs: Any) -> int:
+    """The work of what moves or makes values."""
+    return 0
 
 
 def _in_order(op: Op, rule: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from mlcore import dispatch, dtypes
 from mlcore.dtypes import integers
 from mlcore.errors import ArgumentError, ArgumentTypeError, DTypeError, OutOfRangeError
+from mlcore.host import holds_values
 from mlcore.ops.elementwise import astype
 from mlcore.ops.reduce import mean
 from mlcore.ops.reduce import sum as sum_
@@ -43,6 +44,8 @@ def valid_indices(
         raise DTypeError(
             f"{function}: the {what} is {indices.dtype}, expected integers", fix="astype(..., int64)"
         )
+    if not holds_values(indices):
+        return astype(indices, dtypes.int64), None
     host = indices.numpy()
     skipped = None
     if host.size and not (host.size <= _FEW and _all_within(host.ravel().tolist(), size, skip)):

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlcore import dispatch
 from mlcore.errors import ArgumentError, OutOfRangeError, ShapeError
+from mlcore.host import holds_values
 from mlcore.nn.functional._common import valid_indices
 from mlcore.ops.creation import zeros
 from mlcore.ops.elementwise import where
@@ -67,6 +68,8 @@ def _padding(name: str, padding_idx: int | None, weight: Any) -> int | None:
 
 def _renorm(weight: Any, indices: Any, max_norm: float, norm_type: float) -> None:
     """Scale the rows that are used, in the table itself, where they are longer than `max_norm`."""
+    if not holds_values(indices):
+        return
     used = np.unique(indices.numpy())
     if not used.size:
         return
@@ -81,6 +84,8 @@ def _renorm(weight: Any, indices: Any, max_norm: float, norm_type: float) -> Non
 
 def _by_frequency(rows: Any, indices: Any, size: int) -> Any:
     """The rows themselves, with gradients divided by how often each index occurs."""
+    if not holds_values(indices):
+        return rows
     host = indices.numpy()
     counts = np.bincount(host.reshape(-1), minlength=size)[host]
     scale = dispatch.from_data(1.0 / np.maximum(counts, 1)[..., None], rows.dtype, rows.device)
@@ -124,9 +129,10 @@ def embedding_bag(
     rows = gather(weight, flat, axis=0)
     if scale_grad_by_freq:
         rows = _by_frequency(rows, flat, weight.shape[0])
-    host = flat.numpy()
-    counted = np.ones(len(host), dtype=bool) if padding is None else host != padding
-    bag_of = np.searchsorted(starts, np.arange(len(host)), side="right") - 1
+    counted = np.ones(flat.shape[0], dtype=bool)
+    if padding is not None and holds_values(flat):
+        counted = flat.numpy() != padding
+    bag_of = np.searchsorted(starts, np.arange(len(counted)), side="right") - 1
     count = len(starts)
     if mode == "max":
         return _largest(rows, bag_of, counted, count)

@@ -9,6 +9,7 @@ from mlcore import dispatch
 from mlcore.checkpointing import checkpoint
 from mlcore.dtypes import floating
 from mlcore.errors import ArgumentError, ShapeError
+from mlcore.host import holds_values
 from mlcore.nn.functional._common import check_reduction, reduced, reduction_of, valid_indices
 from mlcore.nn.functional.dense import linear
 from mlcore.ops import nn
@@ -115,7 +116,7 @@ def _over_kept(name: str, loss: Any, kept: Any, scale: Any, places: tuple[int, .
     total = sum_(loss)
     if reduction == "sum":
         return total
-    if kept is not None and not kept.any().item():
+    if kept is not None and holds_values(kept) and not kept.any().item():
         raise ArgumentError(
             f"{name}: all {loss.shape[0]} targets are ignore_index",
             cause="a mean over no target is 0 / 0",

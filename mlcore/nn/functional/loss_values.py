@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from mlcore import dispatch
 from mlcore.dtypes import floating
 from mlcore.errors import ArgumentError, DTypeError, ShapeError
+from mlcore.host import holds_values
 from mlcore.nn.functional._common import check_reduction, reduced, reduction_of
 from mlcore.ops.activation import softplus
 from mlcore.ops.creation import ones_like
@@ -155,7 +158,7 @@ def binary_cross_entropy(
     reduction = reduction_of(name, size_average, reduce, reduction)
     input, target = pair(name, input, target)
     _probabilities(name, target)
-    host = input.detach().numpy()
+    host = input.detach().numpy() if holds_values(input) else np.zeros(())
     outside = ~((host >= 0) & (host <= 1))
     if outside.any():
         raise ArgumentError(
@@ -265,7 +268,7 @@ def gaussian_nll_loss(
     if not isinstance(target, TensorBase):
         target = dispatch.from_data(target, None, input.device)
     var = _variance(name, var, input)
-    lowest = var.detach().min().item() if var.size else 0.0
+    lowest = var.detach().min().item() if var.size and holds_values(var) else 0.0
     if lowest < 0:
         raise ArgumentError(f"{name}: var has {lowest}", cause="a variance is not negative")
     var = var + (maximum(var, eps) - var).detach()  # its gradient is not cut off below eps

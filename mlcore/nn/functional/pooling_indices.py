@@ -10,6 +10,7 @@ import numpy as np
 from mlcore import dispatch
 from mlcore.dtypes import int64, integers
 from mlcore.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
+from mlcore.host import holds_values
 from mlcore.ops import random
 from mlcore.ops.conv import _unfold, tuples
 from mlcore.ops.creation import zeros
@@ -104,7 +105,7 @@ def _unpool(
                 )
         sizes = wanted
     lead, area = input.shape[: input.ndim - rank], math.prod(sizes)
-    host = indices.numpy()
+    host = indices.numpy() if holds_values(indices) else np.zeros((0,))
     if host.size and not (int(host.min()) >= 0 and int(host.max()) < area):
         bad = host[(host < 0) | (host >= area)]
         raise OutOfRangeError(f"{name}: index {int(bad[0])} for an output of {sizes}")
@@ -169,7 +170,8 @@ def _fractional(
             )
     lead = input.shape[: input.ndim - rank]
     drawn = random.uniform((*lead, rank)) if samples is None else reshape(samples, (*lead, rank))
-    host = drawn.numpy().astype(np.float64).reshape(-1, rank)
+    host = drawn.numpy() if holds_values(drawn) else np.zeros(drawn.shape)
+    host = host.astype(np.float64).reshape(-1, rank)
     flat = np.zeros((len(host), *(1,) * (2 * rank)), dtype=np.int64)
     for axis in range(rank):
         drawn_for = 1 - axis if rank == 2 else axis  # PyTorch's order of the draws
