@@ -87,7 +87,9 @@ def page() -> str:
         f"Of the {total} public names of PyTorch {version} in these namespaces {present} are here"
         f" ({present / total:.1%}), with the same arguments in the same order. The table is made from the code.",
         "| PyTorch | mlcore | here |\n|---|---|---:|\n"
-        + "\n".join(f"| `{space}` | `{NAMESPACES[space]}` | {counts[space]} of {len(held[space])} |" for space in held),
+        + "\n".join(
+            f"| `{space}` | `{NAMESPACES[space]}` | {counts[space]} of {len(held[space])} |" for space in held
+        ),
     ]
     for space, some in held.items():
         lines.append(f"## {space}")

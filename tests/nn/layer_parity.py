@@ -48,7 +48,9 @@ def compare(
     hosts = [one.astype(dtype) if one.dtype.kind == "f" else one for one in map(np.asarray, inputs)]
     x = [ml.asarray(h, requires_grad=h.dtype.kind == "f") for h in hosts]
     t = [torch.tensor(h, requires_grad=h.dtype.kind == "f") for h in hosts]
-    return results(ours(*x), theirs(*t), [*x, *ours.parameters()], [*t, *theirs.parameters()], torch, tolerance)
+    return results(
+        ours(*x), theirs(*t), [*x, *ours.parameters()], [*t, *theirs.parameters()], torch, tolerance
+    )
 
 
 def results(y: Any, ty: Any, leaves: list[Any], others: list[Any], torch: Any, tolerance: float) -> int:
@@ -66,7 +68,10 @@ def results(y: Any, ty: Any, leaves: list[Any], others: list[Any], torch: Any, t
         if not b.requires_grad:
             continue
         weight = rng.normal(size=tuple(b.shape))
-        mine, its = (a * ml.asarray(weight, dtype=a.dtype)).sum(), (b * torch.tensor(weight, dtype=b.dtype)).sum()
+        mine, its = (
+            (a * ml.asarray(weight, dtype=a.dtype)).sum(),
+            (b * torch.tensor(weight, dtype=b.dtype)).sum(),
+        )
         total, other = (mine, its) if total is None else (total + mine, other + its)
     if total is None:
         return count
@@ -84,4 +89,6 @@ def close(a: Any, b: Any, tolerance: float, what: str) -> None:
     wanted = b.detach().numpy()
     finite = np.abs(wanted[np.isfinite(wanted)])
     scale = max(1.0, float(finite.max(initial=0.0)))
-    np.testing.assert_allclose(a.detach().numpy(), wanted, rtol=tolerance, atol=tolerance * scale, err_msg=what)
+    np.testing.assert_allclose(
+        a.detach().numpy(), wanted, rtol=tolerance, atol=tolerance * scale, err_msg=what
+    )

@@ -81,7 +81,21 @@ def test_far_out_nothing_overflows(name: str, device: str) -> None:
 
 def test_nan_stays_nan(device: str) -> None:
     x = ml.asarray([float("nan")])
-    for name in ("leaky_relu", "elu", "selu", "celu", "mish", "softsign", "hardtanh", "hardsigmoid", "hardswish", "tanhshrink", "softshrink", "hardshrink", "logsigmoid"):
+    for name in (
+        "leaky_relu",
+        "elu",
+        "selu",
+        "celu",
+        "mish",
+        "softsign",
+        "hardtanh",
+        "hardsigmoid",
+        "hardswish",
+        "tanhshrink",
+        "softshrink",
+        "hardshrink",
+        "logsigmoid",
+    ):
         assert np.isnan(getattr(F, name)(x).item()), name
 
 
@@ -124,7 +138,9 @@ def test_channels_are_dropped_whole(name: str, shape: Any, lead: int, device: st
     assert getattr(nn, name)(1.0)(ml.ones(shape)).numpy().max() == 0
 
 
-@pytest.mark.parametrize(("name", "shape"), [("AlphaDropout", (1000, 200)), ("FeatureAlphaDropout", (2000, 100, 2))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("AlphaDropout", (1000, 200)), ("FeatureAlphaDropout", (2000, 100, 2))]
+)
 def test_alpha_dropout_keeps_mean_and_variance(name: str, shape: Any, device: str) -> None:
     ml.manual_seed(2)
     x = np.random.default_rng(0).normal(size=shape)

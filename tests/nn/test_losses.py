@@ -55,40 +55,102 @@ def grid() -> list[Any]:
         found += [case(f"{s}", "SmoothL1Loss", pair, reduction=r, beta=b) for b in (0.0, 0.3, 1.0, 2.5)]
         found += [case(f"{s}", "HuberLoss", pair, reduction=r, delta=d) for d in (0.3, 1.0, 2.5)]
         found += [case(f"{s}", "SoftMarginLoss", [pair[0], signs(*s)], reduction=r)]
-        found += [case(f"{s}", "HingeEmbeddingLoss", [pair[0], signs(*s)], reduction=r, margin=m) for m in (0.5, 1.0)]
-        found += [case(f"{s}", "BCELoss", [uniform(*s), uniform(*s)], reduction=r, weight=w) for w in (None, uniform(*s))]
+        found += [
+            case(f"{s}", "HingeEmbeddingLoss", [pair[0], signs(*s)], reduction=r, margin=m)
+            for m in (0.5, 1.0)
+        ]
+        found += [
+            case(f"{s}", "BCELoss", [uniform(*s), uniform(*s)], reduction=r, weight=w)
+            for w in (None, uniform(*s))
+        ]
         found += [case(f"{s}", "BCEWithLogitsLoss", [pair[0] * 10, uniform(*s)], reduction=r, weight=w, pos_weight=p)
                   for w, p in itertools.product((None, uniform(*s)), repeat=2)]  # fmt: skip
         found += [case(f"{s}", "KLDivLoss", [pair[0], t, ], reduction=r, log_target=log)
                   for t, log in ((uniform(*s), False), (pair[1], True))]  # fmt: skip
         found += [case(f"{s}", "PoissonNLLLoss", [np.abs(pair[0]) + 0.1 if not log else pair[0], np.round(np.abs(pair[1]) * 3)], reduction=r, log_input=log, full=full)
                   for log, full in itertools.product((True, False), repeat=2)]  # fmt: skip
-        found += [case(f"{s}", "MarginRankingLoss", [*pair, signs(*s)], reduction=r, margin=m) for m in (0.0, 0.5)]
+        found += [
+            case(f"{s}", "MarginRankingLoss", [*pair, signs(*s)], reduction=r, margin=m) for m in (0.0, 0.5)
+        ]
         if s:
-            found += [case(f"{s}", "GaussianNLLLoss", [*pair, uniform(*s)], reduction=r, full=full) for full in (True, False)]
+            found += [
+                case(f"{s}", "GaussianNLLLoss", [*pair, uniform(*s)], reduction=r, full=full)
+                for full in (True, False)
+            ]
     for r in REDUCTIONS:
         x, y = normal(4, 5), normal(4, 5)
-        found += [case("kl batchmean", "KLDivLoss", [x, uniform(4, 5)], reduction="batchmean")] if r == "mean" else []
-        found += [case(f"var {v.shape}", "GaussianNLLLoss", [x, y, v], reduction=r) for v in (uniform(4), uniform(4, 1), uniform(1, 5))]
+        found += (
+            [case("kl batchmean", "KLDivLoss", [x, uniform(4, 5)], reduction="batchmean")]
+            if r == "mean"
+            else []
+        )
+        found += [
+            case(f"var {v.shape}", "GaussianNLLLoss", [x, y, v], reduction=r)
+            for v in (uniform(4), uniform(4, 1), uniform(1, 5))
+        ]
         found += [case("small var", "GaussianNLLLoss", [x, y, np.full((4, 5), 1e-3)], reduction=r, eps=1e-2)]
         for shape, target in (((6, 4), RNG.integers(0, 4, 6)), ((4,), np.array(2))):
             for p, m, w in itertools.product((1, 2), (0.5, 1.0), (None, uniform(4))):
-                found.append(case(f"{shape}", "MultiMarginLoss", [normal(*shape), target], reduction=r, p=p, margin=m, weight=w))
-        found += [case("rows", "MultiLabelMarginLoss", [normal(3, 4), np.array([[3, 0, -1, 1], [-1, 0, 1, 2], [2, 1, 0, 3]])], reduction=r)]
+                found.append(
+                    case(
+                        f"{shape}",
+                        "MultiMarginLoss",
+                        [normal(*shape), target],
+                        reduction=r,
+                        p=p,
+                        margin=m,
+                        weight=w,
+                    )
+                )
+        found += [
+            case(
+                "rows",
+                "MultiLabelMarginLoss",
+                [normal(3, 4), np.array([[3, 0, -1, 1], [-1, 0, 1, 2], [2, 1, 0, 3]])],
+                reduction=r,
+            )
+        ]
         found += [case("row", "MultiLabelMarginLoss", [normal(5), np.array([1, 1, 4, -1, 0])], reduction=r)]
         found += [case(f"{s}", "MultiLabelSoftMarginLoss", [normal(*s), RNG.integers(0, 2, s).astype(float)], reduction=r, weight=w)
                   for s in ((3, 4), (4,), (2, 3, 4)) for w in (None, uniform(4))]  # fmt: skip
         for s, m in itertools.product(((5, 3), (3,)), (0.0, 0.4)):
-            found.append(case(f"{s}", "CosineEmbeddingLoss", [normal(*s), normal(*s), signs(*s[:-1])], reduction=r, margin=m))
+            found.append(
+                case(
+                    f"{s}",
+                    "CosineEmbeddingLoss",
+                    [normal(*s), normal(*s), signs(*s[:-1])],
+                    reduction=r,
+                    margin=m,
+                )
+            )
         for s, p, swap in itertools.product(((5, 3), (3,), (2, 4, 3)), (1.0, 2.0, 3.0), (False, True)):
             three = [normal(*s) for _ in range(3)]
             found.append(case(f"{s}", "TripletMarginLoss", three, reduction=r, p=p, swap=swap, margin=2.0))
         for swap in (False, True):
             three = [normal(5, 3) for _ in range(3)]
-            found.append(case("with distance", "TripletMarginWithDistanceLoss", three, reduction=r, swap=swap, margin=2.0))
+            found.append(
+                case(
+                    "with distance",
+                    "TripletMarginWithDistanceLoss",
+                    three,
+                    reduction=r,
+                    swap=swap,
+                    margin=2.0,
+                )
+            )
         for w, i, smoothing in itertools.product((None, uniform(7)), (None, 3), (0.0, 0.2)):
             target = RNG.integers(0, 7, 6)
-            found.append(case("linear", "linear_cross_entropy", [normal(6, 3), normal(7, 3), normal(7), target], reduction=r, weight=w, ignore_index=i, label_smoothing=smoothing))
+            found.append(
+                case(
+                    "linear",
+                    "linear_cross_entropy",
+                    [normal(6, 3), normal(7, 3), normal(7), target],
+                    reduction=r,
+                    weight=w,
+                    ignore_index=i,
+                    label_smoothing=smoothing,
+                )
+            )
     return found
 
 
@@ -108,18 +170,28 @@ def test_loss(loss: str, how: dict[str, Any], tensors: list[Any], dtype: str, de
     torch = pytest.importorskip("torch")
     hosts = [t.astype(dtype) if t.dtype.kind == "f" else t for t in tensors]
     floats = [h.dtype.kind == "f" for h in hosts]
-    constant = {"PoissonNLLLoss", "SoftMarginLoss", "HingeEmbeddingLoss", "MarginRankingLoss", "CosineEmbeddingLoss", "MultiLabelSoftMarginLoss"}
+    constant = {
+        "PoissonNLLLoss",
+        "SoftMarginLoss",
+        "HingeEmbeddingLoss",
+        "MarginRankingLoss",
+        "CosineEmbeddingLoss",
+        "MultiLabelSoftMarginLoss",
+    }
     if loss in constant:
         floats[-1] = False
     x = [ml.asarray(h, requires_grad=f) for h, f in zip(hosts, floats, strict=True)]
     t = [torch.tensor(h, requires_grad=f) for h, f in zip(hosts, floats, strict=True)]
     ours, theirs = _prepare(torch, how, nn, dtype), _prepare(torch, how, torch.nn, dtype)
     if loss == "linear_cross_entropy":
+
         def apply(F: Any, a: Any, given: Any) -> Any:
             return F.linear_cross_entropy(a[0], a[1], a[3], linear_bias=a[2], **given)
 
         y, ty = apply(F, x, ours), apply(torch.nn.functional, t, theirs)
-        chunked = F.linear_cross_entropy(x[0], x[1], x[3], linear_bias=x[2], **ours, options=F.LinearCrossEntropyOptions(2))
+        chunked = F.linear_cross_entropy(
+            x[0], x[1], x[3], linear_bias=x[2], **ours, options=F.LinearCrossEntropyOptions(2)
+        )
         np.testing.assert_allclose(chunked.numpy(), y.numpy(), rtol=1e-5)
         y = chunked
     else:
@@ -135,7 +207,9 @@ def test_loss(loss: str, how: dict[str, Any], tensors: list[Any], dtype: str, de
     ty.backward(torch.tensor(cotangent))
     for i, (a, b) in enumerate(zip(x, t, strict=True)):
         if b.grad is not None:
-            np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=tolerance, atol=tolerance, err_msg=f"gradient {i}")
+            np.testing.assert_allclose(
+                a.grad.numpy(), b.grad.numpy(), rtol=tolerance, atol=tolerance, err_msg=f"gradient {i}"
+            )
 
 
 CTC: list[Any] = [
@@ -149,11 +223,24 @@ CTC: list[Any] = [
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize(("steps", "count", "classes", "inputs", "sizes", "blank"), CTC)
-def test_ctc(steps: int, count: int, classes: int, inputs: list[int], sizes: list[int], blank: int, flat: bool, dtype: str, reduction: str, device: str) -> None:
+def test_ctc(
+    steps: int,
+    count: int,
+    classes: int,
+    inputs: list[int],
+    sizes: list[int],
+    blank: int,
+    flat: bool,
+    dtype: str,
+    reduction: str,
+    device: str,
+) -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(steps)
     logits = rng.normal(size=(steps, count, classes)).astype(dtype)
-    labels = [np.array([c for c in range(classes) if c != blank])[rng.integers(0, classes - 1, n)] for n in sizes]
+    labels = [
+        np.array([c for c in range(classes) if c != blank])[rng.integers(0, classes - 1, n)] for n in sizes
+    ]
     padded = np.full((count, max(*sizes, 1)), 0)
     for row, label in zip(padded, labels, strict=True):
         row[: len(label)] = label
@@ -161,14 +248,25 @@ def test_ctc(steps: int, count: int, classes: int, inputs: list[int], sizes: lis
     x, t = ml.asarray(logits, requires_grad=True), torch.tensor(logits, requires_grad=True)
     how: dict[str, Any] = dict(blank=blank, reduction=reduction, zero_infinity=True)
     y = F.ctc_loss(F.log_softmax(x, dim=2), ml.asarray(targets), inputs, ml.asarray(sizes), **how)
-    ty = torch.nn.functional.ctc_loss(torch.log_softmax(t, 2), torch.tensor(targets), torch.tensor(inputs), torch.tensor(sizes), **how)
+    ty = torch.nn.functional.ctc_loss(
+        torch.log_softmax(t, 2), torch.tensor(targets), torch.tensor(inputs), torch.tensor(sizes), **how
+    )
     tolerance = 1e-9 if dtype == "float64" else 2e-4
     np.testing.assert_allclose(y.detach().numpy(), ty.detach().numpy(), rtol=tolerance, atol=tolerance)
     y.sum().backward()
     ty.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=tolerance, atol=tolerance)
-    infinite = F.ctc_loss(F.log_softmax(x, dim=2), ml.asarray(targets), inputs, sizes, blank=blank, reduction="none")
-    wanted = torch.nn.functional.ctc_loss(torch.log_softmax(t, 2), torch.tensor(targets), torch.tensor(inputs), torch.tensor(sizes), blank=blank, reduction="none")
+    infinite = F.ctc_loss(
+        F.log_softmax(x, dim=2), ml.asarray(targets), inputs, sizes, blank=blank, reduction="none"
+    )
+    wanted = torch.nn.functional.ctc_loss(
+        torch.log_softmax(t, 2),
+        torch.tensor(targets),
+        torch.tensor(inputs),
+        torch.tensor(sizes),
+        blank=blank,
+        reduction="none",
+    )
     np.testing.assert_allclose(infinite.detach().numpy(), wanted.detach().numpy(), rtol=max(tolerance, 1e-6))
 
 
@@ -192,7 +290,9 @@ def _enumerated(p: Any, label: tuple[int, ...], blank: int) -> float:
 @pytest.mark.parametrize("label", [(), (1,), (1, 1), (2, 1), (1, 2, 1)])
 def test_ctc_is_the_sum_over_all_paths(label: tuple[int, ...], device: str) -> None:
     p = np.random.default_rng(0).dirichlet(np.ones(3), size=5)
-    found = F.ctc_loss(ml.log(ml.asarray(p)), ml.asarray(np.array(label, dtype=np.int64)), [5], [len(label)], reduction="sum")
+    found = F.ctc_loss(
+        ml.log(ml.asarray(p)), ml.asarray(np.array(label, dtype=np.int64)), [5], [len(label)], reduction="sum"
+    )
     np.testing.assert_allclose(np.exp(-found.item()), _enumerated(p, label, 0), rtol=1e-9)
 
 
@@ -203,12 +303,18 @@ def test_focal_is_lin_et_al(gamma: float, alpha: float | None, device: str) -> N
     p = 1 / (1 + np.exp(-x))
     pt = np.where(y == 1, p, 1 - p)
     a = 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
-    np.testing.assert_allclose(F.focal_loss(ml.asarray(x), ml.asarray(y), alpha, gamma, "none").numpy(), -a * (1 - pt) ** gamma * np.log(pt), rtol=1e-9)
+    np.testing.assert_allclose(
+        F.focal_loss(ml.asarray(x), ml.asarray(y), alpha, gamma, "none").numpy(),
+        -a * (1 - pt) ** gamma * np.log(pt),
+        rtol=1e-9,
+    )
     classes, weights = RNG.integers(0, 4, 7), uniform(4)
     soft = np.exp(x) / np.exp(x).sum(1, keepdims=True)
     picked = soft[np.arange(7), classes]
     scale = 1.0 if alpha is None else weights[classes]
-    found = F.focal_loss(ml.asarray(x), ml.asarray(classes), None if alpha is None else ml.asarray(weights), gamma, "none")
+    found = F.focal_loss(
+        ml.asarray(x), ml.asarray(classes), None if alpha is None else ml.asarray(weights), gamma, "none"
+    )
     np.testing.assert_allclose(found.numpy(), -scale * (1 - picked) ** gamma * np.log(picked), rtol=1e-9)
 
 
@@ -217,11 +323,15 @@ def test_dice_is_one_minus_the_overlap(device: str) -> None:
     p = np.exp(x) / np.exp(x).sum(1, keepdims=True)
     hot = np.moveaxis(np.eye(3)[y], -1, 1)
     wanted = 1 - (2 * (p * hot).sum((2, 3)) + 1) / ((p + hot).sum((2, 3)) + 1)
-    np.testing.assert_allclose(F.dice_loss(ml.asarray(x), ml.asarray(y), reduction="none").numpy(), wanted, rtol=1e-9)
+    np.testing.assert_allclose(
+        F.dice_loss(ml.asarray(x), ml.asarray(y), reduction="none").numpy(), wanted, rtol=1e-9
+    )
     np.testing.assert_allclose(nn.DiceLoss()(ml.asarray(x), ml.asarray(y)).item(), wanted.mean(), rtol=1e-9)
     q = 1 / (1 + np.exp(-x))
     wanted = 1 - (2 * (q * hot).sum((2, 3)) + 0.5) / ((q + hot).sum((2, 3)) + 0.5)
-    np.testing.assert_allclose(F.dice_loss(ml.asarray(x), ml.asarray(hot), 0.5, "none").numpy(), wanted, rtol=1e-9)
+    np.testing.assert_allclose(
+        F.dice_loss(ml.asarray(x), ml.asarray(hot), 0.5, "none").numpy(), wanted, rtol=1e-9
+    )
 
 
 SMOOTH: list[tuple[str, Any, list[Any]]] = [
@@ -267,10 +377,16 @@ def test_distances(p: float, device: str) -> None:
         np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-9, atol=1e-12)
     for keepdim in (False, True):
         mine = F.pairwise_distance(ml.asarray(a), ml.asarray(b), p, keepdim=keepdim).numpy()
-        np.testing.assert_allclose(mine, TF.pairwise_distance(torch.tensor(a), torch.tensor(b), p, keepdim=keepdim).numpy(), rtol=1e-9)
+        np.testing.assert_allclose(
+            mine,
+            TF.pairwise_distance(torch.tensor(a), torch.tensor(b), p, keepdim=keepdim).numpy(),
+            rtol=1e-9,
+        )
     for dim in (0, 1, -1):
         mine = nn.CosineSimilarity(dim=dim)(ml.asarray(a), ml.asarray(b)).numpy()
-        np.testing.assert_allclose(mine, TF.cosine_similarity(torch.tensor(a), torch.tensor(b), dim=dim).numpy(), rtol=1e-9)
+        np.testing.assert_allclose(
+            mine, TF.cosine_similarity(torch.tensor(a), torch.tensor(b), dim=dim).numpy(), rtol=1e-9
+        )
 
 
 @pytest.mark.parity
@@ -280,7 +396,9 @@ def test_weights_of_elements(name: str, reduction: str, device: str) -> None:
     torch = pytest.importorskip("torch")
     a, b, w = normal(3, 4), normal(3, 4), uniform(3, 4)
     found = getattr(F, name)(ml.asarray(a), ml.asarray(b), reduction=reduction, weight=ml.asarray(w)).numpy()
-    wanted = getattr(torch.nn.functional, name)(torch.tensor(a), torch.tensor(b), reduction=reduction, weight=torch.tensor(w)).numpy()
+    wanted = getattr(torch.nn.functional, name)(
+        torch.tensor(a), torch.tensor(b), reduction=reduction, weight=torch.tensor(w)
+    ).numpy()
     np.testing.assert_allclose(found, wanted, rtol=1e-9)
 
 
@@ -295,7 +413,13 @@ def test_saturated_probabilities_have_a_gradient(device: str) -> None:
 
 def test_the_old_names_of_reduction() -> None:
     x, y = ml.asarray([1.0, 3.0]), ml.zeros((2,))
-    for size_average, reduce, wanted in ((False, None, 10.0), (True, None, 5.0), (None, True, 5.0), (None, False, [1.0, 9.0]), (False, True, 10.0)):
+    for size_average, reduce, wanted in (
+        (False, None, 10.0),
+        (True, None, 5.0),
+        (None, True, 5.0),
+        (None, False, [1.0, 9.0]),
+        (False, True, 10.0),
+    ):
         with pytest.warns(DeprecationWarning, match="use reduction="):
             assert F.mse_loss(x, y, size_average, reduce).tolist() == wanted
         with pytest.warns(DeprecationWarning, match="use reduction="):
@@ -315,13 +439,21 @@ def test_a_loss_of_ones_own(device: str) -> None:
     m[0] = True
     full, mask = np.broadcast_to(w, (3, 4)), np.broadcast_to(m, (3, 4))
     np.testing.assert_allclose(relative(*mine).item(), want.mean(), rtol=1e-12)
-    np.testing.assert_allclose(relative(*mine, reduction="none", weight=ml.asarray(w)).numpy(), want * w, rtol=1e-12)
-    np.testing.assert_allclose(relative(*mine, weight=ml.asarray(w)).item(), (want * w).sum() / full.sum(), rtol=1e-12)
+    np.testing.assert_allclose(
+        relative(*mine, reduction="none", weight=ml.asarray(w)).numpy(), want * w, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        relative(*mine, weight=ml.asarray(w)).item(), (want * w).sum() / full.sum(), rtol=1e-12
+    )
     np.testing.assert_allclose(relative(*mine, mask=ml.asarray(m)).item(), want[mask].mean(), rtol=1e-12)
-    np.testing.assert_allclose(relative(*mine, mask=m, weight=w).item(), (want * w)[mask].sum() / full[mask].sum(), rtol=1e-12)
+    np.testing.assert_allclose(
+        relative(*mine, mask=m, weight=w).item(), (want * w)[mask].sum() / full[mask].sum(), rtol=1e-12
+    )
     np.testing.assert_allclose(relative(*mine, mask=m, reduction="sum").item(), want[mask].sum(), rtol=1e-12)
     module = relative.Module(reduction="sum", floor=2.0)
-    np.testing.assert_allclose(module(*mine).item(), (np.abs(x - y) / np.maximum(np.abs(y), 2.0)).sum(), rtol=1e-12)
+    np.testing.assert_allclose(
+        module(*mine).item(), (np.abs(x - y) / np.maximum(np.abs(y), 2.0)).sum(), rtol=1e-12
+    )
     assert repr(module) == "CustomLoss(relative, reduction='sum', floor=2.0)"
     again = pickle.loads(pickle.dumps(module))
     assert again(*mine).item() == module(*mine).item()

@@ -31,19 +31,43 @@ def pools() -> list[Any]:
         (dict(kernel_size=2), dict(kernel_size=3, stride=2, padding=1), dict(kernel_size=3, stride=1), dict(kernel_size=2, stride=3)), (False, True),
     )):  # fmt: skip
         for shape in inputs(rank):
-            found += [pytest.param(f"MaxPool{rank}d", {**how, "ceil_mode": ceil, "return_indices": r}, shape) for r in (False, True)]
-            found += [pytest.param(f"AvgPool{rank}d", {**how, "ceil_mode": ceil, "count_include_pad": c}, shape) for c in (False, True)]
+            found += [
+                pytest.param(f"MaxPool{rank}d", {**how, "ceil_mode": ceil, "return_indices": r}, shape)
+                for r in (False, True)
+            ]
+            found += [
+                pytest.param(f"AvgPool{rank}d", {**how, "ceil_mode": ceil, "count_include_pad": c}, shape)
+                for c in (False, True)
+            ]
         if rank > 1:
-            found.append(pytest.param(f"AvgPool{rank}d", {**how, "ceil_mode": ceil, "divisor_override": 3}, shape))
+            found.append(
+                pytest.param(f"AvgPool{rank}d", {**how, "ceil_mode": ceil, "divisor_override": 3}, shape)
+            )
         if "padding" not in how:
-            found += [pytest.param(f"LPPool{rank}d", {**how, "norm_type": p, "ceil_mode": ceil}, shape) for p in (2, 3)]
+            found += [
+                pytest.param(f"LPPool{rank}d", {**how, "norm_type": p, "ceil_mode": ceil}, shape)
+                for p in (2, 3)
+            ]
     for rank in (1, 2, 3):
-        found.append(pytest.param(f"MaxPool{rank}d", dict(kernel_size=2, dilation=2, return_indices=True), inputs(rank)[0]))
+        found.append(
+            pytest.param(
+                f"MaxPool{rank}d", dict(kernel_size=2, dilation=2, return_indices=True), inputs(rank)[0]
+            )
+        )
         for size in (1, 2, 4, (3,) if rank == 1 else (None, 3, 2)[:rank]):
             for shape in inputs(rank):
                 found.append(pytest.param(f"AdaptiveAvgPool{rank}d", dict(output_size=size), shape))
-                found += [pytest.param(f"AdaptiveMaxPool{rank}d", dict(output_size=size, return_indices=r), shape) for r in (False, True)]
-    found.append(pytest.param("MaxPool2d", dict(kernel_size=(2, 3), stride=(1, 2), padding=(0, 1), dilation=(2, 1)), inputs(2)[0]))
+                found += [
+                    pytest.param(f"AdaptiveMaxPool{rank}d", dict(output_size=size, return_indices=r), shape)
+                    for r in (False, True)
+                ]
+    found.append(
+        pytest.param(
+            "MaxPool2d",
+            dict(kernel_size=(2, 3), stride=(1, 2), padding=(0, 1), dilation=(2, 1)),
+            inputs(2)[0],
+        )
+    )
     for how in (dict(kernel_size=3), dict(kernel_size=(2, 3), dilation=2, padding=(1, 2), stride=(2, 1))):
         found.append(pytest.param("Unfold", how, inputs(2)[0]))
         columns = tuple(F.unfold(ml.zeros(inputs(2)[0]), **how).shape)  # type: ignore[arg-type]
@@ -68,10 +92,18 @@ def test_unpool(rank: int, kernel: int, stride: int | None, padding: int, device
     torch = pytest.importorskip("torch")
     for shape in inputs(rank):
         x = RNG.normal(size=shape)
-        y, index = getattr(torch.nn.functional, f"max_pool{rank}d")(torch.tensor(x), kernel, stride, padding, return_indices=True)
+        y, index = getattr(torch.nn.functional, f"max_pool{rank}d")(
+            torch.tensor(x), kernel, stride, padding, return_indices=True
+        )
         for size in (None, shape[-rank:]):
-            theirs, ours = torch.tensor(y.numpy(), requires_grad=True), ml.asarray(y.numpy(), requires_grad=True)
-            how = (getattr(torch.nn, f"MaxUnpool{rank}d")(kernel, stride, padding), getattr(nn, f"MaxUnpool{rank}d")(kernel, stride, padding))
+            theirs, ours = (
+                torch.tensor(y.numpy(), requires_grad=True),
+                ml.asarray(y.numpy(), requires_grad=True),
+            )
+            how = (
+                getattr(torch.nn, f"MaxUnpool{rank}d")(kernel, stride, padding),
+                getattr(nn, f"MaxUnpool{rank}d")(kernel, stride, padding),
+            )
             try:
                 ty = how[0](theirs, index, output_size=size)
             except (ValueError, RuntimeError) as error:
@@ -81,7 +113,14 @@ def test_unpool(rank: int, kernel: int, stride: int | None, padding: int, device
                 continue
             rows = index.numpy().reshape(int(np.prod(shape[:-rank])), -1)
             if all(len(np.unique(row)) == len(row) for row in rows):  # PyTorch leaves open which one wins
-                results(how[1](ours, ml.asarray(index.numpy()), output_size=size), ty, [ours], [theirs], torch, 1e-9)
+                results(
+                    how[1](ours, ml.asarray(index.numpy()), output_size=size),
+                    ty,
+                    [ours],
+                    [theirs],
+                    torch,
+                    1e-9,
+                )
             assert repr(how[0]) == repr(how[1])
 
 
@@ -97,7 +136,9 @@ def test_fractional(rank: int, how: dict[str, Any], device: str) -> None:
         ours, theirs = ml.asarray(x, requires_grad=True), torch.tensor(x, requires_grad=True)
         name = f"FractionalMaxPool{rank}d"
         y = getattr(nn, name)(2, return_indices=True, _random_samples=ml.asarray(samples), **how)(ours)
-        ty = getattr(torch.nn, name)(2, return_indices=True, _random_samples=torch.tensor(samples), **how)(theirs)
+        ty = getattr(torch.nn, name)(2, return_indices=True, _random_samples=torch.tensor(samples), **how)(
+            theirs
+        )
         results(y, ty, [ours], [theirs], torch, 1e-9)
     drawn = getattr(nn, name)(2, **how)(ours)
     assert drawn.shape == y[0].shape
@@ -105,13 +146,27 @@ def test_fractional(rank: int, how: dict[str, Any], device: str) -> None:
 
 def resizings() -> list[Any]:
     found: list[Any] = []
-    modes = {1: ("nearest", "nearest-exact", "area", "linear"), 2: ("nearest", "nearest-exact", "area", "bilinear", "bicubic"), 3: ("nearest", "nearest-exact", "area", "trilinear")}
-    targets = [dict(scale_factor=2), dict(scale_factor=0.5), dict(scale_factor=1.7), dict(scale_factor=1.7, recompute_scale_factor=True), dict(scale_factor=0.37)]
+    modes = {
+        1: ("nearest", "nearest-exact", "area", "linear"),
+        2: ("nearest", "nearest-exact", "area", "bilinear", "bicubic"),
+        3: ("nearest", "nearest-exact", "area", "trilinear"),
+    }
+    targets = [
+        dict(scale_factor=2),
+        dict(scale_factor=0.5),
+        dict(scale_factor=1.7),
+        dict(scale_factor=1.7, recompute_scale_factor=True),
+        dict(scale_factor=0.37),
+    ]
     for rank in (1, 2, 3):
-        for mode, how in itertools.product(modes[rank], [*targets, dict(size=7), dict(size=(13, 4, 6)[:rank]), dict(size=1)]):
+        for mode, how in itertools.product(
+            modes[rank], [*targets, dict(size=7), dict(size=(13, 4, 6)[:rank]), dict(size=1)]
+        ):
             for corners in (None, True, False) if mode.endswith(("linear", "cubic")) else (None,):
                 found.append((rank, {**how, "mode": mode, "align_corners": corners}))
-    for mode, how, corners in itertools.product(("bilinear", "bicubic"), [*targets, dict(size=(3, 20))], (None, True)):
+    for mode, how, corners in itertools.product(
+        ("bilinear", "bicubic"), [*targets, dict(size=(3, 20))], (None, True)
+    ):
         found.append((2, {**how, "mode": mode, "antialias": True, "align_corners": corners}))
     return found
 
@@ -140,7 +195,9 @@ def test_upsample(name: str, how: dict[str, Any], device: str) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("corners", [False, True])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.parametrize(("rank", "mode"), [(2, "bilinear"), (2, "nearest"), (2, "bicubic"), (3, "bilinear"), (3, "nearest")])
+@pytest.mark.parametrize(
+    ("rank", "mode"), [(2, "bilinear"), (2, "nearest"), (2, "bicubic"), (3, "bilinear"), (3, "nearest")]
+)
 def test_grid_sample(rank: int, mode: str, padding: str, corners: bool, dtype: str, device: str) -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(rank)
@@ -162,12 +219,21 @@ def test_affine_grid(size: Any, corners: bool, device: str) -> None:
     torch = pytest.importorskip("torch")
     theta = RNG.normal(size=(2, len(size) - 2, len(size) - 1))
     a, b = ml.asarray(theta, requires_grad=True), torch.tensor(theta, requires_grad=True)
-    results(F.affine_grid(a, size, corners), torch.nn.functional.affine_grid(b, size, corners), [a], [b], torch, 1e-9)
+    results(
+        F.affine_grid(a, size, corners),
+        torch.nn.functional.affine_grid(b, size, corners),
+        [a],
+        [b],
+        torch,
+        1e-9,
+    )
 
 
 def test_outside_places_that_are_no_numbers_give_zeros(device: str) -> None:
     grid = ml.asarray([[[[float("nan"), 0.0], [float("inf"), 0.0]]]])
-    assert F.grid_sample(ml.ones((1, 1, 3, 3)), grid, mode="nearest", align_corners=True).tolist() == [[[[0.0, 0.0]]]]
+    assert F.grid_sample(ml.ones((1, 1, 3, 3)), grid, mode="nearest", align_corners=True).tolist() == [
+        [[[0.0, 0.0]]]
+    ]
 
 
 SMOOTH: list[tuple[str, Any, Any]] = [
@@ -181,13 +247,18 @@ SMOOTH: list[tuple[str, Any, Any]] = [
 
 @pytest.mark.parametrize(("name", "function", "shape"), SMOOTH, ids=[name for name, _, _ in SMOOTH])
 def test_gradients(name: str, function: Any, shape: Any) -> None:
-    x = ml.asarray(np.random.default_rng(3).permutation(int(np.prod(shape))).reshape(shape) / 7.0, requires_grad=True)
+    x = ml.asarray(
+        np.random.default_rng(3).permutation(int(np.prod(shape))).reshape(shape) / 7.0, requires_grad=True
+    )
     assert gradcheck(function, [x])
     assert gradgradcheck(function, [x])
 
 
 def test_gradients_of_sampling() -> None:
-    x, grid = ml.asarray(RNG.normal(size=(1, 1, 4, 4)), requires_grad=True), ml.asarray(RNG.uniform(-0.7, 0.7, (1, 2, 2, 2)), requires_grad=True)
+    x, grid = (
+        ml.asarray(RNG.normal(size=(1, 1, 4, 4)), requires_grad=True),
+        ml.asarray(RNG.uniform(-0.7, 0.7, (1, 2, 2, 2)), requires_grad=True),
+    )
     for mode in ("bilinear", "bicubic"):
         assert gradcheck(lambda x, g, mode=mode: F.grid_sample(x, g, mode, align_corners=True), [x, grid])
 

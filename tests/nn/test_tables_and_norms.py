@@ -39,7 +39,10 @@ def test_norm(name: str, args: Any, how: Any, shape: Any, train: bool, dtype: st
 @pytest.mark.parametrize("momentum", [0.1, 0.6])
 def test_instance_norm_tracks(momentum: float, device: str) -> None:
     torch = pytest.importorskip("torch")
-    ours, theirs = nn.InstanceNorm2d(3, momentum=momentum, track_running_stats=True), torch.nn.InstanceNorm2d(3, momentum=momentum, track_running_stats=True)
+    ours, theirs = (
+        nn.InstanceNorm2d(3, momentum=momentum, track_running_stats=True),
+        torch.nn.InstanceNorm2d(3, momentum=momentum, track_running_stats=True),
+    )
     for seed in range(4):
         x = np.random.default_rng(seed).normal(size=(2, 3, 4, 5)).astype("f") * 3 + seed
         ours(ml.asarray(x))
@@ -53,15 +56,31 @@ def test_instance_norm_tracks(momentum: float, device: str) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("lead", "bias"), list(itertools.product([(5,), (2, 3), ()], [True, False])))
 def test_bilinear(lead: Any, bias: bool, dtype: str, device: str) -> None:
-    compare("Bilinear", (3, 4, 5, bias), {}, [RNG.normal(size=(*lead, 3)), RNG.normal(size=(*lead, 4))], dtype)
+    compare(
+        "Bilinear", (3, 4, 5, bias), {}, [RNG.normal(size=(*lead, 3)), RNG.normal(size=(*lead, 4))], dtype
+    )
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("how", [{}, {"padding_idx": 2}, {"scale_grad_by_freq": True}, {"max_norm": 0.7}, {"max_norm": 1.0, "norm_type": 1.0}, {"padding_idx": -1, "scale_grad_by_freq": True}], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"padding_idx": 2},
+        {"scale_grad_by_freq": True},
+        {"max_norm": 0.7},
+        {"max_norm": 1.0, "norm_type": 1.0},
+        {"padding_idx": -1, "scale_grad_by_freq": True},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("shape", [(7,), (2, 5), (), (0,)])
 def test_embedding(how: dict[str, Any], shape: Any, device: str) -> None:
     torch = pytest.importorskip("torch")
-    ours, theirs = nn.Embedding(6, 3, dtype="float64", **how), torch.nn.Embedding(6, 3, dtype=torch.float64, **how)
+    ours, theirs = (
+        nn.Embedding(6, 3, dtype="float64", **how),
+        torch.nn.Embedding(6, 3, dtype=torch.float64, **how),
+    )
     assert repr(ours) == repr(theirs)
     shared_weights(ours, theirs, torch)
     i = RNG.integers(0, 6, shape)
@@ -71,13 +90,18 @@ def test_embedding(how: dict[str, Any], shape: Any, device: str) -> None:
 
 @pytest.mark.parity
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
-@pytest.mark.parametrize("how", [{}, {"padding_idx": 2}, {"include_last_offset": True}, {"max_norm": 0.7}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{}, {"padding_idx": 2}, {"include_last_offset": True}, {"max_norm": 0.7}], ids=str
+)
 @pytest.mark.parametrize("bags", ["rows", "offsets", "weights"])
 def test_embedding_bag(mode: str, how: dict[str, Any], bags: str, device: str) -> None:
     torch = pytest.importorskip("torch")
     if bags == "weights" and mode != "sum":
         pytest.skip("weights go with sum")
-    ours, theirs = nn.EmbeddingBag(6, 3, mode=mode, dtype="float64", **how), torch.nn.EmbeddingBag(6, 3, mode=mode, dtype=torch.float64, **how)
+    ours, theirs = (
+        nn.EmbeddingBag(6, 3, mode=mode, dtype="float64", **how),
+        torch.nn.EmbeddingBag(6, 3, mode=mode, dtype=torch.float64, **how),
+    )
     shared_weights(ours, theirs, torch)
     i = RNG.integers(0, 6, (3, 4))
     given: list[Any] = [i]
@@ -86,7 +110,10 @@ def test_embedding_bag(mode: str, how: dict[str, Any], bags: str, device: str) -
         given = [i, np.array([0, 3, 3, 8, 10] if how.get("include_last_offset") else [0, 3, 3, 8])]
     extra = [RNG.normal(size=i.shape)] if bags == "weights" else []
     x, t = [ml.asarray(one) for one in given], [torch.tensor(one) for one in given]
-    w = [ml.asarray(one, requires_grad=True) for one in extra], [torch.tensor(one, requires_grad=True) for one in extra]
+    w = (
+        [ml.asarray(one, requires_grad=True) for one in extra],
+        [torch.tensor(one, requires_grad=True) for one in extra],
+    )
     y = ours(*x, **({"per_sample_weights": w[0][0]} if extra else {}))
     ty = theirs(*t, **({"per_sample_weights": w[1][0]} if extra else {}))
     results(y, ty, [ours.weight, *w[0]], [theirs.weight, *w[1]], torch, 1e-9)
@@ -98,14 +125,29 @@ def test_embedding_bag(mode: str, how: dict[str, Any], bags: str, device: str) -
 def test_adaptive_softmax(cutoffs: list[int], div: float, bias: bool, device: str) -> None:
     torch = pytest.importorskip("torch")
     how: dict[str, Any] = dict(div_value=div, head_bias=bias)
-    ours, theirs = nn.AdaptiveLogSoftmaxWithLoss(8, 14, cutoffs, dtype="float64", **how), torch.nn.AdaptiveLogSoftmaxWithLoss(8, 14, cutoffs, dtype=torch.float64, **how)
+    ours, theirs = (
+        nn.AdaptiveLogSoftmaxWithLoss(8, 14, cutoffs, dtype="float64", **how),
+        torch.nn.AdaptiveLogSoftmaxWithLoss(8, 14, cutoffs, dtype=torch.float64, **how),
+    )
     shared_weights(ours, theirs, torch)
     x, target = RNG.normal(size=(20, 8)), RNG.integers(0, 14, 20)
     a, b = ml.asarray(x, requires_grad=True), torch.tensor(x, requires_grad=True)
     close(ours.log_prob(a), theirs.log_prob(b), 1e-9, "log_prob")
     close(ours.predict(a), theirs.predict(b), 0, "predict")
-    close(ours(a[0], ml.asarray(target[0])).output, theirs(b[0], torch.tensor(target[0])).output, 1e-9, "one row")
-    results(ours(a, ml.asarray(target)), theirs(b, torch.tensor(target)), [a, *ours.parameters()], [b, *theirs.parameters()], torch, 1e-9)
+    close(
+        ours(a[0], ml.asarray(target[0])).output,
+        theirs(b[0], torch.tensor(target[0])).output,
+        1e-9,
+        "one row",
+    )
+    results(
+        ours(a, ml.asarray(target)),
+        theirs(b, torch.tensor(target)),
+        [a, *ours.parameters()],
+        [b, *theirs.parameters()],
+        torch,
+        1e-9,
+    )
 
 
 SMOOTH: list[tuple[str, Any, list[Any]]] = [
@@ -124,13 +166,22 @@ def test_gradients(name: str, function: Any, shapes: list[Any]) -> None:
 
 
 def test_sync_batch_norm_is_batch_norm_in_one_process(device: str) -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.3), nn.Sequential(nn.BatchNorm2d(4)), nn.InstanceNorm2d(4))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4, momentum=0.3),
+        nn.Sequential(nn.BatchNorm2d(4)),
+        nn.InstanceNorm2d(4),
+    )
     x = ml.asarray(RNG.normal(size=(2, 3, 6, 6)).astype("f"))
     wanted = model.eval()(x)
     keys = list(model.state_dict())
     sync = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     assert sync is model
-    assert [type(m).__name__ for m in (model[1], model[2][0], model[3])] == ["SyncBatchNorm", "SyncBatchNorm", "InstanceNorm2d"]
+    assert [type(m).__name__ for m in (model[1], model[2][0], model[3])] == [
+        "SyncBatchNorm",
+        "SyncBatchNorm",
+        "InstanceNorm2d",
+    ]
     assert list(model.state_dict()) == keys
     assert model[1].momentum == 0.3
     np.testing.assert_array_equal(sync(x).numpy(), wanted.numpy())
@@ -159,7 +210,10 @@ def test_sparse_eye_and_dirac(device: str) -> None:
     assert abs(w[w != 0].std() - 2) < 0.05
     np.testing.assert_array_equal(nn.init.eye_(ml.ones((3, 5))).numpy(), np.eye(3, 5))
     for shape, groups in (((4, 3, 3), 1), ((6, 2, 3, 4), 3), ((2, 5, 1, 2, 3), 2)):
-        np.testing.assert_array_equal(nn.init.dirac_(ml.ones(shape), groups).numpy(), torch.nn.init.dirac_(torch.ones(shape), groups).numpy())
+        np.testing.assert_array_equal(
+            nn.init.dirac_(ml.ones(shape), groups).numpy(),
+            torch.nn.init.dirac_(torch.ones(shape), groups).numpy(),
+        )
 
 
 def z(*shape: int) -> Any:

@@ -18,7 +18,12 @@ from mlcore.nn.utils import parametrizations, parametrize
 from tests.nn.layer_parity import close, results, shared_weights
 
 RNG = np.random.default_rng(0)
-LAYERS = [("Linear", (4, 6), (3, 4)), ("Conv2d", (3, 5, 3), (2, 3, 6, 6)), ("ConvTranspose1d", (3, 5, 3), (2, 3, 6)), ("Conv1d", (4, 2, 1), (1, 4, 5))]
+LAYERS = [
+    ("Linear", (4, 6), (3, 4)),
+    ("Conv2d", (3, 5, 3), (2, 3, 6, 6)),
+    ("ConvTranspose1d", (3, 5, 3), (2, 3, 6)),
+    ("Conv1d", (4, 2, 1), (1, 4, 5)),
+]
 
 
 def pair(torch: Any, name: str, args: Any) -> tuple[Any, Any]:
@@ -62,7 +67,10 @@ def test_spectral_norm(old: bool, steps: int, name: str, args: Any, shape: Any, 
     torch = pytest.importorskip("torch")
     mine, its = (nn.utils, torch.nn.utils) if old else (parametrizations, torch.nn.utils.parametrizations)
     ours, theirs = pair(torch, name, args)
-    ours, theirs = mine.spectral_norm(ours, n_power_iterations=steps), its.spectral_norm(theirs, n_power_iterations=steps)
+    ours, theirs = (
+        mine.spectral_norm(ours, n_power_iterations=steps),
+        its.spectral_norm(theirs, n_power_iterations=steps),
+    )
     state = {k: np.asarray(RNG.normal(size=tuple(v.shape))) for k, v in theirs.state_dict().items()}
     for key, value in state.items():
         if key.endswith(("_u", "_v")):
@@ -152,7 +160,10 @@ def test_fused_batch_norm(name: str, args: Any, shape: Any, bias: bool, device: 
     rank = 1 if name == "Linear" else int(name[-2])
     for affine in (True, False):
         norm = getattr(nn, f"BatchNorm{rank}d")(args[1], affine=affine, dtype="float64")
-        theirs = torch.nn.Sequential(getattr(torch.nn, name)(*args, bias=bias, dtype=torch.float64), getattr(torch.nn, f"BatchNorm{rank}d")(args[1], affine=affine, dtype=torch.float64))
+        theirs = torch.nn.Sequential(
+            getattr(torch.nn, name)(*args, bias=bias, dtype=torch.float64),
+            getattr(torch.nn, f"BatchNorm{rank}d")(args[1], affine=affine, dtype=torch.float64),
+        )
         both = nn.Sequential(first, norm)
         shared_weights(both, theirs, torch)
         if name == "Linear":
