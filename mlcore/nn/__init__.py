@@ -35,6 +35,7 @@ from mlcore.nn.activation import (
 from mlcore.nn.adaptive import (
     AdaptiveLogSoftmaxWithLoss,
 )
+from mlcore.nn.attention import MultiheadAttention
 from mlcore.nn.containers import (
     ModuleDict,
     ModuleList,
@@ -50,6 +51,7 @@ from mlcore.nn.embedding import (
     Embedding,
     EmbeddingBag,
 )
+from mlcore.nn.kv_cache import KVCache
 from mlcore.nn.lazy import (
     LazyBatchNorm1d,
     LazyBatchNorm2d,
@@ -158,6 +160,11 @@ from mlcore.nn.pooling import (
     MaxUnpool3d,
     Unfold,
 )
+from mlcore.nn.positional import (
+    LearnedPositionalEncoding,
+    RotaryPositionalEncoding,
+    SinusoidalPositionalEncoding,
+)
 from mlcore.nn.recurrent import GRU, LSTM, RNN, RNNBase
 from mlcore.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from mlcore.nn.resize import (
@@ -166,7 +173,13 @@ from mlcore.nn.resize import (
     UpsamplingNearest2d,
 )
 from mlcore.nn.tabulate import Summary, summary
-from mlcore.nn.transformer import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
+from mlcore.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "CELU",
@@ -238,6 +251,7 @@ __all__ = [
     "InstanceNorm2d",
     "InstanceNorm3d",
     "KLDivLoss",
+    "KVCache",
     "L1Loss",
     "LPPool1d",
     "LPPool2d",
@@ -258,6 +272,7 @@ __all__ = [
     "LazyInstanceNorm3d",
     "LazyLinear",
     "LeakyReLU",
+    "LearnedPositionalEncoding",
     "Linear",
     "LinearCrossEntropyLoss",
     "LocalResponseNorm",
@@ -302,9 +317,11 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "RotaryPositionalEncoding",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositionalEncoding",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",
@@ -319,6 +336,9 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "TripletMarginLoss",

@@ -96,6 +96,7 @@ from mlcore.nn.functional.loss_values import (
     smooth_l1_loss,
     soft_margin_loss,
 )
+from mlcore.nn.functional.multihead import multi_head_attention_forward
 from mlcore.nn.functional.normalization import (
     batch_norm,
     group_norm,
@@ -249,6 +250,7 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
