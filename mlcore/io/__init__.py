@@ -1,5 +1,6 @@
 """Weights and checkpoints: safetensors files, written atomically and checked when read."""
 
+from mlcore.io.background import Checkpointer
 from mlcore.io.checkpoint import (
     Checkpoint,
     CheckpointWarning,
@@ -13,6 +14,7 @@ from mlcore.io.weights import load, save
 __all__ = [
     "Checkpoint",
     "CheckpointWarning",
+    "Checkpointer",
     "FileError",
     "MissingFileError",
     "atomic_write",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
 import re
 import secrets
+import shutil
 import stat
 import zlib
 from collections.abc import Iterator
@@ -18,6 +20,14 @@ from mlcore.errors import MlcoreError
 # The host and the process are in a temporary file's name, so that a stray one can be told from one in use.
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 _TEMPORARY = re.compile(r"\.mlcore-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{16}\.tmp")
+
+_NOT_FOR_FOLDERS = {
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EBADF,
+}  # network file systems
 
 
 class FileError(MlcoreError, OSError):
@@ -71,24 +81,93 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     # A folder, or a device such as the null device, which replace() would remove.
     if target.exists() and not stat.S_ISREG(target.stat().st_mode):
         raise FileError(f"cannot write {os.fspath(path)}: what is there is no regular file")
-    temporary = target.parent / f".mlcore-{_HOST}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    temporary = _temporary(target.parent)
+    moved = False
     try:
         try:
-            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+            with new_file(temporary) as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
             os.replace(temporary, target)
+            moved = True
         except BaseException:
             with contextlib.suppress(OSError):
-                temporary.unlink()
+                os.unlink(temporary)
             raise
         sync_folder(target.parent)
     except MlcoreError:
         raise
     except OSError as error:
-        raise file_error("write", path, error, kept="nothing was changed at that place") from error
+        raise file_error("write", path, error, kept=_kept(moved)) from error
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a new folder to put files in, which becomes `path` if the block ends well and is removed if not.
+
+    Write its files with `new_file`, so that they reach the disk. Then the folder itself is synced, takes its name in
+    one step, and the folder that it stands in is synced: `path` is whole or not there. Nothing but an empty folder may
+    be at `path` before.
+
+    Raises `FileError` with the cause when it cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_folder(Path(folder, "pair")) as inside:
+    ...         for name in ("a", "b"):
+    ...             with new_file(inside / name) as file:
+    ...                 _ = file.write(b"hello")
+    ...     os.listdir(folder), sorted(os.listdir(Path(folder, "pair")))
+    (['pair'], ['a', 'b'])
+    """
+    target = Path(path)
+    temporary = _temporary(target.parent)
+    moved = False
+    try:
+        try:
+            os.mkdir(temporary)
+            yield temporary
+            sync_folder(temporary)
+            os.rename(temporary, target)
+            moved = True
+        except BaseException:
+            if not moved:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(target.parent)
+    except MlcoreError:
+        raise
+    except OSError as error:
+        raise file_error("write", path, error, kept=_kept(moved)) from error
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file that must not be there yet, to write; its bytes have reached the disk when the block ends."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a folder; a folder loses its name first, so that no part of it is ever taken for all of it."""
+    if not path.is_dir() or path.is_symlink():
+        os.unlink(path)
+        return
+    temporary = _temporary(path.parent)
+    os.rename(path, temporary)
+    shutil.rmtree(temporary, ignore_errors=True)  # what stays is a stray
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f".mlcore-{_HOST}-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+
+
+def _kept(moved: bool) -> str:
+    return (
+        "all of it is there, but may be lost in a power cut" if moved else "nothing was changed at that place"
+    )
 
 
 def sync_folder(folder: Path) -> None:
@@ -98,14 +177,16 @@ def sync_folder(folder: Path) -> None:
     except OSError:
         return
     try:
-        with contextlib.suppress(OSError):  # some network file systems refuse to sync a folder
-            os.fsync(handle)
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_FOR_FOLDERS:
+            raise
     finally:
         os.close(handle)
 
 
 def remove_strays(folder: Path) -> list[Path]:
-    """Remove the temporary files of processes of this machine that were killed while writing to `folder`.
+    """Remove the temporary files and folders of processes of this machine that were killed while writing to `folder`.
 
     Returns the paths removed. Files of living processes and of other machines stay.
     """
@@ -117,7 +198,10 @@ def remove_strays(folder: Path) -> list[Path]:
         if match is None or match["host"] != _HOST or _alive(int(match["pid"])):
             continue
         with contextlib.suppress(OSError):
-            entry.unlink()
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                os.unlink(entry)
             removed.append(entry)
     return removed
 

@@ -68,6 +68,18 @@ def write_arrays(
 
     Raises `DTypeError` for a dtype that the format lacks (complex128), `FileError` if it cannot be written.
     """
+    header, ready = encode(arrays, metadata)
+    with atomic_write(path) as file:
+        file.write(header)
+        for array in ready.values():
+            for piece in byte_pieces(array):
+                file.write(piece)
+
+
+def encode(
+    arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str] | None = None
+) -> tuple[bytes, dict[str, np.ndarray[Any, Any]]]:
+    """What a file begins with, its length included, and the arrays as they follow it: contiguous, little-endian."""
     ready = {name: _little_endian(name, array) for name, array in arrays.items()}
     notes = {"format": "pt", **(metadata or {})}
     for key, value in notes.items():
@@ -89,10 +101,7 @@ def write_arrays(
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
         raise ArgumentError(f"save: the header would take {len(text)} bytes; the format allows {MAX_HEADER}")
-    with atomic_write(path) as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name in layout:
-            _write_array(file, ready[name])
+    return struct.pack("<Q", len(text)) + text, {name: ready[name] for name in layout}
 
 
 def read_arrays(
@@ -106,7 +115,8 @@ def read_arrays(
     with open_to_read(path) as file:
         header = read_header(file, path)
         return {
-            entry.name: _read_array(file, header, entry, path) for entry in header.entries
+            entry.name: to_array(read_bytes(file, header, entry, path), entry, path)
+            for entry in header.entries
         }, header.metadata
 
 
@@ -249,11 +259,6 @@ def _little_endian(name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, An
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
-def _write_array(file: BinaryIO, array: np.ndarray[Any, Any]) -> None:
-    for piece in byte_pieces(array):
-        file.write(piece)
-
-
 def byte_pieces(array: np.ndarray[Any, Any], piece: int = 1 << 24) -> Iterator[memoryview]:
     """The bytes of a contiguous array in pieces of 16 MiB, so that a Ctrl-C need not wait for all of it."""
     raw = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
@@ -261,23 +266,36 @@ def byte_pieces(array: np.ndarray[Any, Any], piece: int = 1 << 24) -> Iterator[m
         yield raw[start : start + piece]
 
 
-def _read_array(
+def read_bytes(
     file: BinaryIO, header: Header, entry: Entry, path: str | os.PathLike[str]
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The bytes of one tensor of an open file."""
+    raw = np.empty(entry.stop - entry.start, np.uint8)
+    try:
+        file.seek(header.data_start + entry.start)
+        view, position = raw.data, 0
+        while position < len(raw):
+            got = file.readinto(view[position : position + (1 << 24)])  # type: ignore[attr-defined]
+            if not got:
+                _failer(path)(
+                    f"it shrank while tensor {entry.name!r} at [{entry.start}, {entry.stop}] was read"
+                )
+            position += got
+    except OSError as error:
+        raise file_error("read", path, error, tensor=repr(entry.name)) from error
+    return raw
+
+
+def to_array(
+    raw: np.ndarray[Any, np.dtype[np.uint8]], entry: Entry, path: str | os.PathLike[str]
 ) -> np.ndarray[Any, Any]:
+    """The array that a tensor's bytes are; the bytes belong to it from then on."""
     if entry.code not in _DTYPES:
         raise DTypeError(
             f"{os.fspath(path)}: tensor {entry.name!r} has dtype {entry.code}, which mlcore does not have",
             known=", ".join(_DTYPES),
         )
     dtype = _DTYPES[entry.code].numpy
-    raw = np.empty(entry.stop - entry.start, np.uint8)
-    file.seek(header.data_start + entry.start)
-    view, position = raw.data, 0
-    while position < len(raw):
-        got = file.readinto(view[position : position + (1 << 24)])  # type: ignore[attr-defined]
-        if not got:
-            _failer(path)(f"it shrank while tensor {entry.name!r} at [{entry.start}, {entry.stop}] was read")
-        position += got
     if dtype == np.bool_:
         truth: np.ndarray[Any, Any] = raw != 0  # a byte of 2 would be a bool that equals neither truth value
         return truth.reshape(entry.shape)

@@ -51,6 +51,8 @@ def unflatten(
             return {key: unflatten(value, arrays, tensor) for key, value in content}
         if mark == "$float":
             return float(content)
+        if mark == "$complex":
+            return complex(*map(float, content))
         if mark in ("$array", "$tensor"):
             return tensor(arrays[content]) if mark == "$tensor" else arrays[content]
     except (KeyError, TypeError, ValueError) as error:
@@ -75,6 +77,8 @@ def _encode(value: Any, path: tuple[str, ...], arrays: Arrays) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
+    if isinstance(value, complex):
+        return {"$complex": [repr(value.real), repr(value.imag)]}
     if isinstance(value, tuple):
         return {"$tuple": [_encode(item, (*path, str(index)), arrays) for index, item in enumerate(value)]}
     if isinstance(value, list):
