@@ -87,8 +87,9 @@ def fit(
 ) -> History:
     """Train a classifier: batches (input, target) in, cross-entropy down, one line for each epoch.
 
-    `loader` is gone through once an epoch, or called with the epoch's number for what to go through; where its order
-    depends on that number alone, a resumed run equals one that was never stopped, bit by bit. `samples` is the
+    `loader` is gone through once an epoch, or called with the epoch's number for what to go through. A resumed run
+    equals one that was never stopped, bit by bit, where the loader has a `state_dict`, which is kept in the checkpoint
+    (`DataLoader` has), or is called and its order depends on that number alone. `samples` is the
     number of examples of an epoch (for the bar). `augment` changes the input of each batch, here and not in a
     thread, so that its random numbers come in one order. `scheduler.step()` is called after each step, with
     gradients clipped to `clip_norm` before. `validate` is called after each epoch: see `evaluate`.
@@ -107,11 +108,14 @@ def fit(
         "model": model,
         "optimizer": optimizer,
         **({"scheduler": scheduler} if scheduler is not None else {}),
+        **({"loader": loader} if hasattr(loader, "state_dict") else {}),
     }
     if resume:
         if checkpoints is None:
             raise ArgumentError("fit: resume=True needs the folder of the checkpoints")
         found = load_checkpoint(checkpoints)
+        if found.state.get("loader") is None:  # made with a loader that says nothing of its place
+            parts.pop("loader", None)
         found.restore(**parts)
         run, written = _Run.from_state(found.state["run"]), found.path
     progress = Progress(epochs * samples, done=run.epoch * samples + run.seen, unit=unit, quiet=quiet)
@@ -128,7 +132,7 @@ def fit(
         while run.epoch < epochs and not (max_steps and run.step >= max_steps):
             progress.epoch(f"epoch {run.epoch + 1:{len(str(epochs))}}/{epochs}")
             before, started = run.seconds, time.monotonic()
-            for inputs, target in _remaining(loader, run):
+            for inputs, target in loader if "loader" in parts else _remaining(loader, run):
                 _step(model, optimizer, loss, inputs, target, augment, clip_norm, run)
                 if scheduler is not None:
                     scheduler.step()
