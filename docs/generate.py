@@ -33,6 +33,7 @@ MODULES = {
     "mlcore.optim.swa_utils": "Averaged weights",
     "mlcore.data": "Datasets and loaders",
     "mlcore.io": "Weights and checkpoints",
+    "mlcore.train": "A training loop",
     "mlcore.random": "Random numbers",
     "mlcore.plugin": "What a plugin author imports",
     "mlcore.backends.protocol": "What a backend provides",

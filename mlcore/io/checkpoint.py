@@ -239,7 +239,10 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: Any = None, best: b
             problems.append(_brief(error))
             continue
         if problems:
-            warnings.warn(f"using {found.path}, because {'; '.join(problems)}", CheckpointWarning, 2)
+            other = "next best" if best else "earlier"
+            warnings.warn(
+                f"using the {other} {found.path}, because {'; '.join(problems)}", CheckpointWarning, 2
+            )
         return replace(found, damaged=tuple(problems))
     if not problems:
         raise CheckpointError(

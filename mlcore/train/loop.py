@@ -132,7 +132,7 @@ def fit(
         while run.epoch < epochs and not (max_steps and run.step >= max_steps):
             progress.epoch(f"epoch {run.epoch + 1:{len(str(epochs))}}/{epochs}")
             before, started = run.seconds, time.monotonic()
-            for inputs, target in loader if "loader" in parts else _remaining(loader, run):
+            for inputs, target in _remaining(parts.get("loader"), loader, run):
                 _step(model, optimizer, loss, inputs, target, augment, clip_norm, run)
                 if scheduler is not None:
                     scheduler.step()
@@ -151,10 +151,13 @@ def fit(
     return run.history
 
 
-def _remaining(loader: Loader, run: _Run) -> Iterable[tuple[Any, Any]]:
+def _remaining(stateful: Any, loader: Loader, run: _Run) -> Iterable[tuple[Any, Any]]:
     """The batches of the epoch that are still to do: a run resumed within an epoch passes over the others."""
     from mlcore.ops import random
 
+    if stateful is not None:  # it knows its place
+        yield from stateful
+        return
     batches = loader(run.epoch) if callable(loader) else loader
     here, skip = random.get_state(), run.batches
     for index, batch in enumerate(batches):

@@ -122,7 +122,9 @@ def test_the_previous_one_is_used_loudly(tmp_path: Path, part: str) -> None:
     newest = save_checkpoint(tmp_path, step=2, **STATE) / part
     newest.write_bytes(newest.read_bytes()[:-5])
     what = "truncated" if part.startswith("tensors") else "not framed"
-    with pytest.warns(CheckpointWarning, match=rf"using .*000001, because .*000002.*{part} .*{what}"):
+    with pytest.warns(
+        CheckpointWarning, match=rf"using the earlier .*000001, because .*000002.*{part} .*{what}"
+    ):
         found = load_checkpoint(tmp_path)
     assert found.step == 1
     assert "000002" in found.damaged[0]
@@ -253,10 +255,10 @@ def test_the_best_are_kept_beside_the_newest(tmp_path: Path) -> None:
     assert (best.step, best.metric) == (4, 0.2)  # of equals the newest
     assert load_checkpoint(tmp_path).step == 9
     (best.path / "tensors.safetensors").write_bytes(b"")
-    with pytest.warns(CheckpointWarning, match=r"using .*000002, because .*000004"):
+    with pytest.warns(CheckpointWarning, match=r"using the next best .*000002, because .*000004"):
         assert load_checkpoint(tmp_path, best=True).step == 2
     (best.path / "manifest.json").write_bytes(b"")
-    with pytest.warns(CheckpointWarning, match=r"using .*000002, because .*000004"):
+    with pytest.warns(CheckpointWarning, match=r"using the next best .*000002, because .*000004"):
         assert load_checkpoint(tmp_path, best=True).step == 2
 
     for n, metric in enumerate([3, 7, 5, 1], 1):

@@ -164,8 +164,8 @@ def test_bad_commands(
 
 def test_a_damaged_newest_checkpoint_is_passed_over(trained: Path, tmp_path: Path, capsys: Any) -> None:
     for path in trained.glob("checkpoint-*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "checkpoint-000020").write_bytes(b"damaged")
+        shutil.copytree(path, tmp_path / path.name)
+    (tmp_path / "checkpoint-000020" / "tensors.safetensors").write_bytes(b"damaged")
     assert main(["predict", str(SAMPLES.joinpath("digit-3.png")), "--checkpoint", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert "warning: using the earlier" in said.err
