@@ -131,7 +131,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             moved = True
         except BaseException:
             if not moved:
-                shutil.rmtree(temporary, ignore_errors=True)
+                _clear(temporary)
             raise
         sync_folder(target.parent)
     except MlcoreError:
@@ -156,8 +156,19 @@ def discard(path: Path) -> None:
         os.unlink(path)
         return
     temporary = _temporary(path.parent)
-    os.rename(path, temporary)
-    shutil.rmtree(temporary, ignore_errors=True)  # what stays is a stray
+    try:
+        os.rename(path, temporary)
+    finally:  # a Ctrl-C may come here, too
+        _clear(temporary)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a folder as far as that can be done; what stays is a stray. An interruption is raised afterwards."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _temporary(folder: Path) -> Path:
