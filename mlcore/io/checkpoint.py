@@ -50,14 +50,24 @@ class Checkpoint:
 
         A part may be a random generator too, mlcore's, NumPy's or Python's. With `rng`, the random numbers of mlcore,
         NumPy and Python's `random` continue where they were. Raises `CheckpointError` naming a part that the checkpoint
-        does not hold; a model that does not fit raises its own error, listing all mismatches.
+        does not hold; a part that does not fit raises its own error, a model listing all mismatches. Then the parts
+        before it get back what they had.
         """
         for name in parts:
             if self.state.get(name) is None:
                 known = ", ".join(key for key, value in self.state.items() if value is not None)
                 raise CheckpointError(f"{self.path} holds no {name!r}", holds=known or "nothing")
-        for name, part in parts.items():
-            set_state_of(part, self.state[name])
+        done: list[tuple[Any, Any]] = []
+        try:
+            for name, part in parts.items():
+                before = state_of(part)
+                set_state_of(part, self.state[name])
+                done.append((part, before))
+        except Exception:
+            for part, before in done:
+                if before is not part:
+                    set_state_of(part, before)
+            raise
         if rng and self.state.get("rng") is not None:
             set_global_state(self.state["rng"])
 

@@ -14,9 +14,12 @@ from mlcore.tensor import TensorBase
 
 
 class NonFiniteError(MlcoreError, FloatingPointError):
-    """A value of a network, or a gradient in it, is nan or infinite. `layer` is the path of the module."""
+    """A value of a network, or a gradient in it, is nan or infinite."""
 
-    layer: str = ""
+    @property
+    def layer(self) -> str:
+        """The path of the module, such as "body.0"; empty for the model itself."""
+        return self.details.get("layer", "")
 
 
 @contextlib.contextmanager
@@ -35,6 +38,7 @@ def detect_nonfinite(model: Any, *, forward: bool = True, backward: bool = True)
     ...     net(ml.asarray([[1.0, float("nan")]]))
     Traceback (most recent call last):
     mlcore.train.watch.NonFiniteError: the output of '0' (Linear) is not finite: 2 of 2 nan
+      layer: 0
       shape: (1, 2)
       cause: its input is not finite either: 1 of 2 nan
       ...
@@ -86,9 +90,7 @@ def _gradient(name: str, what: str) -> Callable[[Any], None]:
 
 def _fail(name: str, what: str, tensor: Any, cause: str) -> None:
     fix = "look for an overflow, a division by 0, the log or root of a number that is not positive, a rate too high"
-    error = NonFiniteError(what, shape=tensor.shape, cause=cause, fix=fix)
-    error.layer = name
-    raise error
+    raise NonFiniteError(what, layer=name, shape=tensor.shape, cause=cause, fix=fix)
 
 
 def _problem(tensor: Any) -> str:

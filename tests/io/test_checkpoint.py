@@ -13,13 +13,22 @@ import numpy as np
 import pytest
 
 import mlcore as ml
-from mlcore.errors import ArgumentError, ArgumentTypeError, CheckpointError, DTypeError, FormatError
+from mlcore import nn, optim
+from mlcore.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CheckpointError,
+    DTypeError,
+    FormatError,
+    StateDictError,
+)
 from mlcore.io import (
     CheckpointWarning,
     FileError,
     MissingFileError,
     load_checkpoint,
     save_checkpoint,
+    tree,
     write_checkpoint,
 )
 from mlcore.io.files import discard
@@ -83,6 +92,41 @@ def test_the_random_stream_continues(tmp_path: Path) -> None:
     assert part.state == {"a": 1}
     with pytest.raises(CheckpointError, match=r"holds no 'optimizer'\n.*part"):
         load_checkpoint(tmp_path).restore(optimizer=part)
+
+
+def test_a_part_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
+    def made(width: int, seed: int) -> dict[str, Any]:
+        ml.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        first = optim.AdamW(net.parameters(), lr=0.1 * seed)
+        other = nn.Linear(width, 3)
+        net(ml.random.normal((5, 4))).sum().backward()
+        first.step()
+        schedule = optim.lr_scheduler.StepLR(first, 3)
+        schedule.step()
+        return {
+            "net": net,
+            "first": first,
+            "schedule": schedule,
+            "stream": ml.random.Generator(seed),
+            "other": other,
+        }
+
+    def held(parts: dict[str, Any]) -> Any:
+        states = {k: p.get_state() if k == "stream" else p.state_dict() for k, p in parts.items()}
+        data, arrays = tree.flatten(states)
+        return json.dumps(data), {name: array.tobytes() for name, array in arrays.items()}
+
+    save_checkpoint(tmp_path, **made(2, 1))
+    parts = made(5, 2)
+    before, stream = held(parts), ml.random.get_state()
+    with pytest.raises(StateDictError, match=r"weight.*\(3, 2\)"):
+        load_checkpoint(tmp_path).restore(**parts)
+    assert held(parts) == before
+    assert ml.random.get_state() == stream
+    parts = made(2, 3)
+    load_checkpoint(tmp_path).restore(**parts)
+    assert held(parts) == held(made(2, 1))
 
 
 def test_names_that_clash_and_read_well(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -58,6 +59,7 @@ def test_the_first_layer_of_the_forward_pass() -> None:
         net(ml.ones((1, 2)))
     assert caught.value.layer == "1.0"
     assert isinstance(caught.value, FloatingPointError)
+    assert pickle.loads(pickle.dumps(caught.value)).layer == "1.0"
     with detect_nonfinite(net, forward=False):
         net(ml.ones((1, 2)))
     net(ml.ones((1, 2)))  # outside the block nothing is looked at
