@@ -13,8 +13,9 @@ from mlcore.host import holds_values
 from mlcore.nn.functional._common import check_reduction, reduced
 from mlcore.nn.module import Module
 from mlcore.ops.elementwise import astype, where
+from mlcore.ops.logic import isfinite
 from mlcore.ops.reduce import sum as sum_
-from mlcore.ops.shape import broadcast_to
+from mlcore.ops.shape import broadcast_to, reshape
 from mlcore.shapes import broadcast
 from mlcore.tensor import TensorBase
 
@@ -41,7 +42,8 @@ class LossFunction:
         """The loss of the arguments of the elementwise function.
 
         `weight` and `mask` (True counts) broadcast to the losses. 'mean' divides by the sum of the weights that
-        count, or by the number of losses that do; a mean over none raises ArgumentError.
+        count, or by the number of losses that do; a mean over none raises ArgumentError. What is masked may be nan,
+        such as a missing label: it adds nothing to the loss or to any gradient.
         """
         check_reduction(self.name, reduction)
         loss = self.elementwise(*args, **how)
@@ -58,7 +60,7 @@ class LossFunction:
         scale = weight
         if mask is not None:
             scale = astype(mask, found.dtype) if weight is None else where(mask, weight, 0)
-            found = where(mask, found, 0)  # what is masked may be nan
+            found = where(mask, self._without_holes(found, mask, args, how), 0)
         if weight is not None:
             found = found * weight
         if reduction != "mean":
@@ -71,13 +73,30 @@ class LossFunction:
             )
         return sum_(found) / sum_(scale)
 
+    def _without_holes(self, loss: Any, mask: Any, args: tuple[Any, ...], how: dict[str, Any]) -> Any:
+        """The losses, computed anew where some are masked and not finite: their gradients would be 0 * nan.
+
+        There the arguments become those of the first loss that counts, which are sound. Losses that count stay as
+        they are; if they do not (the function is not elementwise after all), nothing is changed.
+        """
+        holes = ~(mask | isfinite(loss))
+        if not holes.any().item() or not mask.any().item():
+            return loss
+        first = int(mask.numpy().argmax())
+
+        def filled(value: Any) -> Any:
+            if not isinstance(value, TensorBase) or not _fits(self.name, value.shape, loss.shape):
+                return value
+            whole: Any = broadcast_to(value, loss.shape)
+            return where(holes, reshape(whole.detach(), (-1,))[first], whole)
+
+        again = self.elementwise(*map(filled, args), **{name: filled(value) for name, value in how.items()})
+        same = again.shape == loss.shape and where(mask, again == loss, True).all().item()
+        return again if same else loss
+
     def _fitting(self, what: str, given: Any, loss: Any) -> Any:
         tensor: Any = given if isinstance(given, TensorBase) else dispatch.from_data(given, None, loss.device)
-        try:
-            fits = broadcast(self.name, tensor.shape, loss.shape) == loss.shape
-        except ShapeError:
-            fits = False
-        if not fits:
+        if not _fits(self.name, tensor.shape, loss.shape):
             raise ShapeError(f"{self.name}: {what} {tensor.shape} for losses {loss.shape}")
         return broadcast_to(tensor, loss.shape)
 
@@ -90,6 +109,14 @@ class LossFunction:
 
     def __repr__(self) -> str:
         return f"<loss {self.name}{self.signature}>"
+
+
+def _fits(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a tensor of this shape broadcasts to the wanted one."""
+    try:
+        return broadcast(name, shape, wanted) == wanted
+    except ShapeError:
+        return False
 
 
 class CustomLoss(Module):

@@ -9,7 +9,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), ROOT / "mlcore" / "README.md", *(ROOT / "docs").glob("*.md")]
-PAGES += [*ROOT.glob("backend-*/*.md"), *ROOT.glob("plugins/*/*.md")]
+PAGES += [
+    *(ROOT / "docs" / "examples").glob("*.md"),
+    *ROOT.glob("backend-*/*.md"),
+    *ROOT.glob("plugins/*/*.md"),
+]
 
 
 @pytest.mark.parametrize("page", sorted(PAGES), ids=lambda path: path.relative_to(ROOT).as_posix())
