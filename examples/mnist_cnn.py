@@ -56,9 +56,7 @@ for epoch in range(epochs):
         loss.backward()
         optimizer.step()
         scheduler.step()
-    print(
-        f"epoch {epoch + 1}: {accuracy_of(model):.1%} of the test images, rate {scheduler.get_last_lr()[0]:.4f}"
-    )
+    print(f"epoch {epoch + 1}: loss {loss.item():.3f}, {accuracy_of(model):.1%} of the test images")
 
 ml.save(model.state_dict(), "digits.safetensors")
 restored = Net()
