@@ -39,7 +39,7 @@ def accuracy_of(model: nn.Module) -> float:
     model.eval()
     right = 0
     for images, labels in DataLoader(test, batch_size=500):
-        right += (model(images).argmax(axis=1) == labels).astype(ml.int64).sum().item()
+        right += (model(images).argmax(axis=1) == labels).sum().item()
     model.train()
     return right / len(test)
 

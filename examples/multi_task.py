@@ -81,7 +81,7 @@ for epoch in range(epochs):
 x, shape, periods = test.tensors
 with ml.no_grad():
     logits, predicted = model.eval()(x)
-accuracy = (logits.argmax(axis=1) == shape).astype(ml.float32).mean().item()
+accuracy = (logits.argmax(axis=1) == shape).mean().item()
 error = float(np.median(np.abs(predicted.numpy() / periods.numpy() - 1)))
 print(f"{accuracy:.1%} of the shapes, and the number of periods within {error:.1%} for half of the waves")
 assert accuracy > 0.97

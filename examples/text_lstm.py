@@ -76,7 +76,7 @@ def measure(model: nn.Module, samples: list[tuple[str, bool]]) -> tuple[float, f
     logits = model.eval()(texts, lengths)
     model.train()
     right = (logits > 0) == (labels > 0.5)
-    return F.binary_cross_entropy_with_logits(logits, labels).item(), right.astype(ml.float32).mean().item()
+    return F.binary_cross_entropy_with_logits(logits, labels).item(), right.mean().item()
 
 
 model = Reader(len(number) + 2)

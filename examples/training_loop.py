@@ -39,5 +39,5 @@ model.load_state_dict(ml.load("net.safetensors"))
 
 with ml.no_grad():
     right = model.eval()(images_all).argmax(axis=1) == labels_all
-accuracy = ml.mean(ml.astype(right, ml.float32)).item()
+accuracy = right.mean().item()
 print(f"{accuracy:.1%} right")

@@ -81,7 +81,7 @@ with ml.no_grad():
     # Nobody told it the classes, yet digits of one class lie together: the nearest training image has the same.
     known, asked = model.encode(train_images)[0], model.encode(test_images)[0]
     distance = ml.sum((asked[:, None] - known[None]) ** 2, axis=-1)
-    agreement = (train_labels[distance.argmin(axis=1)] == test_labels).astype(ml.float32).mean().item()
+    agreement = (train_labels[distance.argmin(axis=1)] == test_labels).mean().item()
     drawings = ml.sigmoid(model.decoder(ml.random.normal((6, model.latent))))
 print(f"{nats:.2f} nats for each test image; {without:.2f} if each were the average image")
 print(f"{agreement:.1%} of the test images are nearest to one of their class")

@@ -70,7 +70,11 @@ def reduction_method(op: Op) -> Any:
 
     def method(self: Any, /, *args: Any, axis: Any = None, keepdims: Any = False, **other: Any) -> Any:
         if args or other:
-            return op(self, *args, axis=axis, keepdims=keepdims, **other)
+            if axis is not None:
+                other["axis"] = axis
+            if keepdims is not False:
+                other["keepdims"] = keepdims
+            return op(self, *args, **other)
         return call_one(op, self, (axis, keepdims))
 
     return method

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlcore as ml
-from mlcore.errors import ArgumentError, OutOfRangeError, ShapeError
+from mlcore.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, ShapeError
 
 REDUCTIONS: dict[str, Any] = {
     "sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "any": np.any, "all": np.all, "mean": np.mean,
@@ -49,6 +50,22 @@ def test_reductions(name: str, shape: tuple[int, ...], axis: Any) -> None:
         assert found.shape == np.shape(expected)
         np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-12, atol=1e-14)
         assert getattr(x, name)(axis=axis, keepdims=keepdims).shape == found.shape
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_a_method_takes_its_axis_as_the_function_does(name: str) -> None:
+    x = ml.asarray(np.random.default_rng(1).standard_normal((2, 3, 4)))
+    function, method = getattr(ml, name), getattr(x, name)
+    if inspect.signature(function).parameters["axis"].kind is inspect.Parameter.KEYWORD_ONLY:
+        with pytest.raises(ArgumentTypeError, match=f"{name}: 2 positional arguments, at most 1"):
+            method(1)
+        return
+    for axis in (0, -1, (0, 2), None):
+        expected = function(x, axis=axis)
+        assert method(axis).tolist() == function(x, axis).tolist() == expected.tolist()
+        assert method(axis, keepdims=True).tolist() == function(x, axis=axis, keepdims=True).tolist()
+    with pytest.raises(ArgumentTypeError, match=name):
+        method(0, axis=1)
 
 
 def test_of_nothing() -> None:
