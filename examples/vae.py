@@ -2,14 +2,16 @@
 
 import mlcore as ml
 from mlcore import nn, optim
-from mlcore.data import DataLoader
+from mlcore.data import DataLoader, TensorDataset
 from mlcore.nn import functional as F
 from mlcore_vision import datasets
 
 ml.manual_seed(0)
 train, test = datasets.Digits("train"), datasets.Digits("test")
-train_images, train_labels = train.tensors()  # (1442, 1, 8, 8) from 0 to 1
-test_images, test_labels = test.tensors()
+(train_images, train_labels), (test_images, test_labels) = train.tensors(), test.tensors()
+train_images, test_images = (
+    (one > 0.5).astype(ml.float32) for one in (train_images, test_images)
+)  # ink or none
 
 
 class VAE(nn.Module):
@@ -60,7 +62,7 @@ model = VAE()
 optimizer = optim.Adam(model.parameters(), lr=3e-3)
 scheduler = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.95)
 for epoch in range(40):
-    for images, _ in DataLoader(train, batch_size=64, shuffle=True):
+    for (images,) in DataLoader(TensorDataset(train_images), batch_size=64, shuffle=True):
         optimizer.zero_grad()
         loss = bound(model, images)
         loss.backward()
