@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -138,19 +139,24 @@ class LinearCrossEntropyLoss(_Loss):
     """
 
     def __init__(
-        self, in_features: int, num_classes: int, *, bias: bool = False, device: Any = None, dtype: Any = None,
-        reduction: str = "mean", weight: Any = None, ignore_index: int | None = None, label_smoothing: float = 0.0,
-        options: F.LinearCrossEntropyOptions | None = None,
+        self, in_features: int, num_classes: int, *, out_features: tuple[int, ...] = (), bias: bool = False,
+        device: Any = None, dtype: Any = None, reduction: str = "mean", weight: Any = None,
+        ignore_index: int | None = None, label_smoothing: float = 0.0, options: F.LinearCrossEntropyOptions | None = None,
     ) -> None:  # fmt: skip
         super().__init__(reduction=reduction)
-        self.in_features, self.num_classes = in_features, num_classes
-        self.linear = Linear(in_features, num_classes, bias, device, dtype)
+        self.in_features, self.num_classes, self.out_features = in_features, num_classes, tuple(out_features)
+        self.linear = Linear(in_features, num_classes * math.prod(out_features), bias, device, dtype)
         self._weights(weight=weight)
         self.ignore_index, self.label_smoothing, self.options = ignore_index, label_smoothing, options
 
     def forward(self, input: Any, target: Any) -> Any:
+        held: Any = self.linear.weight
+        bias: Any = self.linear.bias
+        if self.out_features:  # stored flat, as PyTorch stores it
+            held = held.reshape((self.num_classes, *self.out_features, self.in_features))
+            bias = None if bias is None else bias.reshape((self.num_classes, *self.out_features))
         return F.linear_cross_entropy(
-            input, self.linear.weight, target, linear_bias=self.linear.bias, weight=self.weight,
+            input, held, target, linear_bias=bias, weight=self.weight,
             reduction=self.reduction, ignore_index=self.ignore_index, label_smoothing=self.label_smoothing,
             options=self.options,
         )  # fmt: skip

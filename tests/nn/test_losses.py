@@ -23,6 +23,7 @@ from mlcore.errors import (
 )
 from mlcore.nn import functional as F
 from mlcore.testing import gradcheck, gradgradcheck
+from tests.nn.layer_parity import compare
 
 RNG = np.random.default_rng(0)
 REDUCTIONS = ("mean", "sum", "none")
@@ -400,6 +401,20 @@ def test_weights_of_elements(name: str, reduction: str, device: str) -> None:
         torch.tensor(a), torch.tensor(b), reduction=reduction, weight=torch.tensor(w)
     ).numpy()
     np.testing.assert_allclose(found, wanted, rtol=1e-9)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("out_features", [(), (3,), (2, 4)])
+def test_linear_cross_entropy_of_several_dimensions(out_features: Any, bias: bool, device: str) -> None:
+    compare(
+        "LinearCrossEntropyLoss",
+        (5, 4),
+        dict(out_features=out_features, bias=bias, label_smoothing=0.1),
+        [normal(6, 5), RNG.integers(0, 4, (6, *out_features))],
+        "float64",
+        texts=False,
+    )
 
 
 def test_saturated_probabilities_have_a_gradient(device: str) -> None:

@@ -186,7 +186,8 @@ def linear_cross_entropy(
 ) -> Any:  # fmt: skip
     """`cross_entropy(linear(input, linear_weight, linear_bias), target)`: (N, F), (C, F) and (N,).
 
-    With `options`, never all (N, C) logits are in memory, which is what a large vocabulary wants.
+    A weight (C, *sizes, F) with a bias (C, *sizes) gives logits (N, C, *sizes), for targets (N, *sizes). With `options`,
+    never all (N, C) logits are in memory, which is what a large vocabulary wants.
 
     >>> import mlcore as ml
     >>> from mlcore.nn import functional as F
@@ -196,6 +197,13 @@ def linear_cross_entropy(
     how: dict[str, Any] = dict(
         ignore_index=-100 if ignore_index is None else ignore_index, label_smoothing=label_smoothing
     )
+    if linear_weight.ndim > 2:  # a loss of several dimensions
+        wide = linear_weight.shape[:-1]
+        bias = None if linear_bias is None else reshape(linear_bias, (-1,))
+        logits = linear(input, reshape(linear_weight, (-1, linear_weight.shape[-1])), bias)
+        return cross_entropy(
+            reshape(logits, (*input.shape[:-1], *wide)), target, weight, reduction=reduction, **how
+        )
     rows = input.shape[0] if input.ndim == 2 else 0
     size = rows
     if options is not None and rows:

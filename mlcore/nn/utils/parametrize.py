@@ -135,7 +135,8 @@ def _refuse_pickle(self: Any, protocol: Any) -> Any:
 
 def _copied(self: Any, memo: dict[int, Any]) -> Any:
     """A copy has a class of its own too: what is removed from one stays in the other."""
-    made: Any = object.__new__(type(self)._parametrized_from)
+    plain: Any = type(self)._parametrized_from
+    made = plain.__new__(plain)
     memo[id(self)] = made
     made.__dict__.update(copy.deepcopy(self.__dict__, memo))
     _derive(made)
