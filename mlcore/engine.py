@@ -14,7 +14,7 @@ from mlcore.modes import MODES, casting
 from mlcore.op import EXTRA, GRADIENT, INPUT, MASK, OUTPUT, PARAM, SHAPE
 from mlcore.shapes import Shape
 from mlcore.tape import finish
-from mlcore.tensor import Node, TensorBase, new_node, wrap
+from mlcore.tensor import AfterGradient, Node, TensorBase, new_node, wrap
 
 # The operations that the engine itself needs, put here by mlcore.ops.
 IDENTITY: list[Op] = []
@@ -161,6 +161,8 @@ def _drain(
             gradient = _call_hooks(leaf._hooks, gradient)
         if found is None:
             _accumulate(leaf, gradient, create)
+            if leaf._hooks is not None:
+                _tell(leaf, leaf._hooks)
         elif goal is not None and id(leaf) in goal:
             found[id(leaf)] = gradient
 
@@ -405,8 +407,17 @@ def _accumulate_retained(node: Node, gradient: Any) -> None:
         tensor._grad = gradient.detach() if before is None else binary(PLUS[0], before, gradient).detach()
 
 
+def _tell(leaf: Any, hooks: dict[Any, Any]) -> None:
+    """Call the hooks that wait for a leaf's `.grad`."""
+    for hook in list(hooks.values()):
+        if type(hook) is AfterGradient:
+            hook.hook(leaf)
+
+
 def _call_hooks(hooks: dict[Any, Any], gradient: Any) -> Any:
     for hook in list(hooks.values()):
+        if type(hook) is AfterGradient:
+            continue
         changed = hook(gradient)
         if changed is not None:
             if not isinstance(changed, TensorBase) or changed.shape != gradient.shape:

@@ -211,6 +211,20 @@ class Tensor(TensorBase):
             self._hooks = {}
         return HookHandle(self._hooks, hook)
 
+    def register_post_accumulate_grad_hook(self, hook):
+        """Call `hook(tensor)` after backward has put a gradient into `.grad`; leaves only.
+
+        Returns a handle with `remove()`.
+        """
+        if self.node is not None or not self.requires_grad:
+            raise AutogradError(
+                "register_post_accumulate_grad_hook: gradients are kept by leaves that require one",
+                fix="use register_hook, or set requires_grad on a leaf",
+            )
+        if self._hooks is None:
+            self._hooks = {}
+        return HookHandle(self._hooks, AfterGradient(hook))
+
     def retain_grad(self):
         """Keep this intermediate tensor's gradient in `.grad` during the next backward."""
         if self.node is not None:
@@ -283,6 +297,15 @@ def _only_from(node, leaf):
             seen.add(edge)
             stack.append(edge)
     return True
+
+
+class AfterGradient:
+    """A hook that waits until the gradient lies in `.grad`, among those that may change it before."""
+
+    __slots__ = ("hook",)
+
+    def __init__(self, hook):
+        self.hook = hook
 
 
 class HookHandle:

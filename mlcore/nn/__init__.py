@@ -1,6 +1,6 @@
 """Modules: layers, containers and losses, with PyTorch's names, arguments, defaults and state_dict keys."""
 
-from mlcore.nn import functional, init, utils
+from mlcore.nn import config, functional, init, modules, utils
 from mlcore.nn.activation import (
     CELU,
     ELU,
@@ -135,7 +135,7 @@ from mlcore.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from mlcore.nn.parameter import Parameter
+from mlcore.nn.parameter import Buffer, Parameter
 from mlcore.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -207,6 +207,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Buffer",
     "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
@@ -353,9 +354,11 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "config",
     "functional",
     "init",
     "loss",
+    "modules",
     "summary",
     "utils",
 ]

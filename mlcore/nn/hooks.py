@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from mlcore import dispatch, engine
 from mlcore.errors import ArgumentTypeError
@@ -12,19 +12,40 @@ from mlcore.ops.elementwise import astype
 from mlcore.ops.shape import concat, reshape
 from mlcore.tensor import HookHandle, TensorBase
 
+_KINDS: Final = (
+    "backward", "backward_pre", "forward", "load_post", "load_pre", "pre", "state_post", "state_pre",
+)  # fmt: skip
+
 
 class Hooks:
     """The hooks of one module, each kind in the order of calling."""
 
-    __slots__ = ("backward", "forward", "pre")
+    __slots__ = _KINDS
 
     def __init__(self) -> None:
         self.pre: dict[Any, tuple[Callable[..., Any], bool]] = {}
         self.forward: dict[Any, tuple[Callable[..., Any], bool, bool]] = {}
+        self.backward_pre: dict[Any, Callable[..., Any]] = {}
         self.backward: dict[Any, Callable[..., Any]] = {}
+        self.state_pre: dict[Any, Callable[..., Any]] = {}
+        self.state_post: dict[Any, Callable[..., Any]] = {}
+        self.load_pre: dict[Any, Callable[..., Any]] = {}
+        self.load_post: dict[Any, Callable[..., Any]] = {}
+
+    def own(self) -> bool:
+        """Whether there is a hook of any kind."""
+        return any(getattr(self, kind) for kind in _KINDS)
 
     def __bool__(self) -> bool:
-        return bool(self.pre or self.forward or self.backward)
+        return self.own() or GLOBAL.own()
+
+    def all(self, kind: str) -> list[Any]:
+        """The hooks of a kind: first those of all modules."""
+        mine = list(getattr(self, kind).values())
+        return mine if self is GLOBAL else [*getattr(GLOBAL, kind).values(), *mine]
+
+
+GLOBAL: Final = Hooks()  # of all modules; it stands in for a module's own while it has any
 
 
 def add(hooks: dict[Any, Any], hook: Any, prepend: bool) -> HookHandle:
@@ -39,7 +60,7 @@ def add(hooks: dict[Any, Any], hook: Any, prepend: bool) -> HookHandle:
 
 def call(module: Any, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`module.forward` with its hooks around it."""
-    for hook, with_kwargs in list(hooks.pre.values()):
+    for hook, with_kwargs in hooks.all("pre"):
         if with_kwargs:
             changed = hook(module, args, kwargs)
             if changed is not None:
@@ -53,7 +74,9 @@ def call(module: Any, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, Any
             changed = hook(module, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
-    watch = _Watch(module, hooks) if hooks.backward and dispatch.is_recording() else None
+    watch = None
+    if (hooks.all("backward") or hooks.all("backward_pre")) and dispatch.is_recording():
+        watch = _Watch(module, hooks)
     if watch:
         args = watch.inputs(args)
     done = False
@@ -62,10 +85,10 @@ def call(module: Any, hooks: Hooks, args: tuple[Any, ...], kwargs: dict[str, Any
         done = True
     finally:
         if not done:  # hooks that asked for it are told of a failed call too
-            for hook, with_kwargs, always in list(hooks.forward.values()):
+            for hook, with_kwargs, always in hooks.all("forward"):
                 if always:
                     hook(module, args, kwargs, None) if with_kwargs else hook(module, args, None)
-    for hook, with_kwargs, _ in list(hooks.forward.values()):
+    for hook, with_kwargs, _ in hooks.all("forward"):
         changed = hook(module, args, kwargs, result) if with_kwargs else hook(module, args, result)
         if changed is not None:
             result = changed
@@ -99,24 +122,41 @@ class _Watch:
         made = [result] if single else list(result)
         places = [i for i, one in enumerate(made) if isinstance(one, TensorBase) and one.requires_grad]
 
-        def arrived(gradients: list[Any]) -> None:
+        def arrived(gradients: list[Any]) -> list[Any] | None:
             found: list[Any] = [None] * len(made)
             for i, one in zip(places, gradients, strict=True):
                 found[i] = one
-            self.grad_output = tuple(found)
+            changed = self._before(tuple(found))
             if not self.places:  # no input's gradient will come: the output's is the last moment
                 self._arrived([])
+            return [self.grad_output[i] for i in places] if changed else None
 
         for i, one in zip(places, _joined([made[i] for i in places], arrived), strict=True):
             made[i] = one
         return made[0] if single else type(result)(made)
+
+    def _before(self, found: tuple[Any, ...]) -> bool:
+        """Show the gradients of the outputs to the hooks; whether one changed them."""
+        changed_any = False
+        for hook in self.hooks.all("backward_pre"):
+            changed = hook(self.module, found)
+            if changed is not None:
+                changed = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
+                if len(changed) != len(found):
+                    raise ArgumentTypeError(
+                        f"a full backward pre-hook returned {len(changed)} gradients for {len(found)} outputs",
+                        fix="return None, or one gradient (or None) for each output",
+                    )
+                found, changed_any = changed, True
+        self.grad_output = found
+        return changed_any
 
     def _arrived(self, gradients: list[Any]) -> list[Any] | None:
         found: list[Any] = [None] * self.count
         for i, one in zip(self.places, gradients, strict=True):
             found[i] = one
         changed_any = False
-        for hook in list(self.hooks.backward.values()):
+        for hook in self.hooks.all("backward"):
             changed = hook(self.module, tuple(found), self.grad_output)
             if changed is not None:
                 found = list(changed) if isinstance(changed, (tuple, list)) else [changed]

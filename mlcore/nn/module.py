@@ -15,10 +15,11 @@ from mlcore.dtype import DType
 from mlcore.dtypes import as_dtype, bfloat16, float16, float32, float64
 from mlcore.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from mlcore.nn import annotated, state
-from mlcore.nn import hooks as hooks_
-from mlcore.nn.calling import Called
-from mlcore.nn.parameter import Parameter
-from mlcore.tensor import HookHandle, Tensor, TensorBase, assign
+from mlcore.nn.hooked import Hooked
+from mlcore.nn.made import Made, plain
+from mlcore.nn.parameter import Buffer, Parameter
+from mlcore.ops.creation import empty
+from mlcore.tensor import Tensor, TensorBase, assign
 
 M = TypeVar("M", bound="Module")
 
@@ -28,7 +29,7 @@ def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
     raise ArgumentTypeError(f"{type(self).__name__} has no forward method", fix="define forward(self, ...)")
 
 
-class Module(Called):
+class Module(Hooked):
     """Base of all layers and networks. Derive from it, assign layers in `__init__`, and write `forward`.
 
     >>> import mlcore as ml
@@ -45,12 +46,16 @@ class Module(Called):
     """
 
     training: bool = True
-    _hooks: hooks_.Hooks | None = None
     _buffers: dict[str, bool] | None = None  # name: whether it belongs to the state_dict
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         annotated.watch(cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = super().__new__(cls)
+        made.__dict__["_made"] = Made(cls, plain(args), {name: plain(one) for name, one in kwargs.items()})
+        return made
 
     def __init__(self) -> None:
         self.training = True
@@ -130,7 +135,14 @@ class Module(Called):
     def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
         return ((name, one) for name, one in list(self.__dict__.items()) if isinstance(one, Parameter))
 
+    def _note_buffers(self) -> None:
+        """Keep the names of attributes that are an nn.Buffer: what takes their place is a buffer as well."""
+        for name, one in self.__dict__.items():
+            if isinstance(one, Buffer) and name not in (self._buffers or ()):
+                self._buffers = {**(self._buffers or {}), name: one.persistent}
+
     def _own_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        self._note_buffers()
         held = ((name, self.__dict__.get(name)) for name in self._buffers or ())
         return ((name, one) for name, one in held if one is not None)
 
@@ -201,6 +213,18 @@ class Module(Called):
                                     f" {name!r}{did_you_mean(name, known)}", known=", ".join(known))  # fmt: skip
         return found  # type: ignore[no-any-return]
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module at a dotted path; with strict=True there must be one already."""
+        path, _, name = target.rpartition(".")
+        if not name:
+            raise ArgumentError("set_submodule: an empty path", fix="name the module to replace")
+        if not isinstance(module, Module):
+            raise ArgumentTypeError(f"set_submodule: a {type(module).__name__} is not a Module")
+        owner = self.get_submodule(path)
+        if strict or name in owner.__dict__:
+            owner.get_submodule(name)
+        setattr(owner, name, module)
+
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at a dotted path."""
         return self._get(target, "parameter", Parameter)  # type: ignore[no-any-return]
@@ -212,6 +236,7 @@ class Module(Called):
     def _get(self, target: str, kind: str, wanted: type) -> Any:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
+        module._note_buffers()
         found = module.__dict__.get(name)
         if not isinstance(found, wanted) or (kind == "buffer" and name not in (module._buffers or ())):
             known = [
@@ -255,10 +280,10 @@ class Module(Called):
         fn(self)
         return self
 
-    def _convert(self: M, change: Callable[[Any], Any]) -> M:
+    def _convert(self: M, change: Callable[[Any], Any], recurse: bool = True) -> M:
         """Give every parameter (the same object), its gradient and every buffer the value `change` makes of it."""
         seen: set[int] = set()
-        for module in self.modules():
+        for module in self.modules() if recurse else [self]:
             for _, one in module._own_parameters():
                 if id(one) not in seen:
                     seen.add(id(one))
@@ -303,6 +328,10 @@ class Module(Called):
         with dispatch.recording(False):
             return self._convert(change)
 
+    def to_empty(self: M, *, device: Any, recurse: bool = True) -> M:
+        """Move to a device without the values: parameters and buffers hold anything until they are loaded or drawn."""
+        return self._convert(lambda one: empty(one.shape, dtype=one.dtype, device=device), recurse)
+
     def float(self: M) -> M:
         """`to(float32)`."""
         return self.to(float32)
@@ -336,33 +365,17 @@ class Module(Called):
         """
         return state.load(self, state_dict, strict, assign)
 
-    # -- hooks ------------------------------------------------------------------------------------------------
+    def get_extra_state(self) -> Any:
+        """What else belongs to the state_dict, under the key `_extra_state`; override it with `set_extra_state`."""
+        raise ArgumentTypeError(
+            f"{type(self).__name__} has no extra state", fix="define get_extra_state(self)"
+        )
 
-    def _hooked(self) -> hooks_.Hooks:
-        if self._hooks is None:
-            self._hooks = hooks_.Hooks()
-        return self._hooks
-
-    def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> HookHandle:
-        """Call `hook(module, args)` before forward; what it returns replaces the arguments (None: no change)."""
-        return hooks_.add(self._hooked().pre, (hook, with_kwargs), prepend)
-
-    def register_forward_hook(
-        self,
-        hook: Callable[..., Any],
-        *,
-        prepend: bool = False,
-        with_kwargs: bool = False,
-        always_call: bool = False,
-    ) -> HookHandle:
-        """Call `hook(module, args, output)` after forward; what it returns replaces the output (None: no change)."""
-        return hooks_.add(self._hooked().forward, (hook, with_kwargs, always_call), prepend)
-
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
-        """Call `hook(module, grad_input, grad_output)` in backward; what it returns replaces grad_input."""
-        return hooks_.add(self._hooked().backward, hook, prepend)
+    def set_extra_state(self, state: Any) -> None:
+        """Take over what `get_extra_state` gave."""
+        raise ArgumentTypeError(
+            f"{type(self).__name__} takes no extra state", fix="define set_extra_state(self, state)"
+        )
 
     # -- text --------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -23,23 +23,53 @@ class Loaded(NamedTuple):
     unexpected_keys: list[str]
 
 
-def entries(module: Any, prefix: str = "") -> Iterator[tuple[str, Any, str, Any]]:
+def entries(module: Any, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Any, str, Any]]:
     """(dotted name, its module, its attribute, the tensor) in the order of PyTorch's state_dict."""
     for name, one in module._own_parameters():
         yield prefix + name, module, name, one
     for name, one in module._own_buffers():
         if module._buffers[name]:
             yield prefix + name, module, name, one
-    for name, one in list(module.__dict__.items()):
-        if hasattr(one, "_own_parameters"):
-            yield from entries(one, f"{prefix}{name}.")
+    for name, one in _children(module) if recurse else ():
+        yield from entries(one, f"{prefix}{name}.")
+
+
+EXTRA: Final = "_extra_state"
+
+
+def _children(module: Any) -> Iterator[tuple[str, Any]]:
+    return ((name, one) for name, one in list(module.__dict__.items()) if hasattr(one, "_own_parameters"))
+
+
+def _has(module: Any, method: str) -> bool:
+    """Whether a class defines extra state; the base's methods only say that there is none."""
+    return getattr(type(module), method).__module__ != "mlcore.nn.module"
 
 
 def collect(module: Any, destination: dict[str, Any], prefix: str, keep_vars: bool) -> dict[str, Any]:
-    """Fill `destination`."""
-    for name, _, _, tensor in entries(module, prefix):
+    """Fill `destination`: a module's own entries, those below, and its hooks before and after."""
+    hooks = module._hooks
+    for hook in hooks.all("state_pre") if hooks else ():
+        hook(module, prefix, keep_vars)
+    for name, _, _, tensor in entries(module, prefix, recurse=False):
         destination[name] = tensor if keep_vars else tensor.detach()
+    if _has(module, "get_extra_state"):
+        destination[prefix + EXTRA] = module.get_extra_state()
+    for name, one in _children(module):
+        collect(one, destination, f"{prefix}{name}.", keep_vars)
+    for hook in hooks.all("state_post") if hooks else ():
+        if hook(module, destination, prefix, {}) is not None:
+            raise ArgumentTypeError(
+                "a state_dict post-hook returned something", fix="change the dict in place, and return None"
+            )
     return destination
+
+
+def _paths(module: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(prefix, module) from the top down, a shared module at each of its places."""
+    yield prefix, module
+    for name, one in _children(module):
+        yield from _paths(one, f"{prefix}{name}.")
 
 
 def load(module: Any, given: Any, strict: bool, take_over: bool) -> Loaded:
@@ -49,22 +79,40 @@ def load(module: Any, given: Any, strict: bool, take_over: bool) -> Loaded:
             f"load_state_dict: expected a mapping of names to tensors, got a {type(given).__name__}",
             fix="pass what state_dict() or mlcore.load() returned",
         )
+    places = list(_paths(module))
+    wrong: list[str] = []
+    seen = Loaded([], [])
+    if any(one._hooks and one._hooks.all("load_pre") for _, one in places):
+        given = dict(given)
+        for prefix, one in places:
+            for hook in one._hooks.all("load_pre") if one._hooks else ():
+                hook(one, given, prefix, {}, strict, *seen, wrong)
+    extras = {prefix + EXTRA: one for prefix, one in places if _has(one, "get_extra_state")}
     mine = {name: (owner, attribute, tensor) for name, owner, attribute, tensor in entries(module)}
-    missing = [name for name in mine if name not in given]
-    unexpected = [name for name in given if name not in mine]
-    ready, wrong = [], []
+    missing = [*seen.missing_keys, *(name for name in [*mine, *extras] if name not in given)]
+    unexpected = [*seen.unexpected_keys, *(name for name in given if name not in mine and name not in extras)]
+    ready = []
     for name, (owner, attribute, tensor) in mine.items():
         if name in given:
             value, trouble = _value(given[name], tensor)
             if trouble:
                 wrong.append(f"{name}: {trouble}")
             ready.append((owner, attribute, tensor, value))
-    if wrong or (strict and (missing or unexpected)):
+    after = [(one, hook) for _, one in reversed(places) if one._hooks for hook in one._hooks.all("load_post")]
+    if wrong or (strict and not after and (missing or unexpected)):
         raise _error(module, mine, given, missing if strict else [], unexpected if strict else [], wrong)
     with dispatch.recording(False):
         for owner, attribute, tensor, value in ready:
             _put(owner, attribute, tensor, value, take_over)
-    return Loaded(missing, unexpected)
+    for name, one in extras.items():
+        if name in given:
+            one.set_extra_state(given[name])
+    loaded = Loaded(missing, unexpected)
+    for one, hook in after:
+        hook(one, loaded)
+    if strict and (missing or unexpected):  # a hook after loading may have taken them away
+        raise _error(module, mine, given, missing, unexpected, [])
+    return loaded
 
 
 def _value(value: Any, tensor: Any) -> tuple[Any, str]:

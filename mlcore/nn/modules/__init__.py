@@ -1,0 +1,1 @@
+"""Where PyTorch keeps its modules; here only `module` with the hooks of all modules."""
