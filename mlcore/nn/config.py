@@ -167,11 +167,15 @@ def kind(cls: type[Module]) -> type[Any]:
     whole = inspect.signature(cls.__init__)
     signature = whole.replace(parameters=list(whole.parameters.values())[1:])
     fields = [_field(parameter) for parameter in signature.parameters.values()]
-    space = {"module": cls, "_signature": signature, "__doc__": f"How a {cls.__name__} is made."}
-    made = dataclasses.make_dataclass(
-        f"{cls.__name__}Config", fields, bases=(Config,), frozen=True, namespace=space, module=__name__
+    space = {
+        "module": cls,
+        "_signature": signature,
+        "__module__": __name__,
+        "__doc__": f"How a {cls.__name__} is made.",
+    }
+    return dataclasses.make_dataclass(
+        f"{cls.__name__}Config", fields, bases=(Config,), frozen=True, namespace=space
     )
-    return made
 
 
 def _field(parameter: inspect.Parameter) -> tuple[str, Any, Any]:

@@ -89,7 +89,7 @@ class _Lazy(Module):
         """Everything as in a real layer of the least size, but for the parameters."""
         least = how.get("groups", 1)
         probe = self.cls_to_become(max(1, least if isinstance(least, int) else 1), *args, **how)
-        self.__dict__.update(probe.__dict__)
+        self.__dict__.update({name: one for name, one in probe.__dict__.items() if name != "_made"})
         for name, one in probe._own_parameters():
             self.__dict__[name] = UninitializedParameter(one.requires_grad, one.device, one.dtype)
         for name, held in probe._own_buffers():

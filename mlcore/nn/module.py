@@ -15,6 +15,7 @@ from mlcore.dtype import DType
 from mlcore.dtypes import as_dtype, bfloat16, float16, float32, float64
 from mlcore.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from mlcore.nn import annotated, state
+from mlcore.nn.calling import Called
 from mlcore.nn.hooked import Hooked
 from mlcore.nn.made import Made, plain
 from mlcore.nn.parameter import Buffer, Parameter
@@ -53,7 +54,10 @@ class Module(Hooked):
         annotated.watch(cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        made = super().__new__(cls)
+        try:
+            made = super().__new__(cls)
+        except TypeError:  # a base beside this one has a layout of its own, such as dict: it makes the object
+            made = super(Called, cls).__new__(cls, *args, **kwargs)
         made.__dict__["_made"] = Made(cls, plain(args), {name: plain(one) for name, one in kwargs.items()})
         return made
 
@@ -137,7 +141,7 @@ class Module(Hooked):
 
     def _note_buffers(self) -> None:
         """Keep the names of attributes that are an nn.Buffer: what takes their place is a buffer as well."""
-        for name, one in self.__dict__.items():
+        for name, one in list(self.__dict__.items()):
             if isinstance(one, Buffer) and name not in (self._buffers or ()):
                 self._buffers = {**(self._buffers or {}), name: one.persistent}
 

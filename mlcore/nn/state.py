@@ -109,7 +109,10 @@ def load(module: Any, given: Any, strict: bool, take_over: bool) -> Loaded:
             one.set_extra_state(given[name])
     loaded = Loaded(missing, unexpected)
     for one, hook in after:
-        hook(one, loaded)
+        if hook(one, loaded) is not None:
+            raise ArgumentTypeError(
+                "a load_state_dict post-hook returned something", fix="change the lists in place, and return None"
+            )
     if strict and (missing or unexpected):  # a hook after loading may have taken them away
         raise _error(module, mine, given, missing, unexpected, [])
     return loaded
