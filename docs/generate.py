@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytorch_names
 
 import mlcore as ml
 from mlcore import dtypes
@@ -24,6 +25,8 @@ MODULES = {
     "mlcore": "The package itself",
     "mlcore.nn": "Modules",
     "mlcore.nn.functional": "Functions for networks",
+    "mlcore.nn.config": "Modules as configuration",
+    "mlcore.nn.modules.module": "Hooks of all modules",
     "mlcore.nn.utils": "Helpers for parameters and gradients",
     "mlcore.nn.utils.rnn": "Sequences of different lengths",
     "mlcore.nn.utils.parametrize": "Parameters computed from others",
@@ -66,6 +69,7 @@ def write(folder: Path) -> None:
             continue
         (folder / "api" / f"{name}.md").write_text(module_page(module, title), encoding="utf-8")
         pages.append(f"api/{name}")
+    (folder / "pytorch.md").write_text(pytorch_names.page(), encoding="utf-8")
     (folder / "api.md").write_text(f"# Modules\n\n{toctree(pages)}", encoding="utf-8")
 
 

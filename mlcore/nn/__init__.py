@@ -37,6 +37,7 @@ from mlcore.nn.adaptive import (
 )
 from mlcore.nn.attention import MultiheadAttention
 from mlcore.nn.containers import (
+    Container,
     ModuleDict,
     ModuleList,
     ParameterDict,
@@ -216,6 +217,7 @@ __all__ = [
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
+    "Container",
     "Conv1d",
     "Conv2d",
     "Conv3d",

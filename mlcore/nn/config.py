@@ -128,7 +128,7 @@ def of(module: Module) -> Config:
         return kind(type(module))(*_CONTAINERS[init](module))
     if not isinstance(made, Made):
         raise ArgumentError(f"config.of: it is not known how this {type(module).__name__} was made")
-    return _of_made(Made(type(module), made.args, made.kwargs))
+    return _of_made(made)
 
 
 def _of_made(made: Made) -> Config:

@@ -11,6 +11,7 @@ from mlcore.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, did
 from mlcore.nn import fusion
 from mlcore.nn.calling import members_of
 from mlcore.nn.module import Module, _indent
+from mlcore.nn.old_names import warn
 from mlcore.nn.parameter import Parameter
 
 
@@ -122,6 +123,16 @@ class Sequential(_Numbered):
 
     def forward(self, input: Any) -> Any:
         return fusion.run(self._items(), input)
+
+
+class Container(Module):
+    """PyTorch's deprecated holder of modules given by name; a Module holds them by itself."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__()
+        warn("nn.Container", "nn.Module or nn.ModuleDict")
+        for name, one in kwargs.items():
+            self.register_module(name, one)
 
 
 class ModuleList(_Numbered):

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlcore import dispatch, dtypes
 from mlcore.errors import ArgumentError, ShapeError
+from mlcore.nn.old_names import old_name
 from mlcore.ops import random
 from mlcore.ops.creation import full
 from mlcore.ops.elementwise import astype, maximum, minimum, where
@@ -212,3 +213,12 @@ def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Any = No
 
 def _from_host(tensor: Any, value: Any) -> Any:
     return _set(tensor, dispatch.from_data(np.ascontiguousarray(value), tensor.dtype, tensor.device))
+
+
+# PyTorch's deprecated names.
+constant, dirac, eye, normal, orthogonal, sparse, uniform = map(
+    old_name, (constant_, dirac_, eye_, normal_, orthogonal_, sparse_, uniform_)
+)
+kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform = map(
+    old_name, (kaiming_normal_, kaiming_uniform_, xavier_normal_, xavier_uniform_)
+)

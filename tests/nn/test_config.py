@@ -1,5 +1,7 @@
 """Configurations of modules: the round trip through dict and TOML for every layer, and what is refused."""
 
+# ruff: noqa: E501, PT018  (tables of cases; facts that belong together)
+
 from __future__ import annotations
 
 import copy
@@ -48,7 +50,7 @@ def made() -> dict[str, Any]:
     found = {}
     for name in nn.__all__:
         cls = getattr(nn, name)
-        if not (isinstance(cls, type) and issubclass(cls, nn.Module)) or cls is nn.Module:
+        if not (isinstance(cls, type) and issubclass(cls, nn.Module)) or cls in (nn.Module, nn.Container):
             continue
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
         required = [

@@ -1,5 +1,7 @@
 """Hooks beside PyTorch's: the same calls in the same order, with the same values; extra state, buffers, skip_init."""
 
+# ruff: noqa: E501, PT018  (tables of cases; facts that belong together)
+
 from __future__ import annotations
 
 import copy
@@ -258,3 +260,38 @@ def test_set_submodule() -> None:
         net.set_submodule("0.7", nn.ReLU(), strict=True)
     with pytest.raises(ArgumentTypeError, match="is not a Module"):
         net.set_submodule("0.0", 3)
+
+
+OLD = [
+    "constant",
+    "dirac",
+    "eye",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "normal",
+    "orthogonal",
+    "sparse",
+    "uniform",
+    "xavier_normal",
+    "xavier_uniform",
+]
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_deprecated_names_warn_and_do_the_same(name: str) -> None:
+    rest = {"constant": (3.0,), "sparse": (0.5,)}.get(name, ())
+    shape = (3, 3, 3) if name == "dirac" else (4, 3)
+    with ml.device("reference"):
+        ml.manual_seed(0)
+        with pytest.warns(FutureWarning, match=f"use {name}_"):
+            old = getattr(nn.init, name)(ml.zeros(shape), *rest)
+        ml.manual_seed(0)
+        assert host(old) == host(getattr(nn.init, f"{name}_")(ml.zeros(shape), *rest))
+
+
+def test_deprecated_containers_and_clipping() -> None:
+    with pytest.warns(FutureWarning, match=r"nn\.Module or nn\.ModuleDict"):
+        held = nn.Container(a=nn.Linear(1, 1))
+    held.a.weight.grad = ml.asarray([[3.0]])
+    with pytest.warns(FutureWarning, match="clip_grad_norm_"):
+        assert nn.utils.clip_grad_norm(held.parameters(), 1.0).item() == 3.0

@@ -1,5 +1,7 @@
 """Shapes without values: each operation's rule beside what it really makes, summaries, and annotations on forward."""
 
+# ruff: noqa: PT018  (tables of cases; facts that belong together)
+
 from __future__ import annotations
 
 import json
@@ -18,8 +20,8 @@ from mlcore.errors import ArgumentError, ArgumentTypeError, ShapeError, Unsuppor
 from mlcore.nn.annotated import parse
 from mlcore.nn.shape_only import blank, shape_only, twin_of
 from mlcore.ops import registry
-from mlcore.testing.inputs import call, cases, outputs
 from mlcore.tensor import Tensor
+from mlcore.testing.inputs import call, cases, outputs
 
 IMAGE = Annotated[Tensor, "B C H W"]
 

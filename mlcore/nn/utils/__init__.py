@@ -7,12 +7,19 @@ from mlcore.nn.utils.fuse import (
     fuse_linear_bn_eval,
     fuse_linear_bn_weights,
 )
-from mlcore.nn.utils.gradients import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from mlcore.nn.utils.gradients import (
+    clip_grad_norm,
+    clip_grad_norm_,
+    clip_grad_value_,
+    clip_grads_with_norm_,
+    get_total_norm,
+)
 from mlcore.nn.utils.legacy_norms import remove_spectral_norm, remove_weight_norm, spectral_norm, weight_norm
 from mlcore.nn.utils.skip import skip_init
 from mlcore.nn.utils.vectors import parameters_to_vector, vector_to_parameters
 
 __all__ = [
+    "clip_grad_norm",
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",

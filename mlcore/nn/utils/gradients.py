@@ -7,6 +7,7 @@ from typing import Any
 
 from mlcore import dispatch
 from mlcore.errors import ArgumentError, AutogradError
+from mlcore.nn.old_names import old_name
 from mlcore.ops.elementwise import astype, maximum, minimum
 from mlcore.ops.reduce import norm
 from mlcore.ops.shape import stack
@@ -112,3 +113,6 @@ def clip_grad_value_(parameters: Any, clip_value: float, foreach: bool | None = 
         for p in _list(parameters):
             if p.grad is not None:
                 p.grad = minimum(maximum(p.grad, -bound), bound)
+
+
+clip_grad_norm = old_name(clip_grad_norm_)
