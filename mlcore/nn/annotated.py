@@ -132,7 +132,7 @@ def _is_plain(hint: Any) -> bool:
 
 
 def _checked(cls: Any, forward: Callable[..., Any], specs: dict[str, Any] | None) -> Callable[..., Any]:
-    code = forward.__code__  # type: ignore[attr-defined]
+    code = forward.__code__
     names = code.co_varnames[1 : code.co_argcount]
     rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & 4 else ""
 

@@ -125,7 +125,8 @@ def of(module: Module) -> Config:
     made: Any = module.__dict__.get("_made")
     init: Any = type(module).__init__
     if init in _CONTAINERS:
-        return kind(type(module))(*_CONTAINERS[init](module))
+        described: Config = kind(type(module))(*_CONTAINERS[init](module))
+        return described
     if not isinstance(made, Made):
         raise ArgumentError(f"config.of: it is not known how this {type(module).__name__} was made")
     return _of_made(made)
@@ -137,7 +138,8 @@ def _of_made(made: Made) -> Config:
         bound = cls._signature.bind(*made.args, **made.kwargs)
     except TypeError as error:
         raise ArgumentTypeError(f"{made.kind.__name__}: {error}", expects=str(cls._signature)) from None
-    return cls(**bound.arguments)
+    described: Config = cls(**bound.arguments)
+    return described
 
 
 _CONTAINERS: Final[dict[Any, Callable[[Any], tuple[Any, ...]]]] = {
@@ -155,7 +157,7 @@ def _members(held: Any) -> tuple[Any, ...]:
 
 
 @cache
-def kind(cls: type[Module]) -> type[Any]:
+def kind(cls: Any) -> Any:
     """The frozen dataclass of a Module class: a field for each parameter of its constructor.
 
     >>> from mlcore import nn

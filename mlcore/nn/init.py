@@ -216,9 +216,14 @@ def _from_host(tensor: Any, value: Any) -> Any:
 
 
 # PyTorch's deprecated names.
-constant, dirac, eye, normal, orthogonal, sparse, uniform = map(
-    old_name, (constant_, dirac_, eye_, normal_, orthogonal_, sparse_, uniform_)
-)
-kaiming_normal, kaiming_uniform, xavier_normal, xavier_uniform = map(
-    old_name, (kaiming_normal_, kaiming_uniform_, xavier_normal_, xavier_uniform_)
-)
+constant = old_name(constant_)
+dirac = old_name(dirac_)
+eye = old_name(eye_)
+kaiming_normal = old_name(kaiming_normal_)
+kaiming_uniform = old_name(kaiming_uniform_)
+normal = old_name(normal_)
+orthogonal = old_name(orthogonal_)
+sparse = old_name(sparse_)
+uniform = old_name(uniform_)
+xavier_normal = old_name(xavier_normal_)
+xavier_uniform = old_name(xavier_uniform_)

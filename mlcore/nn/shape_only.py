@@ -95,7 +95,7 @@ class shape_only:
     def __init__(self, count: Callable[[int], None] | None = None) -> None:
         self.count = count
         self._counting = True
-        self._inside = [detect.device(SHAPES), recording(False), intercept(self._operation)]
+        self._inside: list[Any] = [detect.device(SHAPES), recording(False), intercept(self._operation)]
         self._seed: Any = None
 
     def __enter__(self) -> shape_only:
@@ -155,7 +155,8 @@ def _result(op: Any, shape: Shape | None, dtype: DType) -> Tensor:
 
 def _blanked(tensor: Any) -> Any:
     """The same tensor, class and all, without values."""
-    twin = type(tensor).__new__(type(tensor))
+    kind: Any = type(tensor)
+    twin = kind.__new__(kind)
     assign(twin, _NOTHING, SHAPES, tensor.dtype, tensor.shape, None, tensor.requires_grad)
     return twin
 

@@ -43,7 +43,7 @@ def _children(module: Any) -> Iterator[tuple[str, Any]]:
 
 def _has(module: Any, method: str) -> bool:
     """Whether a class defines extra state; the base's methods only say that there is none."""
-    return getattr(type(module), method).__module__ != "mlcore.nn.module"
+    return bool(getattr(type(module), method).__module__ != "mlcore.nn.module")
 
 
 def collect(module: Any, destination: dict[str, Any], prefix: str, keep_vars: bool) -> dict[str, Any]:
@@ -111,7 +111,8 @@ def load(module: Any, given: Any, strict: bool, take_over: bool) -> Loaded:
     for one, hook in after:
         if hook(one, loaded) is not None:
             raise ArgumentTypeError(
-                "a load_state_dict post-hook returned something", fix="change the lists in place, and return None"
+                "a load_state_dict post-hook returned something",
+                fix="change the lists in place, and return None",
             )
     if strict and (missing or unexpected):  # a hook after loading may have taken them away
         raise _error(module, mine, given, missing, unexpected, [])

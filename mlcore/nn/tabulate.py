@@ -207,11 +207,11 @@ class _Run:
             path = name.rpartition(".")[0]
             while path and path not in first:
                 path = path.rpartition(".")[0]
-            row = first.get(path)
-            if row is not None:
-                row["parameters"] += one.size
-                row["trainable"] += one.size if one.requires_grad else 0
-                row["parameter_bytes"] += one.nbytes
+            held = first.get(path)
+            if held is not None:
+                held["parameters"] += one.size
+                held["trainable"] += one.size if one.requires_grad else 0
+                held["parameter_bytes"] += one.nbytes
 
 
 def trace(model: Module, args: Any, kwargs: Any, training: bool = False) -> Summary:

@@ -1,6 +1,6 @@
 """Hooks beside PyTorch's: the same calls in the same order, with the same values; extra state, buffers, skip_init."""
 
-# ruff: noqa: E501, PT018  (tables of cases; facts that belong together)
+# ruff: noqa: PT018  (tables of cases; facts that belong together)
 
 from __future__ import annotations
 
