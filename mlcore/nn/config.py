@@ -35,7 +35,6 @@ import inspect
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
 from typing import Any, ClassVar, Final, TypeVar
 
 from mlcore.backends.device import Device
@@ -56,6 +55,7 @@ _CHECKED: Final = {
     "None": (type(None),),
 }
 _TYPE: Final = "type"
+_KINDS: Final[dict[type, Any]] = {}  # the dataclasses made so far
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +156,6 @@ def _members(held: Any) -> tuple[Any, ...]:
     return ({name: of(one) for name, one in zip(names, held, strict=True)},)
 
 
-@cache
 def kind(cls: Any) -> Any:
     """The frozen dataclass of a Module class: a field for each parameter of its constructor.
 
@@ -166,6 +165,8 @@ def kind(cls: Any) -> Any:
     """
     if not (isinstance(cls, type) and issubclass(cls, Module)):
         raise ArgumentTypeError(f"config.kind: {cls!r} is not a Module class", fix="pass the class")
+    if cls in _KINDS:
+        return _KINDS[cls]
     whole = inspect.signature(cls.__init__)
     signature = whole.replace(parameters=list(whole.parameters.values())[1:])
     fields = [_field(parameter) for parameter in signature.parameters.values()]
@@ -175,9 +176,10 @@ def kind(cls: Any) -> Any:
         "__module__": __name__,
         "__doc__": f"How a {cls.__name__} is made.",
     }
-    return dataclasses.make_dataclass(
+    _KINDS[cls] = dataclasses.make_dataclass(
         f"{cls.__name__}Config", fields, bases=(Config,), frozen=True, namespace=space
     )
+    return _KINDS[cls]
 
 
 def _field(parameter: inspect.Parameter) -> tuple[str, Any, Any]:
