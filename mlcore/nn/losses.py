@@ -141,7 +141,8 @@ class LinearCrossEntropyLoss(_Loss):
     def __init__(
         self, in_features: int, num_classes: int, *, out_features: tuple[int, ...] = (), bias: bool = False,
         device: Any = None, dtype: Any = None, reduction: str = "mean", weight: Any = None,
-        ignore_index: int | None = None, label_smoothing: float = 0.0, options: F.LinearCrossEntropyOptions | None = None,
+        ignore_index: int | None = None, label_smoothing: float = 0.0,
+        options: F.LinearCrossEntropyOptions | None = None,
     ) -> None:  # fmt: skip
         super().__init__(reduction=reduction)
         self.in_features, self.num_classes, self.out_features = in_features, num_classes, tuple(out_features)

@@ -186,8 +186,8 @@ def linear_cross_entropy(
 ) -> Any:  # fmt: skip
     """`cross_entropy(linear(input, linear_weight, linear_bias), target)`: (N, F), (C, F) and (N,).
 
-    A weight (C, *sizes, F) with a bias (C, *sizes) gives logits (N, C, *sizes), for targets (N, *sizes). With `options`,
-    never all (N, C) logits are in memory, which is what a large vocabulary wants.
+    A weight (C, *sizes, F) with a bias (C, *sizes) gives logits (N, C, *sizes), for targets (N, *sizes). With
+    `options`, never all (N, C) logits are in memory, which is what a large vocabulary wants.
 
     >>> import mlcore as ml
     >>> from mlcore.nn import functional as F
