@@ -104,10 +104,8 @@ class RNNBase(Module):
             width = input_size if layer == 0 else directions * out
             shapes = [(rows, width), (rows, out), (rows,), (rows,), (proj_size, hidden_size)]
             for direction in range(directions):
-                for key, shape in zip(_keys(layer, direction), shapes, strict=True):
-                    if (bias or not key.startswith("bias")) and (
-                        proj_size or not key.startswith("weight_hr")
-                    ):
+                for key, shape in zip(_keys(layer, direction, proj_size > 0), shapes, strict=False):
+                    if bias or not key.startswith("bias"):
                         setattr(self, key, Parameter(empty(shape, dtype=dtype, device=device)))
         self.reset_parameters()
 
@@ -132,7 +130,7 @@ class RNNBase(Module):
         ]
 
     def _weights(self, layer: int, direction: int) -> tuple[Any, ...]:
-        return tuple([getattr(self, name, None) for name in _keys(layer, direction)])
+        return tuple([getattr(self, name, None) for name in _keys(layer, direction, self.proj_size > 0)])
 
     def _run(self, input: Any, states: tuple[Any, ...]) -> tuple[Any, list[Any]]:
         """The output, and each kind of state (layers * directions, N, H)."""
@@ -174,7 +172,7 @@ class RNNBase(Module):
 
     def _stacked(self, x: Any, states: tuple[Any, ...], run: Callable[..., Any]) -> tuple[Any, list[Any]]:
         """All layers and directions, each by `run`."""
-        directions = self._directions
+        directions = 2 if self.bidirectional else 1
         found: list[list[Any]] = [[] for _ in states]
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
@@ -191,6 +189,8 @@ class RNNBase(Module):
 
     def _checked(self, states: tuple[Any, ...], batch: int, single: bool) -> tuple[Any, ...]:
         """The states given by the caller, with their batch; None, which means zeros, stays."""
+        if states[0] is None and states[-1] is None:
+            return states
         count, found = self.num_layers * self._directions, []
         for width, state in zip((self.proj_size or self.hidden_size, self.hidden_size), states, strict=False):
             expected = (count, width) if single else (count, batch, width)
@@ -220,9 +220,10 @@ class RNNBase(Module):
 
 
 @cache
-def _keys(layer: int, direction: int) -> tuple[str, ...]:
+def _keys(layer: int, direction: int, projected: bool) -> tuple[str, ...]:
     end = f"_l{layer}{'_reverse' if direction else ''}"
-    return tuple(one + end for one in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"))
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+    return tuple(one + end for one in names[: 4 + projected])
 
 
 def _ordered(state: Any, order: Any) -> Any:
@@ -268,7 +269,7 @@ class RNN(RNNBase):
     def _layer(
         self, x: Any, weights: tuple[Any, ...], states: tuple[Any, ...], reverse: bool
     ) -> tuple[Any, ...]:
-        y = rnn_layer(x, *weights[:4], *states, nonlinearity=self.nonlinearity, reverse=reverse)
+        y = rnn_layer(x, *weights, *states, nonlinearity=self.nonlinearity, reverse=reverse)
         return y, y[0 if reverse else -1]
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
@@ -302,9 +303,9 @@ class LSTM(RNNBase):
     def _layer(
         self, x: Any, weights: tuple[Any, ...], states: tuple[Any, ...], reverse: bool
     ) -> tuple[Any, ...]:
-        if weights[4] is not None:
+        if self.proj_size:
             return projected_lstm(x, weights, states, reverse)
-        both = lstm_layer(x, *weights[:4], *states, reverse=reverse)[0]  # the states, and the last cell
+        both = lstm_layer(x, *weights, *states, reverse=reverse)[0]  # the states, and the last cell
         y = both[:-1]
         return y, y[0 if reverse else -1], both[-1]
 
@@ -344,7 +345,7 @@ class GRU(RNNBase):
     def _layer(
         self, x: Any, weights: tuple[Any, ...], states: tuple[Any, ...], reverse: bool
     ) -> tuple[Any, ...]:
-        y = gru_layer(x, *weights[:4], *states, reverse=reverse)[0]
+        y = gru_layer(x, *weights, *states, reverse=reverse)[0]
         return y, y[0 if reverse else -1]
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:

@@ -32,25 +32,7 @@ def _activation(name: str, activation: Activation) -> Callable[[Any], Any]:
     return F.relu if activation == "relu" else F.gelu
 
 
-class _Layer(Module):
-    """What both kinds of layer share: the feed-forward network, and the order of norm and residual."""
-
-    linear1: Linear
-    linear2: Linear
-    dropout: Dropout
-    activation: Callable[[Any], Any]
-    norm_first: bool
-    _last_dropout: Callable[[Any], Any]
-
-    def _feed(self, x: Any) -> Any:
-        return self._last_dropout(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-
-    def _added(self, x: Any, norm: Any, block: Callable[[Any], Any]) -> Any:
-        """`x` plus a block of it, with the norm before the block or after the sum."""
-        return x + block(norm(x)) if self.norm_first else norm(x + block(x))
-
-
-class TransformerEncoderLayer(_Layer):
+class TransformerEncoderLayer(Module):
     """Self-attention and a feed-forward network, each with a residual connection and layer normalisation.
 
     `src` (L, N, d_model), (N, L, d_model) when `batch_first`, or without N; same shape out. Bool masks hide where they
@@ -82,24 +64,25 @@ class TransformerEncoderLayer(_Layer):
         self.dropout2 = Dropout(dropout)
         self.activation = _activation("TransformerEncoderLayer", activation)
 
-    def _last_dropout(self, x: Any) -> Any:
-        return self.dropout2(x)
-
     def forward(
         self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False, *,
         cache: KVCache | None = None,
     ) -> Any:  # fmt: skip
-        def attend(x: Any) -> Any:
-            return self.dropout1(
-                self.self_attn(
-                    x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal, cache=cache
-                )[0]
-            )
+        if self.norm_first:
+            x = src + self._attend(self.norm1(src), src_mask, src_key_padding_mask, is_causal, cache)
+            return x + self._feed(self.norm2(x))
+        x = self.norm1(src + self._attend(src, src_mask, src_key_padding_mask, is_causal, cache))
+        return self.norm2(x + self._feed(x))
 
-        return self._added(self._added(src, self.norm1, attend), self.norm2, self._feed)
+    def _attend(self, x: Any, mask: Any, padding: Any, is_causal: bool, cache: KVCache | None) -> Any:
+        found = self.self_attn(x, x, x, padding, False, mask, is_causal=is_causal, cache=cache)
+        return self.dropout1(found[0])
+
+    def _feed(self, x: Any) -> Any:
+        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
 
-class TransformerDecoderLayer(_Layer):
+class TransformerDecoderLayer(Module):
     """Self-attention, attention to `memory`, and a feed-forward network, each with residual and normalisation.
 
     `tgt` (T, N, d_model) and `memory` (S, N, d_model), with N first when `batch_first`, or without N; the shape of
@@ -134,29 +117,35 @@ class TransformerDecoderLayer(_Layer):
         self.dropout3 = Dropout(dropout)
         self.activation = _activation("TransformerDecoderLayer", activation)
 
-    def _last_dropout(self, x: Any) -> Any:
-        return self.dropout3(x)
-
     def forward(
         self, tgt: Any, memory: Any, tgt_mask: Any = None, memory_mask: Any = None, tgt_key_padding_mask: Any = None,
         memory_key_padding_mask: Any = None, tgt_is_causal: bool = False, memory_is_causal: bool = False, *,
         cache: KVCache | None = None,
     ) -> Any:  # fmt: skip
-        def attend(x: Any) -> Any:
-            found = self.self_attn(
-                x, x, x, tgt_key_padding_mask, False, tgt_mask, is_causal=tgt_is_causal, cache=cache
-            )
-            return self.dropout1(found[0])
+        own = (tgt_key_padding_mask, tgt_mask, tgt_is_causal, cache)
+        other = (memory, memory_key_padding_mask, memory_mask, memory_is_causal, cache)
+        if self.norm_first:
+            x = tgt + self._attend(self.norm1(tgt), *own)
+            x = x + self._look(self.norm2(x), *other)
+            return x + self._feed(self.norm3(x))
+        x = self.norm1(tgt + self._attend(tgt, *own))
+        x = self.norm2(x + self._look(x, *other))
+        return self.norm3(x + self._feed(x))
 
-        def look(x: Any) -> Any:
-            found = self.multihead_attn(
-                x, memory, memory, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal,
-                cache=cache, static_kv=True,
-            )  # fmt: skip
-            return self.dropout2(found[0])
+    def _attend(self, x: Any, padding: Any, mask: Any, is_causal: bool, cache: KVCache | None) -> Any:
+        found = self.self_attn(x, x, x, padding, False, mask, is_causal=is_causal, cache=cache)
+        return self.dropout1(found[0])
 
-        x = self._added(tgt, self.norm1, attend)
-        return self._added(self._added(x, self.norm2, look), self.norm3, self._feed)
+    def _look(
+        self, x: Any, memory: Any, padding: Any, mask: Any, is_causal: bool, cache: KVCache | None
+    ) -> Any:
+        found = self.multihead_attn(
+            x, memory, memory, padding, False, mask, is_causal=is_causal, cache=cache, static_kv=True
+        )
+        return self.dropout2(found[0])
+
+    def _feed(self, x: Any) -> Any:
+        return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
 
 def _copies(name: str, layer: Any, count: int) -> ModuleList:
