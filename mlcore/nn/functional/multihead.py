@@ -118,7 +118,8 @@ def attend(
 
     `static` are projected keys and values; `extend` puts earlier ones before those of this call.
     """
-    _check(query, key, value, static)
+    if query is not key or key is not value:
+        _check(query, key, value, static)
     q, k, v = _heads(query, key, value, weights, how, static)
     if extend is not None:
         k, v = extend(k, v)
@@ -136,8 +137,10 @@ def attend(
     if how.add_zero_attn:
         k, v = (pad(one, ((0, 0), (0, 0), (0, 1), (0, 0))) for one in (k, v))
     causal = how.is_causal and attn_mask is None
-    square = k.shape[-2] == given == q.shape[-2]
-    plain = causal and key_padding_mask is None and not how.need_weights and square
+    plain = False
+    if causal:
+        square = k.shape[-2] == given == q.shape[-2]
+        plain = square and key_padding_mask is None and not how.need_weights
     if causal and not plain and how.past < given - 1:  # else nothing lies ahead of the first row
         attn_mask = hidden_ahead(q, q.shape[-2], given, how.past)
     mask = _mask(attn_mask, key_padding_mask, q, k.shape[-2], given)
