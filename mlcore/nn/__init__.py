@@ -52,6 +52,7 @@ from mlcore.nn.embedding import (
     Embedding,
     EmbeddingBag,
 )
+from mlcore.nn.functional import LinearCrossEntropyOptions
 from mlcore.nn.kv_cache import KVCache
 from mlcore.nn.lazy import (
     LazyBatchNorm1d,
@@ -278,6 +279,7 @@ __all__ = [
     "LearnedPositionalEncoding",
     "Linear",
     "LinearCrossEntropyLoss",
+    "LinearCrossEntropyOptions",
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",

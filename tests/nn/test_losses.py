@@ -191,7 +191,12 @@ def test_loss(loss: str, how: dict[str, Any], tensors: list[Any], dtype: str, de
 
         y, ty = apply(F, x, ours), apply(torch.nn.functional, t, theirs)
         chunked = F.linear_cross_entropy(
-            x[0], x[1], x[3], linear_bias=x[2], **ours, options=F.LinearCrossEntropyOptions(2)
+            x[0],
+            x[1],
+            x[3],
+            linear_bias=x[2],
+            **ours,
+            options=F.LinearCrossEntropyOptions(batch_chunk_size=2),
         )
         np.testing.assert_allclose(chunked.numpy(), y.numpy(), rtol=1e-5)
         y = chunked
@@ -350,7 +355,7 @@ SMOOTH: list[tuple[str, Any, list[Any]]] = [
     ("ctc", lambda x: F.ctc_loss(F.log_softmax(x, dim=2), ml.asarray([[1, 2]]), [4], [2]), [normal(4, 1, 3)]),
     ("focal", lambda x: F.focal_loss(x, ml.asarray([1, 0])), [normal(2, 3)]),
     ("dice", lambda x: F.dice_loss(x, ml.asarray([[1, 0]])), [normal(1, 2, 2)]),
-    ("linear", lambda x, w: F.linear_cross_entropy(x, w, ml.asarray([1, 0, 2]), options=F.LinearCrossEntropyOptions(2)), [normal(3, 2), normal(4, 2)]),
+    ("linear", lambda x, w: F.linear_cross_entropy(x, w, ml.asarray([1, 0, 2]), options=F.LinearCrossEntropyOptions(batch_chunk_size=2)), [normal(3, 2), normal(4, 2)]),
 ]  # fmt: skip
 
 
@@ -489,7 +494,9 @@ def likelihood(input: Any, target: Any) -> Any:
 
 
 def test_what_is_masked_reaches_no_gradient(device: str) -> None:
-    labels = ml.asarray([[2.0, float("nan")], [0.0, -1.0], [5.0, 3.0]])  # a missing one, and two without a logarithm
+    labels = ml.asarray(
+        [[2.0, float("nan")], [0.0, -1.0], [5.0, 3.0]]
+    )  # a missing one, and two without a logarithm
     known = labels > 0
     guess = ml.asarray([1.0, 2.0], requires_grad=True)
     loss = log_ratio(guess, labels, mask=known, weight=ml.asarray([[3.0], [1.0], [1.0]]))

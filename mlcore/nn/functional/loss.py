@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from mlcore import dispatch
 from mlcore.checkpointing import checkpoint
@@ -169,14 +170,19 @@ def nll_loss(
     return _over_kept("nll_loss", loss if scale is None else loss * scale, kept, scale, places, reduction)
 
 
-class LinearCrossEntropyOptions(NamedTuple):
+@dataclass(frozen=True)
+class LinearCrossEntropyOptions:
     """How `linear_cross_entropy` goes about it: `batch_chunk_size` rows of logits are held at a time.
 
     None takes as many rows as keep the logits at about the size of the input. The gradient works the logits of
-    each chunk out again.
+    each chunk out again. The other fields are PyTorch's; they are accepted and change nothing.
     """
 
+    allow_retain_graph: bool = False
     batch_chunk_size: int | None = None
+    chunking_method: str | None = "auto"
+    acc_policy: str = "auto"
+    acc_dtype: Any = None
 
 
 def linear_cross_entropy(
