@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mlcore.backends.device import Device
 from mlcore.dtype import DType
 
-_PLAIN = (bool, int, float, str, type(None), DType, Device)
+_PLAIN = frozenset((bool, int, float, str, DType, Device))
 
 
 class Made(NamedTuple):
@@ -26,9 +26,14 @@ class Opaque(NamedTuple):
     kind: str
 
 
+def noted(kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Made:
+    """The call of a class as it is kept."""
+    return Made(kind, tuple([plain(one) for one in args]), {name: plain(one) for name, one in kwargs.items()})
+
+
 def plain(value: Any) -> Any:
     """A value without references to anything large: modules as what they were made with, lists as tuples."""
-    if isinstance(value, _PLAIN):
+    if value is None or type(value) in _PLAIN:
         return value
     if isinstance(value, (tuple, list)):
         return tuple(map(plain, value))
@@ -41,4 +46,6 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, types.BuiltinFunctionType) or hasattr(value, "usage"):  # an operation
         return value
-    return Opaque(type(value).__name__)
+    return (
+        value if isinstance(value, (int, float, str)) else Opaque(type(value).__name__)
+    )  # such as np.float64

@@ -17,7 +17,7 @@ from mlcore.errors import ArgumentError, ArgumentTypeError, did_you_mean
 from mlcore.nn import annotated, state
 from mlcore.nn.calling import Called
 from mlcore.nn.hooked import Hooked
-from mlcore.nn.made import Made, plain
+from mlcore.nn.made import noted
 from mlcore.nn.parameter import Buffer, Parameter
 from mlcore.ops.creation import empty
 from mlcore.tensor import Tensor, TensorBase, assign
@@ -58,7 +58,7 @@ class Module(Hooked):
             made = super().__new__(cls)
         except TypeError:  # a base beside this one has a layout of its own, such as dict: it makes the object
             made = super(Called, cls).__new__(cls, *args, **kwargs)
-        made.__dict__["_made"] = Made(cls, plain(args), {name: plain(one) for name, one in kwargs.items()})
+        made.__dict__["_made"] = noted(cls, args, kwargs)
         return made
 
     def __init__(self) -> None:
