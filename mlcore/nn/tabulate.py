@@ -107,7 +107,8 @@ class Summary:
             outer = above[-1] + "." if above and above[-1] else ""
             above.append(row.path)
             name = row.path.removeprefix(outer) or self.name
-            outputs = " ".join(map(str, row.outputs)) or "-"
+            ended = self.trouble is not None and row is self.rows[-1]
+            outputs = " ".join(map(str, row.outputs)) or ("ends here" if ended else "-")
             cells = (
                 _count(row.parameters),
                 _bytes(row.parameter_bytes + row.output_bytes),

@@ -290,7 +290,11 @@ def test_check_prints_the_layers(check: Any) -> None:
 def test_check_names_the_first_mismatch(check: Any) -> None:
     status, out, err = check("checked_models:Model", "--in", "B 3 9 9")
     assert status == 2 and "body.2" not in err
-    assert "in:    Model.head, Linear(in_features=288" in err and "(2, 8, 7, 7)" in out
+    assert (
+        "in:    Model.head, Linear(in_features=288" in err
+        and "(2, 8, 7, 7)" in out
+        and "ends here" in out.splitlines()[-5]
+    )
     status, _, err = check("checked_models:Model", "--in", "B 1 8 8")
     assert status == 2 and "argument 'x' has the shape (2, 1, 8, 8), 'B 3 H W' wanted" in err
 
