@@ -80,6 +80,10 @@ class TensorBase:
     @grad.setter
     def grad(self, value: Tensor | None) -> None: ...
 
+class AfterGradient:
+    hook: Callable[..., Any]
+    def __init__(self, hook: Callable[..., Any]) -> None: ...
+
 class HookHandle:
     hooks: dict[Any, Any]
     def __init__(self, hooks: dict[Any, Any], hook: Callable[..., Any]) -> None: ...
