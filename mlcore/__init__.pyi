@@ -224,6 +224,8 @@ def softmax(x: Tensor, /, *, axis: Axis = -1) -> Tensor:
     """`exp(x) / sum(exp(x))` along `axis`, without overflow. A row of -inf only gives zeros."""
 def log_softmax(x: Tensor, /, *, axis: Axis = -1) -> Tensor:
     """`x - logsumexp(x)` along `axis`."""
+def clip(x: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
+    """`x` held between `min` and `max`: numbers, or tensors that broadcast; None leaves that side open."""
 def expand_dims(x: Tensor, /, *, axis: Axis = 0) -> Tensor:
     """`x` with a new dimension of size 1 at `axis`."""
 def squeeze(x: Tensor, /, axis: Axis = None) -> Tensor:

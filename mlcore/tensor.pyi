@@ -297,6 +297,8 @@ class Tensor(TensorBase):
         """`exp(x) / sum(exp(x))` along `axis`, without overflow. A row of -inf only gives zeros."""
     def log_softmax(self, *, axis: Axis = -1) -> Tensor:
         """`x - logsumexp(x)` along `axis`."""
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """`x` held between `min` and `max`: numbers, or tensors that broadcast; None leaves that side open."""
     def expand_dims(self, *, axis: Axis = 0) -> Tensor:
         """`x` with a new dimension of size 1 at `axis`."""
     def squeeze(self, axis: Axis = None) -> Tensor:

@@ -433,11 +433,18 @@ GENERAL: list[tuple[str, Any, Any, list[Any]]] = [
     ),
     (
         "clip",
-        lambda t: ml.minimum(ml.maximum(t, 0.6), 0.9),
-        lambda t: torch.minimum(
-            torch.maximum(t, torch.tensor(0.6, dtype=t.dtype)), torch.tensor(0.9, dtype=t.dtype)
-        ),
+        lambda t: ml.clip(t, 0.6, 0.9),
+        lambda t: torch.clip(t, 0.6, 0.9),
         [(3, 4)],
+    ),
+    ("clip below", lambda t: t.clip(0.6), lambda t: t.clip(0.6), [(3, 4)]),
+    ("clip above", lambda t: t.clip(max=0.8), lambda t: t.clip(max=0.8), [(3, 4)]),
+    ("clip open", lambda t: t.clip() * 2, lambda t: t * 2, [(3, 4)]),
+    (
+        "clip between",
+        lambda t, a, b: ml.clip(t, a, b),
+        lambda t, a, b: torch.clip(t, a, b),
+        [(3, 4), (4,), (3, 1)],
     ),
 ]
 
