@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import math
 from typing import Any
 
@@ -281,3 +283,33 @@ def test_layers_start_as_pytorchs(name: str, args: tuple[int, ...]) -> None:
         assert abs(x.mean()) < 6 * y.std() / math.sqrt(n), key
         if name != "Embedding":  # the others are uniform: the same bounds
             assert abs(np.abs(x).max() / np.abs(y).max() - 1) < 20 / n, key
+
+
+def test_arguments_have_pytorchs_names_places_and_defaults() -> None:
+    """Of every function that both have, where PyTorch's signature can be read."""
+    compared = 0
+    for space in ("nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "nn.utils.parametrize"):
+        mine, its = importlib.import_module(f"mlcore.{space}"), importlib.import_module(f"torch.{space}")
+        for name in sorted(set(dir(mine)) & set(dir(its))):
+            ours = getattr(mine, name)
+            if name.startswith("_") or not inspect.isfunction(ours):
+                continue
+            try:
+                wanted = inspect.signature(getattr(its, name)).parameters
+            except ValueError:  # written in C
+                continue
+            if "args" in wanted:
+                continue
+            given = inspect.signature(ours).parameters
+            order = [key for key in wanted if key != "_stacklevel"]
+            placed = [p.name for p in given.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+            assert placed == order[: len(placed)], (space, name)
+            open_ended = (inspect.Parameter.VAR_KEYWORD,)
+            assert not [k for k in order if k not in given and wanted[k].kind not in open_ended], (
+                space,
+                name,
+            )
+            defaults = {k: (p.default, wanted[k].default) for k, p in given.items() if k in wanted}
+            assert not {k: pair for k, pair in defaults.items() if pair[0] != pair[1]}, (space, name)
+            compared += 1
+    assert compared > 120

@@ -81,9 +81,10 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
 
 
 def normalize(
-    input: Any, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12, *, axis: Any = None
-) -> Any:
-    """`input / max(norm, eps)`, the p-norm taken along `dim`.
+    input: Any, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12, out: Any = None, *,
+    axis: Any = None,
+) -> Any:  # fmt: skip
+    """`input / max(norm, eps)`, the p-norm taken along `dim`; a tensor `out` takes it as its value.
 
     >>> import mlcore as ml
     >>> from mlcore.nn import functional as F
@@ -91,4 +92,5 @@ def normalize(
     [0.6, 0.8]
     """
     place = dim if axis is None else one_axis("normalize", None, axis)
-    return input / maximum(norm(input, p, axis=place, keepdims=True), eps)
+    found = input / maximum(norm(input, p, axis=place, keepdims=True), eps)
+    return found if out is None else out.rebind(found)
