@@ -2,6 +2,7 @@
 
 from mlcore.ops import (  # noqa: F401, I001  (the order of declaration is the registry's order; attach comes last)
     elementwise,
+    clip,
     logic,
     activation,
     shape,

@@ -11,7 +11,7 @@ from mlcore import engine, inputs
 from mlcore.dtypes import booleans, complexes, everything, float32, floating, inexact, integers, numeric, real
 from mlcore.errors import ArgumentError, DivisionError
 from mlcore.ops.cases import sample
-from mlcore.ops.spec import Outs, binary, elementwise, function, out, primitive, to_bool, to_real, unary
+from mlcore.ops.spec import Outs, binary, elementwise, out, primitive, to_bool, to_real, unary
 from mlcore.shapes import broadcast
 
 bits = booleans | integers
@@ -435,20 +435,6 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Outs:
             f"where: condition is {condition.dtype}, expected bool", fix="compare it, e.g. condition != 0"
         )
     return out(broadcast("where", condition.shape, x1.shape, x2.shape), x1.dtype)
-
-
-@function(method=True)
-def clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
-    """`x` held between `min` and `max`: numbers, or tensors that broadcast; None leaves that side open.
-
-    Where min is above max the result is max. nan stays nan.
-
-    >>> import mlcore as ml
-    >>> ml.clip(ml.asarray([-2.0, 0.5, 3.0]), 0, 1).tolist()
-    [0.0, 0.5, 1.0]
-    """
-    held = x if min is None else maximum(x, min)
-    return (positive(held) if held is x else held) if max is None else minimum(held, max)
 
 
 inputs._casts.append(astype)

@@ -185,10 +185,10 @@ def test_every_point_is_exact(name: str, workers: str) -> None:
         COUNTED["points"] += 1
 
 
-def test_there_were_a_thousand_points(record_property: Callable[[str, object], None]) -> None:
+def test_there_were_a_thousand_points() -> None:
     if COUNTED["points"] > 300:  # not when only some of them were asked for
         assert COUNTED["points"] >= 1000
-    record_property("resume points", COUNTED["points"])
+    print(f"{COUNTED['points']} resume points, each exact")
 
 
 @pytest.mark.parametrize("name", ["own generator", "buckets", "stream", "stream that knows"])
