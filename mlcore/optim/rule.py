@@ -160,8 +160,9 @@ class UpdateRule(Declared):
                 self._begin(p, group, self._plan_for(group).states)
 
     def _begin(self, p: Any, group: Group, kept: tuple[str, ...]) -> None:
-        """Make the states that the parameter does not have yet."""
+        """Make the states that the parameter does not have yet: all, or none where memory runs out."""
         one = self.state[p]
+        fresh: dict[str, Any] = {}
         for name in (*self._scalars, *kept):
             if name not in one:
                 made = self.start.get(name, 0)
@@ -169,7 +170,8 @@ class UpdateRule(Declared):
                 if name in kept and not isinstance(made, TensorBase):
                     shape = self.state_shape(name, p)
                     made = full_like(p, made) if shape == p.shape else _filled(shape, made, p)
-                one[name] = made
+                fresh[name] = made
+        one.update(fresh)
 
     def _update(self, group: Group, parameters: list[Any], gradients: list[Any]) -> None:
         state = self.state
