@@ -192,106 +192,31 @@ class ParameterList(_Numbered):
         ]
 
 
-class ModuleDict(Module):
-    """Modules under names of one's choice. It has no forward of its own.
+class _Named(Module):
+    """A dict of members under names of one's choice; derived classes say what a member is."""
 
-    >>> from mlcore import nn
-    >>> heads = nn.ModuleDict({"a": nn.Linear(2, 1), "b": nn.Linear(2, 3)})
-    >>> list(heads), "a" in heads, heads["b"].out_features
-    (['a', 'b'], True, 3)
-    """
+    _kind: type = Module
+    _noun = "module"
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+    def __init__(self, members: Any = None) -> None:
         super().__init__()
-        if modules is not None:
-            self.update(modules)
-
-    def _held(self) -> dict[str, Module]:
-        return {name: one for name, one in self.__dict__.items() if isinstance(one, Module)}
-
-    def __getitem__(self, key: str) -> Module:
-        held = self._held()
-        if key not in held:
-            raise ArgumentError(
-                f"ModuleDict: no module {key!r}{did_you_mean(str(key), held)}", known=", ".join(held)
-            )
-        return held[key]
-
-    def __setitem__(self, key: str, module: Module) -> None:
-        if not isinstance(module, Module):
-            raise ArgumentTypeError(f"ModuleDict: {key!r} is a {type(module).__name__}, not a Module")
-        self.register_module(key, module)
-
-    def __delitem__(self, key: str) -> None:
-        self[key]
-        del self.__dict__[key]
-
-    def __len__(self) -> int:
-        return len(self._held())
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._held())
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._held()
-
-    def keys(self) -> Iterable[str]:
-        """The names."""
-        return self._held().keys()
-
-    def values(self) -> Iterable[Module]:
-        """The modules."""
-        return self._held().values()
-
-    def items(self) -> Iterable[tuple[str, Module]]:
-        """(name, module)."""
-        return self._held().items()
-
-    def update(self, modules: Any) -> None:
-        """Add those of a mapping, or of pairs."""
-        for key, module in modules.items() if hasattr(modules, "items") else modules:
-            self[key] = module
-
-    def pop(self, key: str) -> Module:
-        """Take one out."""
-        module = self[key]
-        del self[key]
-        return module
-
-    def clear(self) -> None:
-        """Take all out."""
-        for key in list(self._held()):
-            del self[key]
-
-
-class ParameterDict(Module):
-    """Parameters under names of one's choice; other tensors are made parameters.
-
-    >>> import mlcore as ml
-    >>> from mlcore import nn
-    >>> table = nn.ParameterDict({"left": ml.zeros((2,)), "right": ml.ones((3,))})
-    >>> list(table), table["right"].shape, [name for name, _ in table.named_parameters()]
-    (['left', 'right'], (3,), ['left', 'right'])
-    """
-
-    def __init__(self, parameters: Any = None) -> None:
-        super().__init__()
-        if parameters is not None:
-            self.update(parameters)
+        if members is not None:
+            self.update(members)
 
     def _held(self) -> dict[str, Any]:
-        return dict(self._own_parameters())
+        return {name: one for name, one in self.__dict__.items() if isinstance(one, self._kind)}
 
     def __getitem__(self, key: str) -> Any:
         held = self._held()
         if key not in held:
             raise ArgumentError(
-                f"ParameterDict: no parameter {key!r}{did_you_mean(str(key), held)}", known=", ".join(held)
+                f"{type(self).__name__}: no {self._noun} {key!r}{did_you_mean(str(key), held)}",
+                known=", ".join(held),
             )
         return held[key]
 
-    def __setitem__(self, key: str, parameter: Any) -> None:
-        self.register_parameter(key, parameter if isinstance(parameter, Parameter) else Parameter(parameter))
+    def __setitem__(self, key: str, member: Any) -> None:
+        raise ArgumentTypeError(f"{type(self).__name__} does not define __setitem__")
 
     def __delitem__(self, key: str) -> None:
         self[key]
@@ -302,9 +227,6 @@ class ParameterDict(Module):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._held())
-
-    def __reversed__(self) -> Iterator[str]:
-        return reversed(list(self._held()))
 
     def __contains__(self, key: object) -> bool:
         return key in self._held()
@@ -314,12 +236,69 @@ class ParameterDict(Module):
         return self._held().keys()
 
     def values(self) -> Iterable[Any]:
-        """The parameters."""
+        """The members."""
         return self._held().values()
 
     def items(self) -> Iterable[tuple[str, Any]]:
-        """(name, parameter)."""
+        """(name, member)."""
         return self._held().items()
+
+    def update(self, members: Any) -> None:
+        """Add those of a mapping, or of pairs."""
+        for key, one in members.items() if hasattr(members, "items") else members:
+            self[key] = one
+
+    def pop(self, key: str) -> Any:
+        """Take one out."""
+        found = self[key]
+        del self[key]
+        return found
+
+    def clear(self) -> None:
+        """Take all out."""
+        for key in list(self._held()):
+            del self[key]
+
+
+class ModuleDict(_Named):
+    """Modules under names of one's choice. It has no forward of its own.
+
+    >>> from mlcore import nn
+    >>> heads = nn.ModuleDict({"a": nn.Linear(2, 1), "b": nn.Linear(2, 3)})
+    >>> list(heads), "a" in heads, heads["b"].out_features
+    (['a', 'b'], True, 3)
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__(modules)
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise ArgumentTypeError(f"ModuleDict: {key!r} is a {type(module).__name__}, not a Module")
+        self.register_module(key, module)
+
+
+class ParameterDict(_Named):
+    """Parameters under names of one's choice; other tensors are made parameters.
+
+    >>> import mlcore as ml
+    >>> from mlcore import nn
+    >>> table = nn.ParameterDict({"left": ml.zeros((2,)), "right": ml.ones((3,))})
+    >>> list(table), table["right"].shape, [name for name, _ in table.named_parameters()]
+    (['left', 'right'], (3,), ['left', 'right'])
+    """
+
+    _kind = Parameter
+    _noun = "parameter"
+
+    def __init__(self, parameters: Any = None) -> None:
+        super().__init__(parameters)
+
+    def __setitem__(self, key: str, parameter: Any) -> None:
+        self.register_parameter(key, parameter if isinstance(parameter, Parameter) else Parameter(parameter))
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(list(self._held()))
 
     def get(self, key: str, default: Any = None) -> Any:
         """The parameter of that name, or `default`."""
@@ -330,17 +309,6 @@ class ParameterDict(Module):
         if key not in self:
             self[key] = default
         return self[key]
-
-    def update(self, parameters: Any) -> None:
-        """Add those of a mapping, or of pairs."""
-        for key, one in parameters.items() if hasattr(parameters, "items") else parameters:
-            self[key] = one
-
-    def pop(self, key: str) -> Any:
-        """Take one out."""
-        found = self[key]
-        del self[key]
-        return found
 
     def popitem(self) -> tuple[str, Any]:
         """Take out the last one."""
@@ -354,8 +322,3 @@ class ParameterDict(Module):
     def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
         """A new one with these names, all with the value `default`."""
         return ParameterDict((key, default) for key in keys)
-
-    def clear(self) -> None:
-        """Take all out."""
-        for key in list(self._held()):
-            del self[key]

@@ -244,14 +244,6 @@ class _LazyNorm(_Lazy):
     _ranks: Any
     _single: ClassVar[bool] = False  # whether a sample may come without its batch
 
-    def _size(self, input: Any) -> int:
-        least = self._ranks[0] - 1 if self._single else min(self._ranks)
-        if input.ndim not in (least, *self._ranks):
-            raise ShapeError(f"{type(self).__name__}: an input of shape {input.shape}")
-        return int(input.shape[0 if self._single and input.ndim == least else 1])
-
-
-class _BatchNorm(_LazyNorm):
     def __init__(
         self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,
         device: Any = None, dtype: Any = None, *, bias: bool = True,
@@ -259,31 +251,30 @@ class _BatchNorm(_LazyNorm):
         Module.__init__(self)
         self._prepare((eps, momentum, affine, track_running_stats, device, dtype), dict(bias=bias))
 
+    def _size(self, input: Any) -> int:
+        least = self._ranks[0] - 1 if self._single else min(self._ranks)
+        if input.ndim not in (least, *self._ranks):
+            raise ShapeError(f"{type(self).__name__}: an input of shape {input.shape}")
+        return int(input.shape[0 if self._single and input.ndim == least else 1])
+
 
 class _InstanceNorm(_LazyNorm):
     _single = True
 
-    def __init__(
-        self, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, track_running_stats: bool = True,
-        device: Any = None, dtype: Any = None, *, bias: bool = True,
-    ) -> None:  # fmt: skip
-        Module.__init__(self)
-        self._prepare((eps, momentum, affine, track_running_stats, device, dtype), dict(bias=bias))
 
-
-class LazyBatchNorm1d(_BatchNorm, normalization.BatchNorm1d):
+class LazyBatchNorm1d(_LazyNorm, normalization.BatchNorm1d):
     """BatchNorm1d without `num_features`."""
 
     cls_to_become = normalization.BatchNorm1d
 
 
-class LazyBatchNorm2d(_BatchNorm, normalization.BatchNorm2d):
+class LazyBatchNorm2d(_LazyNorm, normalization.BatchNorm2d):
     """BatchNorm2d without `num_features`."""
 
     cls_to_become = normalization.BatchNorm2d
 
 
-class LazyBatchNorm3d(_BatchNorm, normalization.BatchNorm3d):
+class LazyBatchNorm3d(_LazyNorm, normalization.BatchNorm3d):
     """BatchNorm3d without `num_features`."""
 
     cls_to_become = normalization.BatchNorm3d

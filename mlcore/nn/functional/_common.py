@@ -82,6 +82,11 @@ def _out_of_range(function: str, what: str, host: Any, bad: Any, size: int, kind
     )
 
 
+def tensor_beside(value: Any, like: Any) -> Any:
+    """The value as a tensor, made on the device of `like` unless it is one."""
+    return value if isinstance(value, TensorBase) else dispatch.from_data(value, None, like.device)
+
+
 def reduced(function: str, loss: Any, reduction: str) -> Any:
     """The loss as it is, its sum, or its mean."""
     if reduction == "mean":

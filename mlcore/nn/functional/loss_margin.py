@@ -10,7 +10,7 @@ import numpy as np
 from mlcore import dispatch
 from mlcore.dtypes import integers
 from mlcore.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
-from mlcore.nn.functional._common import reduced, reduction_of, valid_indices
+from mlcore.nn.functional._common import reduced, reduction_of, tensor_beside, valid_indices
 from mlcore.nn.functional.distance import pairwise_distance
 from mlcore.nn.functional.loss_values import pair
 from mlcore.ops.activation import relu
@@ -20,11 +20,6 @@ from mlcore.ops.index import gather, take_along_axis
 from mlcore.ops.logic import equal, not_equal
 from mlcore.ops.reduce import sum as sum_
 from mlcore.ops.shape import expand_dims, reshape
-from mlcore.tensor import TensorBase
-
-
-def _tensor(value: Any, like: Any) -> Any:
-    return value if isinstance(value, TensorBase) else dispatch.from_data(value, None, like.device)
 
 
 def hinge_embedding_loss(
@@ -56,7 +51,7 @@ def margin_ranking_loss(
     2.0
     """
     reduction = reduction_of("margin_ranking_loss", size_average, reduce, reduction)
-    target = _tensor(target, input1)
+    target = tensor_beside(target, input1)
     if not input1.ndim == input2.ndim == target.ndim:
         raise ShapeError(
             f"margin_ranking_loss: inputs {input1.shape} and {input2.shape} with target {target.shape}",
@@ -82,7 +77,7 @@ def multi_margin_loss(
     reduction = reduction_of(name, size_average, reduce, reduction)
     if p not in (1, 2):
         raise ArgumentError(f"{name}: p is {p}", fix="use 1 or 2")
-    target = _tensor(target, input)
+    target = tensor_beside(target, input)
     if input.ndim not in (1, 2) or target.shape != input.shape[:-1]:
         raise ShapeError(f"{name}: input {input.shape} with target {target.shape}", fix="use (N, C) and (N,)")
     classes = input.shape[-1]
@@ -158,7 +153,7 @@ def cosine_embedding_loss(
     """
     name = "cosine_embedding_loss"
     reduction = reduction_of(name, size_average, reduce, reduction)
-    target = _tensor(target, input1)
+    target = tensor_beside(target, input1)
     if input1.shape != input2.shape or input1.ndim not in (1, 2) or target.shape != input1.shape[:-1]:
         raise ShapeError(
             f"{name}: inputs {input1.shape} and {input2.shape} with target {target.shape}",

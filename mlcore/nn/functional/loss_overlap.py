@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore import dispatch
 from mlcore.dtypes import floating
 from mlcore.errors import ArgumentError, ShapeError
-from mlcore.nn.functional._common import check_reduction, reduced, valid_indices
+from mlcore.nn.functional._common import check_reduction, reduced, tensor_beside, valid_indices
 from mlcore.nn.functional.dense import one_hot
 from mlcore.nn.functional.loss import cross_entropy
 from mlcore.nn.functional.loss_values import binary_cross_entropy_with_logits
@@ -19,11 +18,6 @@ from mlcore.ops.index import gather
 from mlcore.ops.reduce import mean
 from mlcore.ops.reduce import sum as sum_
 from mlcore.ops.shape import reshape
-from mlcore.tensor import TensorBase
-
-
-def _tensor(value: Any, like: Any) -> Any:
-    return value if isinstance(value, TensorBase) else dispatch.from_data(value, None, like.device)
 
 
 def focal_loss(
@@ -43,7 +37,7 @@ def focal_loss(
     if not gamma >= 0:
         raise ArgumentError(f"focal_loss: gamma is {gamma}", fix="use gamma >= 0")
     check_reduction("focal_loss", reduction)
-    target = _tensor(target, input)
+    target = tensor_beside(target, input)
     if target.dtype in floating:
         loss = binary_cross_entropy_with_logits(input, target, reduction="none")
         p = sigmoid(input)
@@ -55,7 +49,7 @@ def focal_loss(
     loss = cross_entropy(input, target, reduction="none")
     scaled = loss * (1 - exp(-loss)) ** gamma
     if alpha is not None:
-        weights = _tensor(alpha, input)
+        weights = tensor_beside(alpha, input)
         if weights.shape != (input.shape[min(1, input.ndim - 1)],):
             raise ShapeError(
                 f"focal_loss: alpha {weights.shape} for logits {input.shape}", fix="one weight a class"
@@ -80,7 +74,7 @@ def dice_loss(input: Any, target: Any, smooth: float = 1.0, reduction: str = "me
     check_reduction("dice_loss", reduction)
     if not smooth >= 0:
         raise ArgumentError(f"dice_loss: smooth is {smooth}", fix="use smooth >= 0")
-    target = _tensor(target, input)
+    target = tensor_beside(target, input)
     if input.ndim < 2:
         raise ShapeError(f"dice_loss: logits {input.shape}", fix="use (N, C, *sizes)")
     if target.dtype in floating:
