@@ -19,6 +19,13 @@ def holds_values(tensor: Any) -> bool:
     return not getattr(tensor.device.backend, "without_values", False)
 
 
+def as_numpy(value: Any) -> HostArray:
+    """A tensor's values on the host, or NumPy's array of anything else, texts included."""
+    if isinstance(value, TensorBase):
+        value = value.detach()  # type: ignore[attr-defined]  # the methods are attached to Tensor
+    return np.asarray(value)
+
+
 def scalar_array(value: complex, dtype: DType) -> HostArray:
     """A 0-d array of a Python number; it must fit an integer dtype, and is cut down to whole numbers there."""
     if isinstance(value, complex) and dtype.kind not in "cb":

@@ -13,13 +13,13 @@ from mlcore import dtypes
 from mlcore.data.dataset import Subset, split_counts
 from mlcore.data.sampler import BatchesSampler, Indices, Sampler, check_batch_size, check_count, permuted
 from mlcore.errors import ArgumentError, DataError
+from mlcore.host import as_numpy
 from mlcore.ops import random
-from mlcore.tensor import TensorBase
 
 
 def label_array(who: str, labels: Any) -> Indices:
     """Labels as a 1-d array: of numbers or texts, from a list, an array or a tensor."""
-    found = np.asarray(labels.detach() if isinstance(labels, TensorBase) else labels)  # type: ignore[attr-defined]
+    found = as_numpy(labels)
     if found.ndim != 1 or found.dtype.kind not in "biufUS":
         raise ArgumentError(
             f"{who}: labels of shape {found.shape} and dtype {found.dtype}",

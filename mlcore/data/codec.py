@@ -13,6 +13,7 @@ import numpy as np
 
 from mlcore import dispatch, dtypes
 from mlcore.errors import DataError, FormatError, MlcoreError
+from mlcore.host import as_numpy
 from mlcore.tensor import TensorBase
 
 MAGIC: Final = b"mlsample1\n"
@@ -46,7 +47,7 @@ def _write(one: Any, arrays: list[bytes], where: str) -> Any:
     if kind in PLAIN:
         return one
     if isinstance(one, TensorBase) or kind is np.ndarray or isinstance(one, np.generic):
-        host = np.asarray(one.detach() if isinstance(one, TensorBase) else one)  # type: ignore[attr-defined]
+        host = as_numpy(one)
         try:
             name = dtypes.from_numpy(host.dtype).name
         except MlcoreError:

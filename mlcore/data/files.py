@@ -12,7 +12,7 @@ import numpy as np
 from mlcore import dispatch
 from mlcore.data.dataset import Dataset, check_index, check_indices
 from mlcore.errors import ArgumentError, DataError, FormatError
-from mlcore.tensor import TensorBase
+from mlcore.host import as_numpy
 
 Array = np.ndarray[Any, Any]
 PathLike = str | os.PathLike[str]
@@ -180,4 +180,4 @@ def save_arrays(dataset: Any, folder: PathLike, names: Sequence[str] | None = No
 
 def _parts(sample: Any) -> list[Array]:
     parts = sample if isinstance(sample, (tuple, list)) else (sample,)
-    return [np.asarray(one.detach() if isinstance(one, TensorBase) else one) for one in parts]  # type: ignore[attr-defined]
+    return [as_numpy(one) for one in parts]

@@ -14,7 +14,7 @@ import numpy as np
 from mlcore import dispatch, dtypes
 from mlcore.data.dataset import Dataset, IterableDataset, TensorDataset, check_index, check_indices
 from mlcore.errors import ArgumentError, DataError, FormatError, MlcoreError, did_you_mean
-from mlcore.tensor import TensorBase
+from mlcore.host import as_numpy
 
 Array = np.ndarray[Any, Any]
 PathLike = str | os.PathLike[str]
@@ -249,7 +249,7 @@ class ParquetStream(IterableDataset[dict[str, Any]]):
 
 
 def _column(name: str, values: Any) -> Array:
-    found = np.asarray(values.detach() if isinstance(values, TensorBase) else values)  # type: ignore[attr-defined]
+    found = as_numpy(values)
     if not found.ndim:
         raise DataError(f"TableDataset: column {name!r} is a single value")
     return found.astype(object) if found.dtype.kind in "US" else found

@@ -8,12 +8,12 @@ import numpy as np
 
 from mlcore import dispatch, dtypes
 from mlcore.errors import ArgumentError, OutOfRangeError, ShapeError
+from mlcore.host import as_numpy
 from mlcore.nn.functional._common import check_reduction, reduced
 from mlcore.ops.elementwise import astype, logaddexp, maximum, where
 from mlcore.ops.index import take_along_axis
 from mlcore.ops.reduce import mean
 from mlcore.ops.shape import broadcast_to, concat, reshape
-from mlcore.tensor import TensorBase
 
 _NEVER = -1e30  # the logarithm of what cannot be: finite, so that its gradient is 0 and not nan
 _NAME = "ctc_loss"
@@ -63,12 +63,8 @@ def ctc_loss(
     return reshape(loss, ()) if single and reduction == "none" else loss
 
 
-def _host(given: Any) -> Any:
-    return np.asarray(given) if not isinstance(given, TensorBase) else given.numpy()  # type: ignore[attr-defined]
-
-
 def _lengths(what: str, given: Any, count: int) -> Any:
-    host = _host(given)
+    host = as_numpy(given)
     if host.dtype.kind not in "iu":
         raise ArgumentError(f"{_NAME}: {what} are {host.dtype}", fix="use integers")
     host = host.reshape(-1).astype(np.int64)
@@ -81,7 +77,7 @@ def _lengths(what: str, given: Any, count: int) -> Any:
 
 def _labels(targets: Any, sizes: Any, count: int, classes: int, blank: int) -> Any:
     """The targets as (N, longest), filled up with `blank`."""
-    host = _host(targets)
+    host = as_numpy(targets)
     if host.dtype.kind not in "iu":
         raise ArgumentError(f"{_NAME}: targets are {host.dtype}", fix="use integers")
     found = np.full((count, int(sizes.max(initial=0))), blank, dtype=np.int64)

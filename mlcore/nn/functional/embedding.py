@@ -8,7 +8,7 @@ import numpy as np
 
 from mlcore import dispatch
 from mlcore.errors import ArgumentError, OutOfRangeError, ShapeError
-from mlcore.host import holds_values
+from mlcore.host import as_numpy, holds_values
 from mlcore.nn.functional._common import valid_indices
 from mlcore.ops.creation import zeros
 from mlcore.ops.elementwise import where
@@ -163,7 +163,7 @@ def _bags(name: str, input: Any, offsets: Any, weight: Any, include_last: bool) 
         raise ShapeError(
             f"{name}: input {found.shape} without offsets", fix="use (bags, size), or one row and offsets"
         )
-    starts = np.asarray(offsets.numpy() if isinstance(offsets, TensorBase) else offsets)  # type: ignore[attr-defined]
+    starts = as_numpy(offsets)
     if starts.ndim != 1 or starts.dtype.kind not in "iu":
         raise ShapeError(f"{name}: offsets {starts.shape} of {starts.dtype}", fix="one row of integers")
     if starts.size and (starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > found.shape[0]):
