@@ -138,7 +138,8 @@ class BackendPlugin:
     100). `requires` are requirements such as ``"toylib>=2"``, checked without importing; `conflicts` are
     requirements that must not be installed; `core` limits the core's version (``">=0.1,<2"``). `visible_env`
     names the vendor's variables that hide devices. `options` are the keys that ``device="toy:0?key=value"``
-    may carry.
+    may carry. `dialect` names, as ``"toy_package.dialect:DIALECT"``, the kernel language of a backend whose kernels are
+    generated: a mlcore.codegen.Dialect, which `mlcore kernel` reads without opening a device.
 
     >>> class Toy(BackendPlugin):
     ...     name, api, rank = "toy", "1.0", 300
@@ -159,6 +160,7 @@ class BackendPlugin:
     visible_env: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     homepage: str = ""
+    dialect: str = ""
 
     def probe(self, ctx: ProbeContext) -> Probe:
         """Cheap facts about this machine: under 50 ms, no heavy import, no device context, no threads."""
