@@ -1,7 +1,7 @@
 cimport cython
 
 from mlcore.backends.device cimport Device
-from mlcore.dispatch cimport Op, apply, execute, new_plan, refused
+from mlcore.dispatch cimport Op, apply, execute, go_on, new_plan
 from mlcore.dtype cimport DType
 from mlcore.modes cimport Modes
 from mlcore.table cimport Entry, Plan, look_up, recall_one, recall_two, remember

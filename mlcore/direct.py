@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore.dispatch import Op, apply, execute, new_plan, refused
+from mlcore.dispatch import Op, apply, execute, go_on, new_plan
 from mlcore.modes import MODES
+from mlcore.recovery import recover
 from mlcore.shapes import Shape
 from mlcore.table import Entry, Plan, look_up, recall_one, recall_two, remember
 from mlcore.tape import finish, record_one, record_two
@@ -42,8 +43,8 @@ def _one(op: Op, x: Any, given: tuple[Any, ...]) -> Any:
             made = kernel(x.array, values[0])
         else:
             made = kernel(x.array, *values)
-    except MemoryError as error:
-        raise refused(op, plan, device, error) from None
+    except Exception as error:
+        return go_on(op, plan, (x,), device, error)
     if (
         x.requires_grad
         and op.differentiable
@@ -80,12 +81,16 @@ def _view(op: Op, x: Any, shape: Shape, values: tuple[Any, ...]) -> Any:
     kernel = found.by_dtype[x.dtype.index]
     if kernel is None:
         return _one(op, x, values)
-    if len(values) == 2:
-        made = kernel(x.array, values[0], values[1])
-    elif len(values) == 3:
-        made = kernel(x.array, values[0], values[1], values[2])
-    else:
-        made = kernel(x.array, *values)
+    try:
+        if len(values) == 2:
+            made = kernel(x.array, values[0], values[1])
+        elif len(values) == 3:
+            made = kernel(x.array, values[0], values[1], values[2])
+        else:
+            made = kernel(x.array, *values)
+    except Exception as error:
+        recover(op, error, shape, x.dtype, device)
+        return _one(op, x, values)
     if x.requires_grad and (MODES.special == 0 or MODES.local.recording):
         edge = x if x.node is None else x.node
         node = new_node(op, device, (edge,), (None,), values)
@@ -134,8 +139,8 @@ def _two(op: Op, x: Any, y: Any) -> Any:
         return execute(op, plan, (x, y), device)
     try:
         made = kernel(x.array, y.array)
-    except MemoryError as error:
-        raise refused(op, plan, device, error) from None
+    except Exception as error:
+        return go_on(op, plan, (x, y), device, error)
     if (
         (x.requires_grad or y.requires_grad)
         and op.differentiable

@@ -20,13 +20,12 @@ from mlcore.inputs import (
     constant,
     from_data,
     is_large,
-    no_memory,
-    out_of_memory,
     prepare,
 )
 from mlcore.lines import describe_line, user_line
 from mlcore.modes import MODES, intercept, is_recording, recording, saving
 from mlcore.op import OpFacts
+from mlcore.recovery import recover
 from mlcore.table import Entry, Plan, asked_for, coverage, entry, look_up, path, recall, remember
 from mlcore.tape import record, record_binary, record_unary
 from mlcore.tensor import TensorBase, wrap
@@ -121,8 +120,9 @@ def _unary(op: Op, x: Any) -> Any:
             if kernel is not None:
                 try:
                     array = kernel(x.array)
-                except MemoryError:
-                    raise out_of_memory(op.name, x.shape, dtype, device) from None
+                except Exception as error:
+                    recover(op, error, x.shape, dtype, device)
+                    return apply(op, (x,), {})
                 result = op.result[dtype.index]
                 if x.requires_grad and op.differentiable and (MODES.special == 0 or MODES.local.recording):
                     return record_unary(op, array, device, result, x)
@@ -167,8 +167,9 @@ def _binary(op: Op, x: Any, y: Any) -> Any:
                     op.check(x, y)
                 try:
                     array = kernel(x.array, y.array)
-                except MemoryError:
-                    raise out_of_memory(op.name, shape, dtype, device) from None
+                except Exception as error:
+                    recover(op, error, shape, dtype, device)
+                    return apply(op, (x, y), {})
                 result = op.result[dtype.index]
                 if (
                     (x.requires_grad or y.requires_grad)
@@ -291,9 +292,14 @@ def new_plan(
     return Plan(entry(op, device).by_dtype[kind.index], kind, given, outs, values, single, large)
 
 
-def refused(op: Op, plan: Plan, device: Device, error: MemoryError) -> MemoryError:
-    """The error for a result that did not fit."""
-    return no_memory(error, op.name, plan.shape or (), plan.dtype, device)
+def go_on(op: Op, plan: Plan, inputs: tuple[Any, ...], device: Device, error: Exception) -> Any:
+    """The result of a call whose kernel raised, got another way; raises where there is none."""
+    on_host = plan.kernel is None
+    recover(op, error, plan.shape or (), plan.kind, device, plan.dtype)
+    if on_host:  # there is no further way
+        raise error
+    plan.kernel = None
+    return execute(op, plan, inputs, device)
 
 
 def _run(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], device: Device, dtype: DType | None) -> Any:
@@ -326,8 +332,8 @@ def execute(op: Op, plan: Plan, inputs: tuple[Any, ...], device: Device) -> Any:
     arrays = [None if one is None else one.array for one in inputs]
     try:
         made = call_kernel(kernel, arrays, values)  # type: ignore[name-defined]  # noqa: F821
-    except MemoryError as error:
-        raise refused(op, plan, device, error) from None
+    except Exception as error:
+        return go_on(op, plan, inputs, device, error)
     if plan.single:
         shape = plan.shape
         if shape is None:

@@ -83,6 +83,18 @@ class DeviceError(MlcoreError, RuntimeError):
     """A device that is unknown, unusable, or not the one the other operand lives on."""
 
 
+class DeviceLostError(DeviceError):
+    """A device that stopped working in mid-run: what lies on it cannot be read any more."""
+
+
+class DeviceBusyError(DeviceError):
+    """A device that somebody else holds, or has filled, at the moment: it may work later."""
+
+
+class KernelError(DeviceError):
+    """A kernel that a device cannot compile or start; the operation is composed from others instead."""
+
+
 class PluginError(MlcoreError, RuntimeError):
     """A plugin that cannot be loaded or does not keep the contract."""
 
@@ -124,3 +136,7 @@ class DataError(MlcoreError, ValueError):
 
 class FallbackWarning(UserWarning):
     """An operation ran on the host because its device has no kernel for it."""
+
+
+class KernelWarning(UserWarning):
+    """An operation takes another way because its device's kernel for it does not compile."""

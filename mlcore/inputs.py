@@ -28,7 +28,7 @@ def constant(value: Any, dtype: DType, device: Device) -> Any:
     found = known.get(value)
     if found is not None:
         return found
-    found = wrap(device.backend.from_host(scalar_array(value, dtype)), device, dtype, ())
+    found = wrap(device.from_host(scalar_array(value, dtype)), device, dtype, ())
     if value == 0 or value != value:  # -0.0 equals 0.0 as a key, and nan equals nothing
         return found
     if len(known) > 1024:
@@ -43,7 +43,7 @@ def from_data(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     host = host_array(data, dtype)
     chosen = dtypes.from_numpy(host.dtype)
     check_holds(chosen, where)
-    return wrap(where.backend.from_host(host), where, chosen, host.shape)
+    return wrap(where.from_host(host), where, chosen, host.shape)
 
 
 def check_holds(dtype: DType, device: Device) -> None:

@@ -12,6 +12,7 @@ from mlcore.backends.device import Device
 from mlcore.backends.protocol import Kernel
 from mlcore.dtype import DType
 from mlcore.op import MISSING, OpFacts
+from mlcore.recovery import kernel_of
 
 NATIVE, COMPOSITE, HOST = "native", "composite", "host"
 RECENT = 4  # plans that are compared one by one: as many layers of one kind follow each other
@@ -27,7 +28,7 @@ class Entry:
     __slots__ = ("by_dtype", "kernel", "origin", "plans", "recent", "turn")
 
     def __init__(self, op: OpFacts, device: Device) -> None:
-        kernel = device.backend.kernel(op)
+        kernel = kernel_of(op, device)
         limits = getattr(kernel, "dtypes", None)
         held = device.backend.dtypes
         self.kernel = kernel

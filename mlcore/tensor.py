@@ -135,7 +135,7 @@ class Tensor(TensorBase):
 
     def numpy(self):
         """The values as a read-only NumPy array: without a copy where the memory is the host's."""
-        host = self.device.backend.to_host(self.array).view()
+        host = self.device.to_host(self.array).view()
         host.flags.writeable = False
         return host
 
@@ -154,14 +154,14 @@ class Tensor(TensorBase):
                 f"item: a tensor of shape {self.shape} has {self.size} elements",
                 fix="index one, or use tolist()",
             )
-        return self.device.backend.to_host(self.array).reshape(()).item()
+        return self.device.to_host(self.array).reshape(()).item()
 
     def tolist(self):
         """The values as nested Python lists."""
-        return self.device.backend.to_host(self.array).tolist()
+        return self.device.to_host(self.array).tolist()
 
     def __repr__(self):
-        host = self.device.backend.to_host(self.array)
+        host = self.device.to_host(self.array)
         body = np.array2string(host, separator=", ", prefix="Tensor(", threshold=200, edgeitems=3)
         notes = (
             "" if self.dtype.name in ("float32", "int64", "bool") and self.size else f", dtype={self.dtype}"
@@ -270,7 +270,7 @@ class Tensor(TensorBase):
     def __reduce__(self):
         if self.node is not None:
             raise AutogradError("pickling a tensor with a history", fix="pickle its detach()")
-        host = np.array(self.device.backend.to_host(self.array))
+        host = np.array(self.device.to_host(self.array))
         return _unpickle, (type(self), host, self.device, self.requires_grad)
 
 
@@ -279,7 +279,7 @@ def _unpickle(kind, host, device, requires_grad):
 
     twin = kind.__new__(kind)
     assign(
-        twin, device.backend.from_host(host), device, from_numpy(host.dtype), host.shape, None, requires_grad
+        twin, device.from_host(host), device, from_numpy(host.dtype), host.shape, None, requires_grad
     )
     return twin
 

@@ -18,7 +18,14 @@ from mlcore import config
 from mlcore._version import __version__
 from mlcore.backends.protocol import Backend, Device
 from mlcore.config import log
-from mlcore.errors import ArgumentTypeError, DeviceError, did_you_mean
+from mlcore.errors import (
+    ArgumentTypeError,
+    DeviceBusyError,
+    DeviceError,
+    DeviceLostError,
+    MlcoreError,
+    did_you_mean,
+)
 from mlcore.plugin import discovery, isolation
 from mlcore.plugin.api import BackendPlugin, DeviceInfo, Probe, ProbeContext
 from mlcore.plugin.examine import describe, traceback_text
@@ -50,6 +57,9 @@ REFERENCE: Final = discovery.provide(_Reference(), CORE, __version__)
 
 on_open: Final[list[Callable[[Device], None]]] = []
 """Called with each device when it opens, before anybody gets it: the self-test. One that raises closes it."""
+
+lost: Final[dict[str, str]] = {}
+"""The devices that stopped working in this process, and at what."""
 
 _lock = threading.RLock()
 _opened: Final[dict[str, Device]] = {}  # by every text that led to it
@@ -166,7 +176,7 @@ def _first_usable(text: str, requests: list[Request], origin: str) -> Device:
     raise DeviceError(
         f"none of the devices in {text!r} ({origin}) is usable",
         cause="; ".join(reasons) or "the list names no device",
-        usable=_usable_text(),
+        usable=usable_text(),
         more="mlcore doctor",
     )
 
@@ -192,19 +202,32 @@ def _open_named(request: Request, origin: str) -> Device:
     return _open(record, info, request.options, origin)
 
 
-def _unusable(record: Record, origin: str) -> DeviceError:
-    return DeviceError(
+def _unusable(record: Record, origin: str, now: tuple[str, str, str] | None = None) -> DeviceError:
+    """The error for a device that cannot be used: for its record's state, or for what is so just `now`."""
+    state, cause, fix = now or (record.state, record.reason, record.fix)
+    kind = DeviceBusyError if state == "busy" else DeviceLostError if state == "lost" else DeviceError
+    return kind(
         f"device {record.name!r} was requested ({origin}) but is not usable",
-        backend=f"{record.source}, state {record.state}",
-        cause=record.reason,
-        fix=record.fix,
-        usable=_usable_text(),
+        backend=f"{record.source}, state {state}",
+        cause=cause,
+        fix=fix,
+        usable=usable_text(),
         more=f"mlcore doctor {record.name}",
     )
 
 
-def _usable_text() -> str:
-    return ", ".join(f"{d.info.short} ({d.name})" if d.name else d.info.short for d in _ranked()[0])
+def usable_text(without: Device | None = None) -> str:
+    """The devices that can be used, for messages; `without` leaves out one that the message is about."""
+    usable = [d for d in _ranked()[0] if without is None or d.id != without.id.partition("?")[0]]
+    return ", ".join(f"{d.info.short} ({d.name})" if d.name else d.info.short for d in usable)
+
+
+def forget(device: Device, reason: str) -> None:
+    """A device stopped working: nobody gets it any more in this process. Tensors that lie there keep naming it."""
+    with _lock:
+        lost[device.id.partition("?")[0]] = reason
+        for text in [text for text, known in _opened.items() if known is device]:
+            del _opened[text]
 
 
 def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: str) -> Device:
@@ -213,6 +236,9 @@ def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: 
         device = _opened.get(info.id + suffix)
         if device is not None:
             return device
+        if info.id in lost:
+            cause = f"it stopped working in this process, at {lost[info.id]}"
+            raise _unusable(record, origin, ("lost", cause, "start the program again, or use another device"))
         device = Device(info.type, info.index, info)
         device.id += suffix
         try:
@@ -228,6 +254,8 @@ def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: 
                 device.backend = plugin.open(device, dict(options))
                 for check in on_open:
                     check(device)
+        except (DeviceBusyError, MemoryError) as failure:  # it may work later: its record stays as it is
+            raise _unusable(record, origin, _busy(failure, info)) from failure
         except (DeviceError, KeyboardInterrupt):
             raise
         except BaseException as failure:
@@ -240,6 +268,16 @@ def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: 
         for text in (device.id, repr(device)):
             _opened.setdefault(text, device)
         return device
+
+
+def _busy(failure: Exception, info: DeviceInfo) -> tuple[str, str, str]:
+    """State, cause and fix of a device that somebody else holds, or whose memory is full, while it is opened."""
+    details = failure.details if isinstance(failure, MlcoreError) else {}
+    what = failure.what if isinstance(failure, MlcoreError) else str(failure)
+    cause = details.get("cause") or what or "another process holds it"
+    if isinstance(failure, MemoryError):
+        cause = f"its memory is full: {cause}" if what else "its memory is full"
+    return "busy", cause, details.get("fix") or f"end what uses {info.short}, or choose another device"
 
 
 # ---------------------------------------------------------------- choosing
@@ -333,6 +371,7 @@ def explain_device() -> str:
     lines.extend(choice.notes)
     usable, by = _ranked()
     rows = [("*" if d.id == device.id else "", d.info.short, "ready", d.reason) for d in usable]
+    rows += [("", id.removesuffix(":0"), "lost", f"stopped working at {cause}") for id, cause in lost.items()]
     rows += [("", r.name, r.state, r.reason) for r in discovery.backends() if r.state != "ready"]
     lines.append(table(rows))
     if by == "static rank":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from mlcore.plugin.api import DeviceInfo
@@ -29,6 +29,32 @@ class Device:
         self.table: list[Any] = []  # how it runs each operation, built by mlcore.table as they are first used
         self.constants: dict[Any, Any] = {}  # 0-d arrays of Python scalars, kept by mlcore.inputs
 
+    def from_host(self, array: Any) -> Any:
+        """The backend's `from_host`, its errors told as ours."""
+        try:
+            return self.backend.from_host(array)
+        except Exception as error:
+            self._fail(error, f"taking {_about(array)} from the host")
+
+    def to_host(self, array: Any) -> Any:
+        """The backend's `to_host`, its errors told as ours."""
+        try:
+            return self.backend.to_host(array)
+        except Exception as error:
+            self._fail(error, f"reading {_about(array)}")
+
+    def synchronize(self) -> None:
+        """Wait until all work queued on the device is done; an error of that work is told as ours."""
+        try:
+            self.backend.synchronize()
+        except Exception as error:
+            self._fail(error, "waiting for queued work")
+
+    def _fail(self, error: Exception, doing: str) -> NoReturn:
+        from mlcore.backends.failure import fail
+
+        fail(error, self, doing)
+
     def __repr__(self) -> str:
         return self.type if self.index == 0 else self.id
 
@@ -46,3 +72,11 @@ class Device:
         from mlcore.backends.detect import resolve
 
         return resolve, (self.id,)
+
+
+def _about(array: Any) -> str:
+    """What is known of an array that only its backend understands."""
+    shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
+    return (
+        "a tensor" if shape is None else f"a tensor of shape {tuple(shape)}" + (f", {dtype}" if dtype else "")
+    )

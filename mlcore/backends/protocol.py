@@ -14,8 +14,9 @@ import numpy as np
 
 from mlcore.backends.device import Device
 from mlcore.dtypes import DType
+from mlcore.errors import MlcoreError
 
-__all__ = ["Array", "Backend", "Device", "Kernel", "MemoryStats", "Op"]
+__all__ = ["Array", "Backend", "Device", "Extras", "Kernel", "MemoryStats", "Op"]
 
 Array = Any
 Kernel = Callable[..., Any]
@@ -69,4 +70,34 @@ class Backend(Protocol):
 
     def kernel(self, op: Any) -> Kernel | None:
         """The kernel for `op`, or None: then the core composes it from other operations."""
+        ...
+
+
+class Extras(Protocol):
+    """What a backend may have besides. mlcore looks for each of these and does without.
+
+    A library's exceptions need no translation to be safe: an unknown one is told as a DeviceError. With `explain` they
+    are told for what they are: a lost device is marked, so that all its tensors say so; an operation whose kernel does
+    not compile is composed from others (`mlcore.backends.failure.kernel_error` makes that error from the source and the
+    compiler's messages). A backend may also raise these errors itself, from `kernel`, a kernel, `from_host` and so on.
+    """
+
+    def self_test(self) -> None:
+        """Raise when the device does not work. Called when it opens, after mlcore's own test: a failure closes it."""
+        ...
+
+    def explain(self, error: Exception) -> MlcoreError | None:
+        """What an exception of the library means: DeviceLostError, OutOfMemoryError, KernelError; None: unknown."""
+        ...
+
+    def close(self) -> None:
+        """Give up the device: it failed its self-test, or is no longer wanted."""
+        ...
+
+    def empty_cache(self) -> int:
+        """Give the memory that is kept for reuse back to the system; how many bytes that were."""
+        ...
+
+    def buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+        """Memory that the core fills and then takes for an array of the device, where that is the host's memory."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlcore.backends import profile
+from mlcore.backends import detect, profile
 from mlcore.plugin import discovery
 from mlcore.plugin.api import DeviceInfo
 from mlcore.plugin.records import Record, table
@@ -75,6 +75,7 @@ def ranked() -> tuple[list[Usable], str]:
         for record in discovery.backends()
         if record.state == "ready"
         for info in record.devices
+        if info.id not in detect.lost
     ]
     measured = {info.id: profile.load(record, info) for record, info in found}
     contenders = [info.id for record, info in found if not record.builtin]

@@ -114,14 +114,14 @@ class _TensorPart(_ArrayPart):
     """Tensors of the default device, off the tape."""
 
     def __init__(self, first: Tensor, assembly: Assembly) -> None:
-        self.device, self.backend = first.device, first.device.backend
-        host = self.backend.to_host(first.array)
+        self.device = first.device
+        host = self.device.to_host(first.array)
         super().__init__(host, host.dtype, assembly)
 
     def put(self, place: int, value: Any) -> bool:
         if type(value) is not Tensor or value.device is not self.device or value.shape != self.shape:
             return False
-        host = self.backend.to_host(value.array)
+        host = self.device.to_host(value.array)
         if value.node is not None or value.requires_grad or host.dtype != self.dtype:
             return False
         self.rows[place] = host
@@ -129,7 +129,7 @@ class _TensorPart(_ArrayPart):
 
     def sample(self, place: int) -> Any:
         row = np.array(self.rows[place, ...])
-        return wrap(self.backend.from_host(row), self.device, dtypes.from_numpy(row.dtype), row.shape)
+        return wrap(self.device.from_host(row), self.device, dtypes.from_numpy(row.dtype), row.shape)
 
 
 class _Sequence(_Part):

@@ -225,7 +225,7 @@ class _Packer(pickle.Pickler):
             return self._place(one.array, "")
         if kind is Tensor and one.node is None:
             device = "" if one.device is detect.resolve(None) else one.device.id
-            return self._place(one.device.backend.to_host(one.array), device, one.requires_grad)
+            return self._place(one.device.to_host(one.array), device, one.requires_grad)
         return None
 
     def _place(self, array: Array, device: str | None, grad: bool = False) -> Any:

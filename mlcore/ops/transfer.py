@@ -25,7 +25,7 @@ def move(tensor: Any, device: Any) -> Any:
     if device is tensor.device:
         return tensor
     dispatch.check_holds(tensor.dtype, device)
-    array = device.backend.from_host(tensor.device.backend.to_host(tensor.array))
+    array = device.from_host(tensor.device.to_host(tensor.array))
     if tensor.requires_grad and dispatch.is_recording():
         return dispatch.record(
             transfer_op, array, device, tensor.dtype, tensor.shape, (tensor,), (tensor.device,), None

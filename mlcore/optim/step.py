@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore.inputs import cast, no_memory
+from mlcore.inputs import cast
 from mlcore.modes import MODES, recording
+from mlcore.recovery import recover
 from mlcore.table import entry
 
 LARGEST = 1 << 27  # elements that one call updates: it cannot be interrupted, so it should take a moment only
@@ -105,8 +106,9 @@ def run(op: Any, columns: list[list[Any]], values: tuple[Any, ...], follow: bool
             arrays.append(one.array)
     try:
         replaced = update(arrays, *values)
-    except MemoryError as error:
-        raise no_memory(error, op.name, first.shape, first.dtype, first.device) from None
+    except Exception as error:
+        recover(op, error, first.shape, first.dtype, first.device)
+        replaced = -1
     if replaced < 0:
         _call(op, columns, values)
     elif replaced:

@@ -1,4 +1,4 @@
-"""How much one has to read: budgets for the kernel of the core, for the plugin system, and for each file."""
+"""How much one has to read: budgets for the kernel of the core, for backends, for the plugin system, and for each file."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ FILES = sorted(
 )
 # Statements: what computes (the layers up to the operations), and what finds plugins for it.
 PLUGINS = ["config", "plugin"]
-# The operations hold recurrent layers and attention since they are fused: 5,000 statements without them.
-BUDGETS = {"kernel": 6_000, "plugins": 1_500}
+BACKENDS = ["backends"]
+# The operations hold recurrent layers and attention since they are fused: 4,100 statements without them.
+BUDGETS = {"kernel": 5_200, "backends": 2_000, "plugins": 1_500}
 
 
 def kernel() -> list[str]:
-    """The modules of the layers from the operations down, but for the plugin system."""
+    """The modules of the layers from the operations down, but for backends and the plugin system."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     layers: list[str] = settings["tool"]["importlinter"]["contracts"][0]["layers"]
     names = [re.sub(r"[() ]", "", name) for layer in layers for name in layer.split(":")]
-    return [name for name in names[names.index("ops") :] if name not in PLUGINS]
+    return [name for name in names[names.index("ops") :] if name not in PLUGINS + BACKENDS]
 
 
 def name(path: Path) -> str:
@@ -55,7 +56,7 @@ def test_statements_are_counted_without_prose(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", BUDGETS)
 def test_a_part_fits_its_budget(part: str) -> None:
-    names = kernel() if part == "kernel" else PLUGINS
+    names = {"kernel": kernel(), "backends": BACKENDS, "plugins": PLUGINS}[part]
     paths = [ROOT / "mlcore" / name for name in names]
     files = [
         file
