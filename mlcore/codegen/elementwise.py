@@ -15,7 +15,7 @@ from mlcore.codegen.bodies import op_body
 from mlcore.codegen.dialect import Dialect
 from mlcore.codegen.functions import Functions
 from mlcore.codegen.source import WORDS, KernelSource, build
-from mlcore.dtypes import DType, bool_, float32, float64, iinfo
+from mlcore.dtypes import DType, bool_, float32, float64, iinfo, uint8, uint16, uint32, uint64
 from mlcore.errors import ArgumentError, DTypeError
 
 RANK: Final = 8
@@ -262,14 +262,18 @@ def _narrowed(dialect: Dialect, source: DType, target: DType, form: str) -> Kern
 
 def copy(dialect: Dialect, dtype: DType, form: str = "flat") -> KernelSource:
     """The elements bit by bit: dtypes of one size share a kernel."""
-    carrier = next(d for d in _CARRIERS if d.itemsize == dtype.itemsize)
-    return expression(dialect, "copy", [("x", carrier)], [("y", carrier, "x")], dtype=carrier, form=form)
+    moved = carrier(dtype)
+    return expression(dialect, "copy", [("x", moved)], [("y", moved, "x")], dtype=moved, form=form)
 
 
-def _carriers() -> tuple[DType, ...]:
-    from mlcore import dtypes
+def carrier(dtype: DType) -> DType:
+    """The unsigned dtype of the same size, as which elements are moved.
 
-    return dtypes.uint8, dtypes.uint16, dtypes.uint32, dtypes.uint64
+    >>> from mlcore.dtypes import bfloat16
+    >>> carrier(bfloat16)
+    uint16
+    """
+    return _CARRIERS[dtype.itemsize]
 
 
-_CARRIERS: Final = _carriers()
+_CARRIERS: Final = {one.itemsize: one for one in (uint8, uint16, uint32, uint64)}
