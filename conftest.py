@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -25,6 +26,14 @@ if OWNER:
     os.environ["MLCORE_FALLBACK"] = "error"
     for choice in CHOICES:
         os.environ.pop(f"MLCORE_{choice}", None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many gradients were held against differences, if any were."""
+    gradients = sys.modules.get("mlcore.testing.gradients")
+    if gradients is not None and gradients.passed:
+        first, second = gradients.passed[1], gradients.passed[2]
+        terminalreporter.write_line(f"gradients held against differences: {first}, of these twice: {second}")
 
 
 @pytest.fixture(scope="session", autouse=True)

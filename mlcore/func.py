@@ -1,9 +1,9 @@
-"""The functional face of the gradients: grad, value_and_grad, vjp, jvp, jacobian, hessian."""
+"""The functional face of the gradients: grad, value_and_grad, vjp, jvp, jacobian, hessian, functional_call."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -209,3 +209,45 @@ def hessian(function: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]
     [[6.0, 0.0], [0.0, 12.0]]
     """
     return jacobian(grad(function, argnum), argnum)
+
+
+def functional_call(module: Any, values: Mapping[str, Any], args: Any = (), kwargs: Mapping[str, Any] | None = None, *,
+                    strict: bool = False) -> Any:  # fmt: skip
+    """Call a module with other parameters and buffers than its own, which stay as they are (torch.func.functional_call).
+
+    `values` maps dotted names to tensors; what it leaves out is the module's own, or an error with `strict`. Gradients
+    flow to the given tensors: what `grad` and `jacobian` need to differentiate by a network's weights. A parameter
+    that the module holds under two names is given under each of them, or stays what it is under the other.
+
+    >>> import mlcore as ml
+    >>> from mlcore import nn
+    >>> layer = nn.Linear(2, 1)
+    >>> def loss(weight):
+    ...     return ml.func.functional_call(layer, {"weight": weight}, ml.asarray([[3.0, 4.0]])).sum()
+    >>> ml.grad(loss)(ml.ones((1, 2))).tolist()
+    [[3.0, 4.0]]
+    """
+    own = dict(module.named_parameters(remove_duplicate=False)) | dict(
+        module.named_buffers(remove_duplicate=False)
+    )
+    unknown, missing = sorted(values.keys() - own.keys()), sorted(own.keys() - values.keys())
+    if unknown or (strict and missing):
+        what = [f"unknown: {', '.join(unknown)}"] * bool(unknown) + [f"missing: {', '.join(missing)}"] * bool(
+            strict and missing
+        )
+        raise ArgumentError(f"functional_call: the names do not fit {type(module).__name__}", cause="; ".join(what),
+                            fix=f"its own are {', '.join(own) or 'none'}")  # fmt: skip
+    places = []
+    for name, value in values.items():
+        if not isinstance(value, TensorBase):
+            raise ArgumentTypeError(f"functional_call: {name} is {type(value).__name__}, expected a Tensor")
+        path, _, leaf = name.rpartition(".")
+        places.append((module.get_submodule(path).__dict__, leaf, value))
+    before = [(held, leaf, held[leaf]) for held, leaf, _ in places]
+    try:
+        for held, leaf, value in places:
+            held[leaf] = value
+        return module(*(args if isinstance(args, tuple) else (args,)), **(kwargs or {}))
+    finally:
+        for held, leaf, value in before:
+            held[leaf] = value

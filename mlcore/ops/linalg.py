@@ -15,7 +15,7 @@ from mlcore.methods import matrix_product
 from mlcore.ops.cases import sample
 from mlcore.ops.elementwise import astype, conj
 from mlcore.ops.reduce import sum as sum_
-from mlcore.ops.shape import matrix_transpose, permute_dims, reshape
+from mlcore.ops.shape import as_rows, matrix_transpose, permute_dims, reshape
 from mlcore.ops.spec import Outs, composite, function, out, primitive
 
 _PAIRS = (
@@ -60,8 +60,8 @@ def contract(x1: Any, x2: Any, /) -> Outs:
 def _right_grad(g: Any, x1: Any, shape: tuple[int, ...]) -> Any:
     """The gradient of the right operand; a matrix that a batch shares gets it in one product."""
     if len(shape) == 2 and x1.ndim > 2:
-        rows = reshape(x1, (-1, x1.shape[-1]))
-        return contract(_t(rows), reshape(g, (-1, g.shape[-1])))
+        rows = as_rows(x1)
+        return contract(_t(rows), as_rows(g))
     return engine.unbroadcast(contract(_t(x1), g), shape)
 
 

@@ -14,7 +14,7 @@ from mlcore.ops.logic import equal, isfinite
 from mlcore.ops.reduce import add_up
 from mlcore.ops.reduce import max as max_
 from mlcore.ops.reduce import sum as sum_
-from mlcore.ops.shape import matrix_transpose, reshape
+from mlcore.ops.shape import as_rows, matrix_transpose, reshape
 from mlcore.ops.spec import Outs, composite, out, outs
 from mlcore.shapes import normalize_axis
 
@@ -116,6 +116,8 @@ def _linear_samples() -> list[Sample]:
         ((4,), 3),
         ((0, 4), 3),
         ((129, 65), 33),
+        ((3, 0), 2),
+        ((2, 3), 0),
     ]
     return [sample([x, (n, x[-1]), bias]) for x, n in rows for bias in (None, (n,))]
 
@@ -130,12 +132,12 @@ def _linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, ...]) -> tuple[A
 
 
 def _linear_grads(g: Any, x: Any, weight: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
-    rows = reshape(g, (-1, g.shape[-1]))
+    rows = as_rows(g)
     found = []
     if needs[0]:
         found.append(reshape(contract(rows, weight), x.shape))
     if needs[1]:
-        found.append(contract(matrix_transpose(rows), reshape(x, (-1, x.shape[-1]))))
+        found.append(contract(matrix_transpose(rows), as_rows(x)))
     if needs[2]:
         found.append(add_up(rows, axis=0))
     return tuple(found)
@@ -155,6 +157,8 @@ def _linear_grad_samples() -> list[Sample]:
         ((4,), 3),
         ((0, 4), 3),
         ((129, 65), 33),
+        ((3, 0), 2),
+        ((2, 3), 0),
     ]
     chosen = [(True, True, True), (False, True, True), (True, False, False), (False, False, True)]
     return [sample([(*x[:-1], n), x, (n, x[-1])], needs=needs) for x, n in rows for needs in chosen]

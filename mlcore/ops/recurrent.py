@@ -20,7 +20,7 @@ from mlcore.ops.elementwise import tanh
 from mlcore.ops.linalg import contract
 from mlcore.ops.nn import linear
 from mlcore.ops.reduce import add_up
-from mlcore.ops.shape import concat, expand_dims, matrix_transpose, reshape, stack
+from mlcore.ops.shape import as_rows, concat, expand_dims, matrix_transpose, reshape, stack
 from mlcore.ops.spec import Outs, composite, outs
 
 # -- what the three share ------------------------------------------------------------------------------------
@@ -64,10 +64,6 @@ def _parts(x: Any, count: int) -> list[Any]:
     return [x[..., i * width : (i + 1) * width] for i in range(count)]
 
 
-def _rows(x: Any) -> Any:
-    return reshape(x, (-1, x.shape[-1]))
-
-
 def _by_time(pieces: list[Any], reverse: bool) -> Any:
     return stack(pieces[::-1] if reverse else pieces)
 
@@ -75,7 +71,7 @@ def _by_time(pieces: list[Any], reverse: bool) -> Any:
 def _hidden_weight_grad(gates: Any, hidden: Any, h0: Any, reverse: bool) -> Any:
     """The gradient of w_hh: every step's `gates` with the state before that step; `hidden` is (T, N, H)."""
     later, earlier = (gates[:-1], hidden[1:]) if reverse else (gates[1:], hidden[:-1])
-    found = contract(matrix_transpose(_rows(later)), _rows(earlier))
+    found = contract(matrix_transpose(as_rows(later)), as_rows(earlier))
     if h0 is None:
         return found
     return found + contract(matrix_transpose(gates[-1 if reverse else 0]), h0)
@@ -83,8 +79,8 @@ def _hidden_weight_grad(gates: Any, hidden: Any, h0: Any, reverse: bool) -> Any:
 
 def _input_grads(gates: Any, x: Any, w_ih: Any, needs: tuple[bool, ...]) -> tuple[Any, Any]:
     """The gradients of the input and of w_ih from the gradient of what goes into the gates."""
-    gx = reshape(contract(_rows(gates), w_ih), x.shape) if needs[0] else None
-    return gx, contract(matrix_transpose(_rows(gates)), _rows(x)) if needs[1] else None
+    gx = reshape(contract(as_rows(gates), w_ih), x.shape) if needs[0] else None
+    return gx, contract(matrix_transpose(as_rows(gates)), as_rows(x)) if needs[1] else None
 
 
 _SIZES: tuple[tuple[int, int, int, int], ...] = ((3, 2, 4, 5), (1, 1, 2, 3), (4, 0, 3, 2), (2, 19, 5, 33))

@@ -359,6 +359,11 @@ def swapaxes(x: Any, axis1: int, axis2: int, /) -> Any:
     return permute_dims(x, tuple(order))
 
 
+def as_rows(x: Any) -> Any:
+    """A tensor as a matrix of its last dimensions, also where there are none of them, or none in them."""
+    return reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
 @function(method=True)
 def matrix_transpose(x: Any, /) -> Any:
     """The last two dimensions exchanged.

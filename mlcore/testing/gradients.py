@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from mlcore.tensor import TensorBase
 from mlcore.testing.compare import Host, host
 
 Function = Callable[..., Any]
+
+passed: Counter[int] = Counter()
+"""How many checks of order 1 and of order 2 (gradients, and gradients of gradients) have passed in this process."""
 
 
 def gradcheck(fn: Function, inputs: Sequence[Any], *, eps: float = 1e-6, rtol: float = 1e-3, atol: float = 1e-5,
@@ -38,10 +42,12 @@ def gradcheck(fn: Function, inputs: Sequence[Any], *, eps: float = 1e-6, rtol: f
                                 fix="pass float64 or complex128 tensors")  # fmt: skip
     rng = np.random.default_rng(seed)
     _check(fn, inputs, places, rng, eps, rtol, atol, directions, f"{what}order 1")
+    passed[1] += 1
     if order > 1:
         slope = _slope(fn, inputs, places, rng)
         if slope is not None:
             _check(slope, inputs, places, rng, eps, rtol, atol, directions, f"{what}order 2")
+        passed[2] += 1
     return True
 
 

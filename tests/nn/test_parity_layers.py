@@ -70,6 +70,8 @@ LAYERS: list[tuple[str, Any, list[Array]]] = [
         (f"Linear {shape} {bias}", lambda nn, bias=bias: nn.Linear(5, 7, bias=bias), [normal(*shape)])
         for shape in ((5,), (3, 5), (2, 3, 5), (0, 5)) for bias in (True, False)
     ],
+    ("Linear of no features", lambda nn: nn.Linear(0, 3), [normal(2, 4, 0)]),
+    ("Linear to no features", lambda nn: nn.Linear(3, 0), [normal(4, 3)]),
     *[
         (f"BatchNorm2d {how}", lambda nn, how=how: nn.BatchNorm2d(3, **how), [normal(4, 3, 5, 6) * 2 + 1])
         for how in ({}, dict(affine=False), dict(track_running_stats=False), dict(momentum=None), dict(momentum=0.5, eps=1e-3), dict(bias=False))
@@ -142,7 +144,10 @@ LAYERS: list[tuple[str, Any, list[Array]]] = [
 
 
 @pytest.mark.filterwarnings(
-    "ignore:.*nested.*", "ignore:.*even kernel lengths.*", "ignore:.*padding='same'.*"
+    "ignore:.*nested.*",
+    "ignore:Initializing zero-element",
+    "ignore:.*even kernel lengths.*",
+    "ignore:.*padding='same'.*",
 )
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -260,6 +265,7 @@ def test_names_and_defaults_of_signatures() -> None:
     assert compared > 400
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
 def test_repr_is_pytorchs() -> None:
     builds = [build for _, build, _ in LAYERS]
     for build in builds:

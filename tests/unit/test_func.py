@@ -189,3 +189,34 @@ def test_misuse(call: Any, kind: type[Exception], text: str) -> None:
     close(
         ml.grad(lambda v: ml.grad(lambda u: (u**3).sum())(v).sum())(vector(2.0)), [12.0]
     )  # no depth was lost
+
+
+def test_functional_call_uses_other_values_and_leaves_the_module_alone() -> None:
+    from mlcore import nn
+
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    before = {key: value.numpy().copy() for key, value in net.state_dict().items()}
+    names = [name for name, _ in net.named_parameters()]
+    given = {name: ml.random.normal(p.shape).requires_grad_() for name, p in net.named_parameters()}
+    x = ml.random.normal((5, 2))
+    held = {"1.running_mean": ml.ones((3,)), "1.running_var": ml.ones((3,)) * 2}
+    y = ml.func.functional_call(net.eval(), given | held, x)
+    other = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).eval()
+    other.load_state_dict(given | held | {"1.num_batches_tracked": ml.asarray(0)})
+    np.testing.assert_array_equal(y.numpy(), other(x).numpy())
+    y.sum().backward()
+    assert all(given[name].grad is not None for name in names)
+    assert all(p.grad is None for p in net.parameters())
+    for key, value in net.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[key])
+    with pytest.raises(ml.errors.ArgumentError, match=r"unknown: 0\.wait"):
+        ml.func.functional_call(net, {"0.wait": x}, x)
+    with pytest.raises(ml.errors.ArgumentError, match=r"missing: 0\.bias"):
+        ml.func.functional_call(
+            net, {name: given[name] for name in names if name != "0.bias"}, x, strict=True
+        )
+    with pytest.raises(ml.errors.ArgumentTypeError, match="expected a Tensor"):
+        ml.func.functional_call(net, {"0.bias": [1.0]}, x)
+    with pytest.raises(ml.errors.ShapeError):  # what was swapped comes back also when the call fails
+        ml.func.functional_call(net, {"0.bias": ml.zeros((7,))}, x)
+    assert net[0].bias.shape == (3,)
