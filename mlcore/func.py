@@ -213,7 +213,7 @@ def hessian(function: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]
 
 def functional_call(module: Any, values: Mapping[str, Any], args: Any = (), kwargs: Mapping[str, Any] | None = None, *,
                     strict: bool = False) -> Any:  # fmt: skip
-    """Call a module with other parameters and buffers than its own, which stay as they are (torch.func.functional_call).
+    """Call a module with other parameters and buffers than its own, which stay as they are (as `torch.func` has it).
 
     `values` maps dotted names to tensors; what it leaves out is the module's own, or an error with `strict`. Gradients
     flow to the given tensors: what `grad` and `jacobian` need to differentiate by a network's weights. A parameter
