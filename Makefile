@@ -3,6 +3,9 @@
 #   make demo    build and install core, backend-cpu and plugins/vision into a private environment; train on digits
 #   make test    the same environment, and every test; TORCH=1 adds PyTorch and the parity tests against it
 #
+# make test-backends    every other backend and plugin, each on its libraries in an environment of its own, on top of
+#                       the one above; LEGS="backend-metal-mlx-cpu" chooses some of them, make legs lists them
+#
 # make dev      an environment to work in, .venv: the core editable and uncompiled, backend-cpu built in place
 # make lint     ruff, mypy --strict and the layer contracts; make format sets right what it can
 # make wheel    wheels of all three distributions into dist/
@@ -52,7 +55,7 @@ LINT_TOOLS := $(DONE)/lint-tools-$(call digest,$(PYPROJECTS) constraints.txt)
 DOCS_TOOLS := $(DONE)/docs-tools-$(call digest,$(PYPROJECTS) constraints.txt)
 TORCH_TOOLS := $(DONE)/torch-$(TORCH_VERSION)
 
-.PHONY: demo test dev lint format wheel bench docs generate check-generated constraints clean install
+.PHONY: demo test test-backends legs dev lint format wheel bench docs generate check-generated constraints clean install
 
 # ------------------------------------------------------------------ the two commands
 
@@ -61,6 +64,22 @@ demo: install
 
 test: install $(PURE) $(BARE) $(STRICT) $(TEST_TOOLS) $(if $(TORCH),$(TORCH_TOOLS))
 	$(BIN)/python tools/run_tests.py --pure "$(VENV)/pure" --bare "$(VENV)/bare" --strict "$(VENV)/strict" $(SUITES)
+
+# A leg is an environment that a package declares in its pyproject.toml: see tools/legs.py.
+LEGS ?= $(shell $(PYTHON) tools/legs.py list)
+LEG_STAMPS = $(foreach leg,$(LEGS),$(DONE)/leg-$(leg))
+
+test-backends: install $(TEST_TOOLS) $(LEG_STAMPS)
+	$(BIN)/python tools/run_tests.py --legs "$(VENV)/legs" $(or $(SUITES),$(LEGS))
+
+legs:
+	@$(PYTHON) tools/legs.py list
+
+# The packages are installed afresh each time: they are small, and their libraries stay.
+.PHONY: $(LEG_STAMPS)
+$(LEG_STAMPS): | $(CORE) $(CPU)
+	@echo "== $(notdir $@)"
+	$(BIN)/python tools/legs.py install $(patsubst leg-%,%,$(notdir $@)) --into "$(VENV)/legs/$(patsubst leg-%,%,$(notdir $@))"
 
 install: $(CORE) $(CPU) $(VISION)
 

@@ -1,7 +1,8 @@
 """Runs every suite of tests on the installed packages, and prints the counts of all.
 
 ``run_tests.py [--pure FOLDER] [--bare FOLDER] [--strict FOLDER] [SUITE...]``: the folders hold the uncompiled core,
-backend-cpu without oneDNN, and a backend that only tests need; without them, their suites are left out. A suite is a
+backend-cpu without oneDNN, and a backend that only tests need; without them, their suites are left out. With ``--legs
+FOLDER`` the suites are those of the legs instead (tools/legs.py), whose environments lie in the folder. A suite is a
 run of pytest or of the conformance kit. One that dies (a crash of the process, a collection error) counts as a
 failure. The exit status says whether all passed; the last line has the form ``N passed, N failed, N skipped``.
 """
@@ -18,6 +19,8 @@ import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from legs import Leg, legs, python_of
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
@@ -65,7 +68,10 @@ def suites(pure: Path | None, bare: Path | None, strict: Path | None) -> list[Su
             "not slow",
         ]
         found.append(pytest("core-uncompiled", ["tests", *once], uncompiled))
+    elsewhere = {leg.folder for leg in legs()}
     for folder in sorted([*ROOT.glob("backend-*/tests"), *ROOT.glob("plugins/*/tests")]):
+        if folder.parent.relative_to(ROOT).as_posix() in elsewhere:
+            continue
         if any(folder.rglob("test_*.py")):
             found.append(pytest(folder.parent.name, [folder.relative_to(ROOT).as_posix()], compiled))
     found += [conformance("reference"), conformance("cpu")]
@@ -77,6 +83,23 @@ def suites(pure: Path | None, bare: Path | None, strict: Path | None) -> list[Su
         found.append(conformance("cpu", "conformance-bare", "--quick", **without))
     if strict is not None:
         found.append(conformance("strict", PYTHONPATH=str(strict.resolve())))
+    return found
+
+
+def suites_of(leg: Leg, environments: Path) -> list[Suite]:
+    """The tests of a leg's package and the conformance kit on its devices, in the leg's environment."""
+    python = str(python_of(environments.resolve() / leg.title))
+    more = {**leg.environment, "MLCORE_LEG": leg.name}
+    found = []
+    if leg.has_tests:
+        # -P: not the source tree beside this program, but what the environment has.
+        suite = Suite(f"{leg.title}-tests", [python, "-P", "-m", "pytest", f"{leg.folder}/tests"], more)
+        suite.command.append(f"--junitxml={suite.report}")
+        found.append(suite)
+    for device in leg.conformance:
+        suite = conformance(device, f"{leg.title}-{device}", "--level", "1", **more)
+        suite.command[:1] = [python, "-P", "-m", "mlcore"]
+        found.append(suite)
     return found
 
 
@@ -149,11 +172,10 @@ def read_conformance(report: Path, count: Count) -> None:
 
 def table(counts: list[Count]) -> str:
     """The counts of every suite, and their sum as the last line."""
-    lines = [f"{'suite':<18} {'passed':>8} {'failed':>8} {'skipped':>8} {'seconds':>9}"]
+    width = max(18, *(len(count.name) for count in counts))
+    lines = [f"{'suite':<{width}} {'passed':>8} {'failed':>8} {'skipped':>8} {'seconds':>9}"]
     for count in counts:
-        line = (
-            f"{count.name:<18} {count.passed:>8} {count.failed:>8} {count.skipped:>8} {count.seconds:>9.1f}"
-        )
+        line = f"{count.name:<{width}} {count.passed:>8} {count.failed:>8} {count.skipped:>8} {count.seconds:>9.1f}"
         lines.append(f"{line}  {count.note}".rstrip())
     passed, failed, skipped = (
         sum(getattr(c, key) for c in counts) for key in ("passed", "failed", "skipped")
@@ -166,15 +188,25 @@ def main() -> int:
     parser.add_argument("--pure", type=Path, help="the folder of the uncompiled core")
     parser.add_argument("--bare", type=Path, help="the folder of backend-cpu without oneDNN")
     parser.add_argument("--strict", type=Path, help="the folder of the backend made of array-api-strict")
+    parser.add_argument("--legs", type=Path, help="run the legs' suites, whose environments are here")
     parser.add_argument("--pytest", default="", help="more options for pytest, as one string")
     parser.add_argument("suites", nargs="*", help="names of suites (all)")
     arguments = parser.parse_args()
-    known = {suite.name: suite for suite in suites(arguments.pure, arguments.bare, arguments.strict)}
-    unknown = set(arguments.suites) - set(known)
+    whole: dict[str, list[str]] = {}  # a leg's title stands for its suites
+    if arguments.legs is not None:
+        found = []
+        for leg in legs():
+            found += (own := suites_of(leg, arguments.legs))
+            whole[leg.title] = [suite.name for suite in own]
+    else:
+        found = suites(arguments.pure, arguments.bare, arguments.strict)
+    chosen = [name for given in arguments.suites for name in whole.get(given, [given])]
+    known = {suite.name: suite for suite in found}
+    unknown = set(chosen) - set(known)
     if unknown:
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     REPORTS.mkdir(parents=True, exist_ok=True)
-    counts = [run(known[name], arguments.pytest.split()) for name in arguments.suites or known]
+    counts = [run(known[name], arguments.pytest.split()) for name in chosen or known]
     print(f"\n{table(counts)}", flush=True)
     return 0 if counts and not any(count.failed for count in counts) and any(c.passed for c in counts) else 1
 
