@@ -19,16 +19,16 @@ from mlcore.dtypes import from_numpy
 class LibraryKernel:
     """A function of the library as a kernel: quiet about overflow, and for the dtypes that it takes."""
 
-    __slots__ = ("array_type", "call", "dtypes", "wrap")
+    __slots__ = ("array_type", "call", "dtypes", "within", "wrap")
     origin = "library"
 
     def __init__(self, call: Callable[..., Any], backend: ArrayLibraryBackend) -> None:
-        self.call = call
+        self.call, self.within = call, backend.within
         self.array_type, self.wrap = backend.array_type, backend.xp_asarray
         self.dtypes: frozenset[DType] = backend.dtypes
 
     def __call__(self, *args: Any) -> Any:
-        with np.errstate(all="ignore"):
+        with self.within():
             made = self.call(*args)
         # NumPy and its kin return scalars, which are no arrays, for 0-d operands.
         return made if isinstance(made, (self.array_type, tuple)) else self.wrap(made)

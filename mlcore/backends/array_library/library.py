@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,10 @@ class Library:
         except Exception:  # whatever a library raises for a dtype that it does not have
             return False
         return from_numpy(back.dtype) is dtype
+
+    def within(self) -> AbstractContextManager[Any]:
+        """What every call of the library runs in: NumPy and its kin are told to be quiet about overflow."""
+        return np.errstate(all="ignore")
 
     def native(self, dtype: DType) -> Any:
         """The library's own name of a dtype."""
