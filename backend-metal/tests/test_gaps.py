@@ -26,7 +26,8 @@ def test_integer_matrix_products_wrap_as_numpys(device, dtype, shapes):
     with np.errstate(over="ignore"):
         wanted = np.matmul(a, b)
     found = put(a, device) @ put(b, device)
-    assert np.array_equal(np.asarray(found), wanted) and found.dtype.name == dtype
+    assert np.array_equal(np.asarray(found), wanted)
+    assert found.dtype.name == dtype
 
 
 def test_integer_matrix_products_of_strided_operands(device):
@@ -72,7 +73,8 @@ def test_the_last_of_repeated_writes_wins(device):
 ])  # fmt: skip
 def test_bfloat16_goes_to_the_device_and_back(device, array):
     back = np.asarray(put(array, device))
-    assert back.dtype == array.dtype and back.shape == array.shape
+    assert back.dtype == array.dtype
+    assert back.shape == array.shape
     assert back.tobytes() == np.ascontiguousarray(array).tobytes()
     assert not back.flags.writeable
 
@@ -134,7 +136,8 @@ def test_convolutions_and_their_gradients_of_strided_inputs(device, shape, group
         (y * y).sum().backward()
         found[str(name)] = [np.asarray(one.detach()) for one in (y, a.grad, b.grad)]
     for one, other in zip(*found.values(), strict=True):
-        assert one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-3)
+        assert one.shape == other.shape
+        assert np.allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
 def test_the_order_is_stable_whatever_the_librarys_sort(device):

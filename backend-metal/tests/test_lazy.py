@@ -6,10 +6,10 @@ import threading
 
 import numpy as np
 import pytest
+from mlcore_metal.backend import MetalBackend, MetalKernel
 
 import mlcore as ml
 from mlcore.backends.device import Device
-from mlcore_metal.backend import MetalBackend, MetalKernel
 
 
 @pytest.fixture
@@ -96,7 +96,8 @@ def test_eager_evaluation_raises_at_the_call(device, failing):
     x = eager.from_host(np.ones(16, dtype=np.float32))
     with pytest.raises(ml.errors.DeviceError, match="failed when its result was computed"):
         run(x)
-    assert square(eager)(x).shape == (16,) and eager.runtime.pending == []
+    assert square(eager)(x).shape == (16,)
+    assert eager.runtime.pending == []
 
 
 def test_more_than_the_limit_is_refused_and_nothing_is_lost(device):

@@ -1,4 +1,4 @@
-"""The Metal sources, compiled as C++ and run, beside their MLX twins and the core's reference; on a GPU, as they are."""
+"""The Metal sources, compiled as C++ and run, beside their MLX twins and the core's reference."""
 
 import numpy as np
 import pytest

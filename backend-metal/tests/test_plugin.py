@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from mlcore_metal import plugin as module
+from mlcore_metal.plugin import MetalPlugin, plugin
 
 import mlcore as ml
 from mlcore.plugin.api import ProbeContext
-from mlcore_metal import plugin as module
-from mlcore_metal.plugin import MetalPlugin, plugin
 
 WITH_MLX = {"mlx": "0.32.4", "mlx-cpu": "0.32.4", "mlx-metal": "0.32.4"}
 
@@ -46,13 +46,17 @@ def test_states_that_are_not_ready_say_why_and_what_to_do(machine, installed, ho
 
 def test_on_a_processor_the_device_says_that_it_is_one(machine):
     (info,) = machine(WITH_MLX).devices
-    assert info.id == "metal:0" and info.kind == "cpu"
-    assert "no GPU" in info.name and "for tests" in info.details["runs on"]
+    assert info.id == "metal:0"
+    assert info.kind == "cpu"
+    assert "no GPU" in info.name
+    assert "for tests" in info.details["runs on"]
 
 
 def test_on_a_mac_it_is_the_gpu(machine):
     (info,) = machine(WITH_MLX, apple=True).devices
-    assert info.kind == "gpu" and info.driver == "macOS 15.1" and info.uuid
+    assert info.kind == "gpu"
+    assert info.driver == "macOS 15.1"
+    assert info.uuid
     assert "Metal" in info.details["runs on"]
 
 
@@ -80,4 +84,5 @@ def test_options_are_checked(device, text):
 def test_options_choose_the_evaluation(device):
     eager = plugin.open(device, {"eval": "eager"})
     lazy = plugin.open(device, {"eval": "lazy"})
-    assert eager.runtime.eager and not lazy.runtime.eager
+    assert eager.runtime.eager
+    assert not lazy.runtime.eager

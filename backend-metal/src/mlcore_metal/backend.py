@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
 from mlcore.backends.array_library import ArrayLibraryBackend
 from mlcore.backends.protocol import Array, Device, Kernel, MemoryStats
 from mlcore.dtypes import DType, bfloat16, from_numpy
 from mlcore_metal import catalog
+from mlcore_metal.library import mx
 from mlcore_metal.runtime import Runtime, on_host
 
 
@@ -109,7 +109,7 @@ class MetalBackend(ArrayLibraryBackend):
             call, dtypes = own
             return MetalKernel(call, dtypes & self.dtypes, self.runtime)
         with self.runtime.building():
-            found = super().kernel(op)
+            found: Any = super().kernel(op)
         if found is None:
             return None
         return MetalKernel(found.call, found.dtypes, self.runtime)

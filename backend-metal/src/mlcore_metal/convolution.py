@@ -6,14 +6,12 @@ and the next convolution finds it as it wants it.
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-import mlx.core as mx
 
 from mlcore.dtypes import bfloat16, float16, float32
 from mlcore_metal.catalog import kernel
 from mlcore_metal.elementwise import narrow, wide
+from mlcore_metal.library import mx
 from mlcore_metal.neural import batch_norm_scale
 
 Array = Any
@@ -34,7 +32,7 @@ def _first(x: Array) -> Array:
 def _conv(x: Array, weight: Array, stride: Any, padding: Pairs, dilation: Any, groups: int) -> Array:
     """MLX's convolution of (N, ..., C) with (O, ..., C / groups); negative padding crops."""
     x, padding = _cropped(x, padding)
-    how = dict(
+    how: dict[str, Any] = dict(
         stride=list(stride),
         padding=([p[0] for p in padding], [p[1] for p in padding]),
         kernel_dilation=list(dilation),
@@ -94,7 +92,7 @@ def convolution_grad_input(
     turned = mx.swapaxes(turned, 1, 2).reshape(groups * c, o // groups, *kernel_)
     reach = [(k - 1) * e for k, e in zip(kernel_, dilation, strict=True)]
     pads = []
-    for d, n, s, (lo, hi), r in zip(input_shape[2:], grad.shape[2:], stride, padding, reach, strict=True):
+    for d, n, s, (lo, _), r in zip(input_shape[2:], grad.shape[2:], stride, padding, reach, strict=True):
         left = r - lo
         pads.append((left, d + r - ((n - 1) * s + 1) - left))
     y = _spread(_last(wide(grad)), stride)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
 from mlcore.dtypes import DType, floating
 from mlcore_metal.catalog import kernel, maker
+from mlcore_metal.library import mx
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))  # Threefry-2x32 (Salmon et al. 2011), table 2
 _MASK = 0xFFFFFFFF
@@ -83,11 +83,9 @@ def threefry(key: tuple[int, int], offset: int, count: int) -> Any:
 
 def _draw(backend: Any) -> Any:
     """Threefry by the kernel of this package on a GPU, by MLX's functions elsewhere."""
-    if backend.own_kernels:
-        from mlcore_metal.metal_kernels import threefry as own
+    from mlcore_metal import metal_kernels
 
-        return own
-    return threefry
+    return metal_kernels.threefry if backend.own_kernels else threefry
 
 
 @maker("random_bits")

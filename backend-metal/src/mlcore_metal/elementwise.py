@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
 from mlcore.dtypes import complexes, floating, integers, numeric, real
 from mlcore_metal.catalog import kernel
+from mlcore_metal.library import mx
 from mlcore_metal.precise import erf, exp, sigmoid
 
 SIGNED = (mx.int8, mx.int16, mx.int32, mx.int64)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import mlx.core as mx
-
 from mlcore.dtypes import floating, int8, numeric
 from mlcore_metal.catalog import kernel, maker
 from mlcore_metal.elementwise import INTEGERS, narrow, wide
+from mlcore_metal.library import mx
 
 SMALL = 1 << 20  # products up to which all of them are made at once and added up
 _STEP = 256  # bytes in one sum: 256 * 255 * 255 is below 2**24, so float32 adds them up exactly
@@ -19,9 +18,9 @@ _UNSIGNED = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32, 8: mx.uint64}
 @maker("contract", dtypes=numeric)
 def contract(op: Any, backend: Any) -> Any:
     """Of integers by the kernel of this package on a GPU."""
-    integers = integer_product
-    if backend.own_kernels:
-        from mlcore_metal.metal_kernels import integer_matmul as integers  # type: ignore[no-redef]
+    from mlcore_metal import metal_kernels
+
+    integers = metal_kernels.integer_matmul if backend.own_kernels else integer_product
 
     return lambda x1, x2: integers(x1, x2) if x1.dtype in INTEGERS else product(x1, x2)
 
@@ -54,7 +53,7 @@ def _by_bytes(x1: Any, x2: Any) -> Any:
     """x is the sum of its bytes times 256**i: pairs of bytes below the width are multiplied in float32, exactly."""
     kind = _UNSIGNED[x1.dtype.size]
     left, right = (_bytes(one.view(kind)) for one in (x1, x2))
-    total = None
+    total: Any = None
     for start in range(0, x1.shape[-1], _STEP):
         key = slice(start, start + _STEP)
         for i, a in enumerate(left):

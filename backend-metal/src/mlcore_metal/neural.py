@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import mlx.core as mx
-
 from mlcore.dtypes import floating
 from mlcore_metal.catalog import kernel
 from mlcore_metal.elementwise import narrow, relu, relu6, relu6_grad, relu_grad, wide
+from mlcore_metal.library import mx
 from mlcore_metal.precise import exp
 from mlcore_metal.reduce import log_sum_exp, mean_of
 

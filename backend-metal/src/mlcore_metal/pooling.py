@@ -7,11 +7,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import mlx.core as mx
-
 from mlcore.dtypes import floating, real
 from mlcore_metal.catalog import kernel
 from mlcore_metal.elementwise import FLOATS, UNSIGNED, narrow, wide
+from mlcore_metal.library import mx
 
 Array = Any
 Pairs = tuple[tuple[int, int], ...]
@@ -26,7 +25,7 @@ def _lowest(dtype: Any) -> Any:
 def _padded(x: Array, lead: int, padding: Pairs, value: Array) -> Array:
     if not any(map(any, padding)):
         return x
-    return mx.pad(x, [(0, 0)] * lead + [tuple(p) for p in padding], constant_values=value)
+    return mx.pad(x, ((0, 0),) * lead + tuple(padding), constant_values=value)
 
 
 def _count(sizes: Any, kernel_: Any, stride: Any, dilation: Any) -> tuple[int, ...]:

@@ -1,17 +1,16 @@
 """Functions that MLX's processor build computes in float32 precision, or less, made whole.
 
-There `exp`, `sin`, `cos` and `sigmoid` of float64 carry float32's error, and `erf` is an approximation that is 0 near 0.
-The GPU has no float64, and an `erf` that is good to an ulp.
+There `exp`, `sin`, `cos` and `sigmoid` of float64 carry float32's error, and `erf` is an approximation that is 0 near
+0. The GPU has no float64, and an `erf` that is good to an ulp.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import mlx.core as mx
-
 from mlcore.dtypes import floating, inexact
 from mlcore_metal.catalog import kernel, maker
+from mlcore_metal.library import mx
 
 ON_GPU = bool(mx.metal.is_available())
 

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
 from mlcore.backends.reference import physical_memory
 from mlcore.errors import DeviceError, OutOfMemoryError
+from mlcore_metal.library import mx
 
 FLUSH = 64
 LARGE = 1 << 24  # bytes: from here on a result is held against the memory limit before it is computed

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import mlx.core as mx
-
 from mlcore.dtypes import floating
 from mlcore_metal.catalog import kernel, maker
+from mlcore_metal.library import mx
 
 Array = Any
 
@@ -66,9 +65,9 @@ def adam(
 @maker("adam_step", dtypes=floating)
 def adam_step(op: Any, backend: Any) -> Callable[..., Any]:
     """By the kernel of this package on a GPU, one launch a parameter; by MLX's functions elsewhere."""
-    one = adam
-    if backend.own_kernels:
-        from mlcore_metal.metal_kernels import adam as one  # type: ignore[no-redef]
+    from mlcore_metal import metal_kernels
+
+    one: Callable[..., Any] = metal_kernels.adam if backend.own_kernels else adam
 
     def run(*given: Any) -> tuple[Array, ...]:
         *tensors, lr, beta1, beta2, eps, weight_decay, decoupled, step = given

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import mlx.core as mx
-
-from mlcore.dtypes import everything, numeric, real
-from mlcore_metal.catalog import kernel, maker
-from mlcore_metal.elementwise import HALVES, narrow, wide
+from mlcore.dtypes import numeric
+from mlcore_metal.catalog import kernel
+from mlcore_metal.elementwise import narrow, wide
+from mlcore_metal.library import mx
 
 
 @kernel("slice")
