@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlcore.dtypes import floating, inexact, numeric, real
+from mlcore.dtypes import everything, floating, inexact, numeric, real
 from mlcore_metal.catalog import kernel
 from mlcore_metal.elementwise import narrow, wide
 from mlcore_metal.library import mx
@@ -20,7 +20,29 @@ def reduce_sum(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
 
 @kernel("reduce_prod", dtypes=numeric)
 def reduce_prod(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    return narrow(mx.prod(wide(x), axis=axis, keepdims=keepdims), x.dtype) if axis else x
+    if not axis:
+        return x
+    if not x.size:
+        return _of_nothing(x, axis, keepdims, 1, x.dtype)
+    return narrow(mx.prod(wide(x), axis=axis, keepdims=keepdims), x.dtype)
+
+
+def _of_nothing(x: Any, axis: tuple[int, ...], keepdims: bool, identity: Any, dtype: Any) -> Any:
+    """A fold of an empty array, of which MLX's has no identity over all axes."""
+    kept = (1 if i in axis else d for i, d in enumerate(x.shape) if keepdims or i not in axis)
+    return mx.full(tuple(kept), identity, dtype=dtype)
+
+
+@kernel("all", dtypes=everything)
+def all_(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    true = x if x.dtype == mx.bool_ else x != mx.zeros((), dtype=x.dtype)
+    if not axis:
+        return true
+    return (
+        mx.all(true, axis=axis, keepdims=keepdims)
+        if x.size
+        else _of_nothing(x, axis, keepdims, True, mx.bool_)
+    )
 
 
 @kernel("mean", dtypes=inexact)
