@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcore.cli.output import aligned, print_json
@@ -22,6 +23,9 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--level", type=int, choices=(0, 1, 2), default=1,
                         help="0 boots, 1 complete (the default), 2 measures the fast paths too")  # fmt: skip
     parser.add_argument("--report", metavar="FILE", help="write a JSON report")
+    parser.add_argument(
+        "--stamp", metavar="FILE", help="write the level reached, for the backend's package to ship"
+    )
     parser.add_argument("--expect", metavar="FILE", help="a conformance.toml other than the backend's own")
     parser.add_argument("-k", dest="expression", default="", metavar="EXPR",
                         help="only units whose names match, e.g. 'values and not complex'")  # fmt: skip
@@ -45,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     progress.clear()
     if arguments.report:
         report.write(arguments.report)
+    _stamp(report, arguments)
     if arguments.json:
         print_json(report.to_json())
         return 0 if report.ok else 1
@@ -52,6 +57,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report:
         print(f"report: {arguments.report}, digest {report.to_json()['digest'][:16]}")
     return 0 if report.ok else 1
+
+
+def _stamp(report: Report, arguments: argparse.Namespace) -> None:
+    """Remember the level that a whole run has reached, and write it for others where that is wanted."""
+    from mlcore.backends.request import parse_list
+    from mlcore.errors import ArgumentError
+    from mlcore.plugin import discovery
+    from mlcore.testing import stamp
+
+    if arguments.stamp and not report.whole:
+        raise ArgumentError("--stamp needs a whole run", cause="-k leaves units out", fix="leave out -k")
+    record = discovery.find_backend(parse_list(arguments.backend)[0].name)
+    if record is None or not report.whole:
+        return
+    made = stamp.of(report, record)
+    stamp.keep(made, record)
+    if arguments.stamp:
+        stamp.write(made, Path(arguments.stamp))
 
 
 class _Progress:

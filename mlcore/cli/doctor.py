@@ -26,8 +26,9 @@ from mlcore.ops.creation import asarray
 from mlcore.plugin import discovery, hooks, isolation, probes
 from mlcore.plugin.api import PLUGIN_API
 from mlcore.plugin.hooks import Check
-from mlcore.plugin.records import Record
+from mlcore.plugin.records import BACKENDS, Record
 from mlcore.tensor import Tensor
+from mlcore.testing.stamp import Standing, standing
 
 # PCI numbers of makers of accelerators, so that one nobody uses can be pointed out.
 MAKERS = {0x10DE: "NVIDIA", 0x1002: "AMD", 0x8086: "Intel"}
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "versions": versions,
                 "plugins": [record.to_json() for record in ([one] if one else plugins)],
+                "levels": {r.name: s.to_json() for r, s in _levels([one] if one else plugins)},
                 "devices": [device.to_json() for device in detect.devices()],
                 "default_device": {"error": error or None, "explanation": explanation.splitlines()},
                 "checks": [_check_json(check) for check in checks],
@@ -81,6 +83,11 @@ def run(arguments: argparse.Namespace) -> int:
     if one:
         return 0 if one.state == "ready" else 2
     return 2 if error else int(any(check.status == "warning" for check in checks))
+
+
+def _levels(plugins: list[Record]) -> list[tuple[Record, Standing]]:
+    """The adoption level of each usable backend: L0 boots, L1 complete, L2 fast, L3 scale."""
+    return [(r, standing(r)) for r in plugins if r.group == BACKENDS and r.state == "ready"]
 
 
 def _named(name: str, plugins: list[Record]) -> Record:
@@ -181,6 +188,7 @@ def _print_all(
     print_section("plugins", aligned(record.row() for record in plugins))
     fixes = [(record.name, record.fix) for record in plugins if record.fix and record.state != "disabled"]
     print_section("fixes", aligned(fixes))
+    print_section("levels", aligned((record.name, found.text) for record, found in _levels(plugins)))
     print_section("default device", explanation or f"DeviceError: {error}")
     marks = {"ok": "ok", "warning": "WARN"}
     print_section("checks", aligned((marks[c.status], c.name, c.text) for c in checks))
@@ -196,6 +204,7 @@ def _print_one(record: Record) -> None:
         ("fix", record.fix),
         ("evidence", "; ".join(record.evidence)),
         ("rank", record.rank),
+        *(("level", found.text) for _, found in _levels([record])),
         ("load", f"{record.load_ms:.1f} ms" if record.load_ms is not None else ""),
         ("probe", f"{record.probe_ms:.1f} ms" if record.probe_ms is not None else ""),
     ]

@@ -102,7 +102,8 @@ def _backend(arguments: argparse.Namespace, folder: Path, names: Names) -> start
         }
     else:
         library = check_library(arguments.library or "numpy")
-        requirement = requirement_of(library, arguments.requires)
+        known = None if arguments.library else "numpy>=2.0"  # as the core has it
+        requirement = requirement_of(library, arguments.requires or known)
         example = "" if arguments.library else ": NumPy's, an example to be replaced"
         values = {
             "description": f"The device {names.name} as a backend of mlcore, through {library}",

@@ -18,6 +18,7 @@ from mlcore.backends import detect, fallback
 from mlcore.backends.protocol import Device
 from mlcore.errors import ArgumentError
 from mlcore.ops import registry
+from mlcore.plugin import discovery
 from mlcore.testing import bad_calls, device_checks, models, op_checks, repeat
 from mlcore.testing.expectations import Expectations, find, read
 from mlcore.testing.report import Report
@@ -45,6 +46,7 @@ class Kit:
                 "the conformance kit checks with assertions, and Python was started with -O",
                 fix="run it without -O",
             )
+        discovery.load_ops()  # operations of other packages are checked like our own
         self.device = detect.resolve(device)
         self.level, self.quick = level, quick
         if isinstance(expectations, (str, Path)):
