@@ -10,10 +10,12 @@ import importlib
 import inspect
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import contract
 import numpy as np
 import pytorch_names
 
@@ -69,6 +71,7 @@ def write(folder: Path) -> None:
             continue
         (folder / "api" / f"{name}.md").write_text(module_page(module, title), encoding="utf-8")
         pages.append(f"api/{name}")
+    (folder / "contract.md").write_text(contract.page(sys.modules[__name__]), encoding="utf-8")
     (folder / "pytorch.md").write_text(pytorch_names.page(), encoding="utf-8")
     (folder / "api.md").write_text(f"# Modules\n\n{toctree(pages)}", encoding="utf-8")
 

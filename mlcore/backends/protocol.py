@@ -82,6 +82,13 @@ class Extras(Protocol):
     compiler's messages). A backend may also raise these errors itself, from `kernel`, a kernel, `from_host` and so on.
     """
 
+    fork_safe: bool
+    """False: the device does not survive a fork of the process, so loaders start their workers afresh."""
+
+    def set_num_threads(self, count: int) -> None:
+        """How many threads kernels may use; results are the same bits for any number."""
+        ...
+
     def self_test(self) -> None:
         """Raise when the device does not work. Called when it opens, after mlcore's own test: a failure closes it."""
         ...

@@ -20,7 +20,7 @@ PLUGIN_API: Final = "1.0"
 """The version of this contract, apart from the core's own. A minor release only adds what has a default."""
 
 State = Literal[
-    "found",  # installed, not looked at yet
+    "found",
     "ready",
     "no_hardware",
     "missing_dependency",
@@ -32,6 +32,19 @@ State = Literal[
     "crashed",
 ]
 STATES: Final[tuple[str, ...]] = get_args(State)
+MEANINGS: Final[Mapping[State, str]] = {
+    "found": "installed, not looked at yet",
+    "ready": "usable: its probe listed at least one device",
+    "no_hardware": "the device is not in this machine, or hidden from this process",
+    "missing_dependency": "a library or driver that it needs is not installed",
+    "incompatible_api": "made for another version of the plugin API, or of the core",
+    "driver_too_old": "the driver is there, and older than what it needs",
+    "disabled": "switched off by MLCORE_BACKENDS or MLCORE_PLUGINS",
+    "duplicate": "two distributions provide the name: ask for `dist/name`",
+    "broken": "loading or probing it raised, or its answer keeps not to the contract",
+    "crashed": "it ended the child process in which it was tried; off until its version changes",
+}
+"""What each state means."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from mlcore.testing.report import Report
 
 FILE: Final = "conformance.json"
+LEVELS: Final = {
+    0: "boots: transfers, aliasing and first operations are right",
+    1: "complete: every operation agrees with the reference; MLP, CNN and transformer train with no host fallback",
+    2: "fast: level 1, and no kernel slower than the composition it stands for, as timed",
+    3: "scale: streams, collectives, capture; the kit does not measure this level yet",
+}
+"""The adoption levels of a backend."""
 _FORM: Final = 1  # of the file
 
 
