@@ -40,7 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     reached = _standing(device.type)
     if arguments.badge:
         message = f"{_level(reached)}, {totals['native'] / totals.total():.0%} native, {totals['host']} host"
-        badge.write(Path(arguments.badge), f"mlcore {device.type}", message, reached and reached.level)
+        badge.write(
+            Path(arguments.badge), f"mlcore {device.type}", message, reached.level if reached else None
+        )
     if arguments.json:
         content = {name: {"origin": origins[name], "dtypes": found} for name, found in covered.items()}
         print_json(

@@ -48,7 +48,7 @@ def test_doctor_json(everything: Any) -> None:
     result = everything.mlcore("doctor", "--json", **LIMIT)
     content = json.loads(result.out)
     assert result.status == 1
-    assert list(content) == ["versions", "plugins", "devices", "default_device", "checks"]
+    assert list(content) == ["versions", "plugins", "levels", "devices", "default_device", "checks"]
     plugins = {(plugin["distribution"], plugin["name"]): plugin for plugin in content["plugins"]}
     assert plugins["mlcore-test-olddriver", "olddriver"]["fix"] == "update the driver"
     assert {"id", "name", "rank", "reason", "chosen", "profile"} <= set(content["devices"][0])
