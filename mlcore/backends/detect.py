@@ -97,10 +97,9 @@ def resolve(spec: Device | Usable | str | None = None) -> Device:
 
 
 def _id_of(spec: object) -> str:
-    from mlcore.backends.ranking import Usable
-
-    if isinstance(spec, Usable):
-        return spec.id
+    id = getattr(spec, "id", None)  # a Usable, or the verdict of best_device
+    if isinstance(id, str):
+        return id
     raise ArgumentTypeError(f"a device is named by text or is a Device, got {type(spec).__name__}: {spec!r}")
 
 
@@ -108,6 +107,11 @@ def _ranked() -> tuple[list[Usable], str]:
     from mlcore.backends.ranking import ranked
 
     return ranked()
+
+
+def opened(id: str) -> Device | None:
+    """The device of that id where it is open, without opening it."""
+    return _opened.get(id)
 
 
 def default_device() -> Device:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import importlib
 import os
 import sys
@@ -45,7 +46,7 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def run(arguments: argparse.Namespace) -> int:
     from mlcore.nn.tabulate import trace
 
-    sizes = dict(_size(one) for one in arguments.size)
+    sizes = dict(size_of(one) for one in arguments.size)
     args, kwargs = inputs(arguments.inputs, sizes)
     model = build(arguments.model, arguments.arguments)
     found = trace(model, args, kwargs, arguments.train)
@@ -92,15 +93,16 @@ def _input(text: str, sizes: dict[str, int]) -> Any:
     return blank(shape, dtype)
 
 
-def _size(text: str) -> tuple[str, int]:
+def size_of(text: str) -> tuple[str, int]:
+    """A size as it is given on the command line: ``B=8``."""
     name, _, value = text.partition("=")
     if not value.isdecimal() or not name.isidentifier():
         raise ArgumentError(f"check: --size {text!r}", fix="write NAME=N, as in B=8")
     return name, int(value)
 
 
-def build(text: str, words: list[str]) -> Any:
-    """The module that `pkg.module:Name` is or makes, without values where its constructor allows it."""
+def build(text: str, words: list[str], *, real: bool = False) -> Any:
+    """The module that `pkg.module:Name` is or makes; unless `real`, without values where its constructor allows it."""
     from mlcore.nn.module import Module
     from mlcore.nn.shape_only import shape_only
 
@@ -115,7 +117,7 @@ def build(text: str, words: list[str]) -> Any:
             f"check: {text} is a {type(made).__name__}", fix="name a Module class or a function"
         )
     try:
-        with shape_only():
+        with contextlib.nullcontext() if real else shape_only():
             found = made(**given)
     except UnsupportedOpError:  # its constructor looks at values: then it gets some
         found = made(**given)
