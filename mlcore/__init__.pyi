@@ -13,6 +13,7 @@ from mlcore.backends.detect import default_device as default_device, device as d
 from mlcore.backends.detect import empty_cache as empty_cache, explain_device as explain_device
 from mlcore.backends.protocol import Device as Device
 from mlcore.dispatch import is_recording as is_recording
+from mlcore.choosing import best_device as best_device
 from mlcore.dtypes import DType as DType, int8 as int8, int16 as int16, int32 as int32, int64 as int64, uint8 as uint8, uint16 as uint16, uint32 as uint32, uint64 as uint64, float16 as float16, bfloat16 as bfloat16, float32 as float32, float64 as float64, complex64 as complex64, complex128 as complex128
 from mlcore.dtypes import bool_ as bool, default_float as default_float, finfo as finfo, iinfo as iinfo
 from mlcore.dtypes import isdtype as isdtype, set_default_dtype as set_default_dtype

@@ -152,6 +152,7 @@ from mlcore.backends.detect import default_device as default_device, device as d
 from mlcore.backends.detect import empty_cache as empty_cache, explain_device as explain_device
 from mlcore.backends.protocol import Device as Device
 from mlcore.dispatch import is_recording as is_recording
+from mlcore.choosing import best_device as best_device
 from mlcore.dtypes import DType as DType, {dtypes}
 from mlcore.dtypes import bool_ as bool, default_float as default_float, finfo as finfo, iinfo as iinfo
 from mlcore.dtypes import isdtype as isdtype, set_default_dtype as set_default_dtype
