@@ -140,6 +140,34 @@ def test_convolutions_and_their_gradients_of_strided_inputs(device, shape, group
         assert np.allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
+def test_a_stable_order_is_made_from_any_sort(device, mx):
+    from mlcore_metal.structure import stable_order
+
+    def shaken(x, axis):  # an order that is right, and not stable: the last of equal ones first
+        back = (slice(None),) * axis + (slice(None, None, -1),)
+        return x.shape[axis] - 1 - mx.argsort(x[back], axis=axis).astype(mx.int64)
+
+    values = rng.integers(0, 5, (4, 60)).astype(np.float32)
+    values[:, ::7] = np.nan
+    for axis in (0, 1):
+        wanted = np.argsort(values, axis=axis, kind="stable")
+        assert not np.array_equal(np.array(shaken(mx.array(values), axis)), wanted)
+        assert np.array_equal(np.array(stable_order(mx.array(values), axis, shaken)), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "n_inputs", "params"), [("gelu_grad", 2, ("tanh",)), ("softmax", 1, (-1,))])
+def test_functions_that_are_compiled_on_a_gpu_are_the_same(device, mx, name, n_inputs, params):
+    from mlcore_metal.catalog import Fused, find
+
+    from mlcore.ops.registry import get
+
+    call, _ = find(get(name), device.backend)
+    given = [mx.array(rng.standard_normal((5, 9)).astype(np.float32)) for _ in range(n_inputs)]
+    made = Fused(call)(*given, *params)
+    assert np.allclose(np.array(made), np.array(call(*given, *params)), rtol=1e-6, atol=1e-6)
+
+
 def test_the_order_is_stable_whatever_the_librarys_sort(device):
     values = rng.integers(0, 4, (3, 500)).astype(np.float32)
     values[:, ::50] = np.nan

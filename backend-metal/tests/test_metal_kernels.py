@@ -2,26 +2,21 @@
 
 import numpy as np
 import pytest
-from metal_shim import BFLOAT16, run
+from metal_shim import BFLOAT16, Launch, run
 
 from mlcore.ops.random import threefry as reference_threefry
 from mlcore.ops.registry import get
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("metal")
-
-
 @pytest.mark.parametrize("key", [(0, 0), (1, 2), (0x13198A2E, 0x03707344), (0xFFFFFFFF, 0xFFFFFFFF)])
 @pytest.mark.parametrize("offset", [0, 5, 2**32 - 3, 7 * 2**32 + 1])
-def test_threefry_has_the_references_bits(device, folder, key, offset):
+def test_threefry_has_the_references_bits(device, tmp_path, key, offset):
     from mlcore_metal.creation import threefry
     from mlcore_metal.metal_kernels import THREEFRY
 
     count = 1031
     words = np.array([*key, offset & 0xFFFFFFFF, offset >> 32], dtype=np.uint32)
-    (found,) = run(THREEFRY, [words], [np.zeros(count, dtype=np.uint32)], count, folder)
+    ((found,),) = run([Launch(THREEFRY, [words], [np.zeros(count, dtype=np.uint32)], count)], tmp_path)
     counter = np.arange(count, dtype=np.uint64) + np.uint64(offset)
     a, b = reference_threefry(key, (counter >> np.uint64(32)).astype(np.uint32), counter.astype(np.uint32))
     assert np.array_equal(found, a ^ b)
@@ -34,7 +29,7 @@ NUMBERS = dict(lr=0.1, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("decoupled", [True, False])
 @pytest.mark.parametrize("step", [1, 3, 1000])
-def test_adam_is_the_twin(device, mx, folder, dtype, decoupled, step):
+def test_adam_is_the_twin(device, mx, tmp_path, dtype, decoupled, step):
     from mlcore_metal.metal_kernels import ADAM, adam_numbers
     from mlcore_metal.steps import adam
 
@@ -44,7 +39,8 @@ def test_adam_is_the_twin(device, mx, folder, dtype, decoupled, step):
     given = [one.astype(numpy) for one in (p, g, m, v * v)]
     numbers = (*NUMBERS.values(), decoupled, step)
     row = np.array(adam_numbers(*numbers), dtype=np.float32)
-    found = run(ADAM, [*given, row], [np.zeros(517, numpy) for _ in range(3)], 517, folder, T=dtype)
+    outputs = [np.zeros(517, numpy) for _ in range(3)]
+    (found,) = run([Launch(ADAM, [*given, row], outputs, 517, {"T": dtype})], tmp_path)
     wide = [mx.array(one.astype(np.float32)) for one in given]
     for one, twin in zip(found, adam(*wide, *numbers), strict=True):
         eps = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}[dtype]
@@ -53,7 +49,7 @@ def test_adam_is_the_twin(device, mx, folder, dtype, decoupled, step):
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "uint64"])
 @pytest.mark.parametrize("shape", [(1, 7, 1), (5, 33, 6), (17, 300, 9)])
-def test_integer_matmul_is_the_twin_and_numpys(device, mx, folder, dtype, shape):
+def test_integer_matmul_is_the_twin_and_numpys(device, mx, tmp_path, dtype, shape):
     from mlcore_metal.linalg import integer_product
     from mlcore_metal.metal_kernels import INTEGER_MATMUL
 
@@ -66,7 +62,8 @@ def test_integer_matmul_is_the_twin_and_numpys(device, mx, folder, dtype, shape)
     unsigned = f"uint{8 * a.dtype.itemsize}"
     out = np.zeros(wanted.shape, unsigned)
     sizes = np.array(shape, dtype=np.uint32)
-    run(INTEGER_MATMUL, [a.view(unsigned), b.view(unsigned), sizes], [out], out.size, folder, T=unsigned)
+    inputs = [a.view(unsigned), b.view(unsigned), sizes]
+    run([Launch(INTEGER_MATMUL, inputs, [out], out.size, {"T": unsigned})], tmp_path)
     assert np.array_equal(out, wanted.view(unsigned))
     assert np.array_equal(np.array(integer_product(mx.array(a), mx.array(b))), wanted)
 

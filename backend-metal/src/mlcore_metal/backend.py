@@ -10,9 +10,10 @@ import numpy as np
 from mlcore.backends.array_library import ArrayLibraryBackend
 from mlcore.backends.protocol import Array, Device, Kernel, MemoryStats
 from mlcore.dtypes import DType, bfloat16, from_numpy
-from mlcore_metal import catalog
+from mlcore.errors import MlcoreError
+from mlcore_metal import catalog, generated
 from mlcore_metal.library import mx
-from mlcore_metal.runtime import Runtime, on_host
+from mlcore_metal.runtime import Runtime, meaning, on_host
 
 
 class MetalKernel:
@@ -96,6 +97,10 @@ class MetalBackend(ArrayLibraryBackend):
             limit=self.runtime.limit,
         )
 
+    def explain(self, error: Exception) -> MlcoreError | None:
+        """What an exception of MLX means for the core: memory is full, the GPU is lost, or unknown."""
+        return meaning(error)
+
     def empty_cache(self) -> int:
         """Give what MLX keeps for reuse back to the system; the bytes given back."""
         kept = int(mx.get_cache_memory())
@@ -107,6 +112,8 @@ class MetalBackend(ArrayLibraryBackend):
         own = catalog.find(op, self)
         if own is not None:
             call, dtypes = own
+            if self.own_kernels and op.name in generated.OPS:
+                call = generated.Generated(op, call, self.runtime.evaluate)
             return MetalKernel(call, dtypes & self.dtypes, self.runtime)
         with self.runtime.building():
             found: Any = super().kernel(op)

@@ -10,7 +10,6 @@ from typing import Any
 
 from mlcore.dtypes import bfloat16, float16, float32
 from mlcore_metal.catalog import kernel
-from mlcore_metal.elementwise import narrow, wide
 from mlcore_metal.library import mx
 from mlcore_metal.neural import batch_norm_scale
 
@@ -64,11 +63,10 @@ def convolution(
     """Cross-correlation of (N, C, ...) with (O, C / groups, ...)."""
     if not x.size or not weight.size:
         count = _outputs(x.shape[2:], weight.shape[2:], stride, padding, dilation)
-        y = mx.zeros((x.shape[0], *count, weight.shape[0]), dtype=wide(x).dtype)
+        y = mx.zeros((x.shape[0], *count, weight.shape[0]), dtype=x.dtype)
     else:
-        y = _conv(_last(wide(x)), _last(wide(weight)), stride, padding, dilation, groups)
-    y = y if bias is None else y + wide(bias)
-    return narrow(_first(y), x.dtype)
+        y = _conv(_last(x), _last(weight), stride, padding, dilation, groups)
+    return _first(y if bias is None else y + bias)
 
 
 @kernel("convolution_norm", dtypes=SINGLE)
@@ -88,16 +86,16 @@ def convolution_grad_input(
     if not grad.size or not weight.size:
         return mx.zeros(input_shape, dtype=grad.dtype)
     o, c, kernel_ = weight.shape[0], weight.shape[1], weight.shape[2:]
-    turned = wide(weight).reshape(groups, o // groups, c, *kernel_)
+    turned = weight.reshape(groups, o // groups, c, *kernel_)
     turned = mx.swapaxes(turned, 1, 2).reshape(groups * c, o // groups, *kernel_)
     reach = [(k - 1) * e for k, e in zip(kernel_, dilation, strict=True)]
     pads = []
     for d, n, s, (lo, _), r in zip(input_shape[2:], grad.shape[2:], stride, padding, reach, strict=True):
         left = r - lo
         pads.append((left, d + r - ((n - 1) * s + 1) - left))
-    y = _spread(_last(wide(grad)), stride)
+    y = _spread(_last(grad), stride)
     y = _conv(y, _flipped(_last(turned)), (1,) * len(kernel_), tuple(pads), dilation, groups)
-    return narrow(_first(y), grad.dtype)
+    return _first(y)
 
 
 def _flipped(weight: Array) -> Array:
@@ -123,14 +121,14 @@ def convolution_grad_weight(
         return mx.zeros(weight_shape, dtype=grad.dtype)
     c, kernel_ = weight_shape[1], weight_shape[2:]
     n = grad.shape[0]
-    x_, g_ = wide(x), wide(grad)
+    x_ = x
     if groups > 1:  # the groups' batches side by side, as groups of channels
         x_ = mx.swapaxes(x_.reshape(n, groups, c, *x.shape[2:]), 0, 1).reshape(groups * n, c, *x.shape[2:])
     left = mx.moveaxis(x_, 0, -1)  # (C, ..., groups * N)
-    right = mx.moveaxis(mx.swapaxes(g_, 0, 1), 1, -1)  # (O, ..., N)
+    right = mx.moveaxis(mx.swapaxes(grad, 0, 1), 1, -1)  # (O, ..., N)
     left, padding = _fitted(left, grad.shape[2:], kernel_, stride, padding, dilation)
     y = _conv(left, right, dilation, padding, stride, groups)  # (C, *kernel, O)
-    return narrow(mx.moveaxis(y, -1, 0), grad.dtype)
+    return mx.moveaxis(y, -1, 0)
 
 
 def _fitted(

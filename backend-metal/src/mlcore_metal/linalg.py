@@ -9,6 +9,7 @@ from mlcore.dtypes import floating, int8, numeric
 from mlcore_metal.catalog import kernel, maker
 from mlcore_metal.elementwise import INTEGERS, narrow, wide
 from mlcore_metal.library import mx
+from mlcore_metal.reduce import sum_of
 
 SMALL = 1 << 20  # products up to which all of them are made at once and added up
 _STEP = 256  # bytes in one sum: 256 * 255 * 255 is below 2**24, so float32 adds them up exactly
@@ -26,11 +27,11 @@ def contract(op: Any, backend: Any) -> Any:
 
 
 def product(x1: Any, x2: Any) -> Any:
-    """A product of floats or complex numbers; two-byte floats are added up in float32."""
+    """A product of floats or complex numbers; MLX adds two-byte floats up in float32, and rounds once."""
     if 0 in x1.shape or 0 in x2.shape:
         shape = (*_batch(x1, x2), x1.shape[-2], x2.shape[-1])
         return mx.zeros(shape, dtype=x1.dtype)
-    return narrow(wide(x1) @ wide(x2), x1.dtype)
+    return x1 @ x2
 
 
 def _batch(x1: Any, x2: Any) -> tuple[int, ...]:
@@ -81,15 +82,14 @@ def contract_wide(x1: Any, x2: Any) -> Any:
 
 @kernel("linear", dtypes=floating)
 def linear(x: Any, weight: Any, bias: Any) -> Any:
-    rows = (
-        wide(x).reshape(-1, x.shape[-1])
-        if x.size
-        else mx.zeros((math.prod(x.shape[:-1]), x.shape[-1]), x.dtype)
-    )
-    found = product(wide(rows), wide(weight).T)
-    if bias is not None:
-        found = found + wide(bias)
-    return narrow(found, x.dtype).reshape(*x.shape[:-1], weight.shape[0])
+    """Product and sum in one kernel of MLX's."""
+    rows, shape = math.prod(x.shape[:-1]), (*x.shape[:-1], weight.shape[0])
+    if not x.size or not weight.size:
+        empty = mx.zeros((rows, weight.shape[0]), dtype=x.dtype)
+        return (empty if bias is None else empty + bias).reshape(shape)
+    flat = x.reshape(rows, x.shape[-1])
+    found = flat @ weight.T if bias is None else mx.addmm(bias, flat, weight.T)
+    return found.reshape(shape)
 
 
 @kernel("linear_grad", dtypes=floating)
@@ -101,5 +101,5 @@ def linear_grad(g: Any, x: Any, weight: Any, needs: tuple[bool, ...]) -> tuple[A
     if needs[1]:
         found.append(product(rows.T, x.reshape(math.prod(x.shape[:-1]), x.shape[-1])))
     if needs[2]:
-        found.append(narrow(mx.sum(wide(rows), axis=0), g.dtype))
+        found.append(narrow(sum_of(wide(rows), (0,)), g.dtype))
     return tuple(found)

@@ -28,6 +28,7 @@ class MetalSource:
     outputs: tuple[str, ...]
     source: str = field(repr=False)
     header: str = field(default="", repr=False)
+    op: str = ""  # the operation whose body it is, where it was generated
 
     def made(self) -> Any:
         """MLX's object for it, made once; the source is compiled for each combination of dtypes."""

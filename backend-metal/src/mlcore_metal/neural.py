@@ -10,7 +10,7 @@ from mlcore_metal.catalog import kernel
 from mlcore_metal.elementwise import narrow, relu, relu6, relu6_grad, relu_grad, wide
 from mlcore_metal.library import mx
 from mlcore_metal.precise import exp
-from mlcore_metal.reduce import log_sum_exp, mean_of
+from mlcore_metal.reduce import log_sum_exp, mean_of, sum_of
 
 Array = Any
 
@@ -34,7 +34,7 @@ def softmax_of(x: Array, axis: int) -> Array:
     """softmax of float32 or float64; where the largest is infinite, MLX's has nan, here all but that are 0."""
     if x.dtype == mx.float64:
         e = exp(x - top_of(x, axis))
-        total = mx.sum(e, axis=axis, keepdims=True)
+        total = sum_of(e, (axis,), True)
         return e / mx.where(total == 0, 1.0, total)
     top = mx.max(x, axis=axis, keepdims=True)
     kept = mx.where(x == math.inf, mx.array(math.nan, dtype=x.dtype), mx.zeros_like(x))
@@ -52,19 +52,19 @@ def log_softmax(x: Array, axis: int) -> Array:
     if not x.shape[axis]:
         return x
     shifted = wide(x) - top_of(wide(x), axis)
-    return narrow(shifted - mx.log(mx.sum(exp(shifted), axis=axis, keepdims=True)), x.dtype)
+    return narrow(shifted - mx.log(sum_of(exp(shifted), (axis,), True)), x.dtype)
 
 
 @kernel("softmax_grad", dtypes=floating)
 def softmax_grad(g: Array, y: Array, axis: int) -> Array:
     g_, y_ = wide(g), wide(y)
-    return narrow(y_ * (g_ - mx.sum(g_ * y_, axis=axis, keepdims=True)), y.dtype)
+    return narrow(y_ * (g_ - sum_of(g_ * y_, (axis,), True)), y.dtype)
 
 
 @kernel("log_softmax_grad", dtypes=floating)
 def log_softmax_grad(g: Array, y: Array, axis: int) -> Array:
     g_ = wide(g)
-    return narrow(g_ - exp(wide(y)) * mx.sum(g_, axis=axis, keepdims=True), y.dtype)
+    return narrow(g_ - exp(wide(y)) * sum_of(g_, (axis,), True), y.dtype)
 
 
 # -- layer and rms norm --------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def _lead(x: Array, n_axes: int) -> tuple[int, ...]:
 
 
 def _summed(x: Array, axis: tuple[int, ...]) -> Array:
-    return mx.sum(x, axis=axis) if axis else x
+    return sum_of(x, axis)
 
 
 @kernel("layer_norm", dtypes=floating)
@@ -181,7 +181,7 @@ def batch_norm_grad(
         g_ = (relu_grad if activation == "relu" else relu6_grad)(g_, before)
     inner = g_ if weight is None else g_ * _channels(x, weight)
     gx = scale * (inner - mean_of(inner, axes) - normal * mean_of(inner * normal, axes))
-    return tuple(narrow(one, x.dtype) for one in (gx, mx.sum(g_ * normal, axis=axes), mx.sum(g_, axis=axes)))
+    return tuple(narrow(one, x.dtype) for one in (gx, sum_of(g_ * normal, axes), sum_of(g_, axes)))
 
 
 # -- losses --------------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def batch_norm_grad(
 @kernel("squared_error", dtypes=floating)
 def squared_error(x: Array, target: Array, scale: float) -> Array:
     difference = wide(x) - wide(target)
-    return narrow(mx.sum(difference * difference) * scale, x.dtype)
+    return narrow(sum_of(difference * difference) * scale, x.dtype)
 
 
 @kernel("squared_error_grad", dtypes=floating)

@@ -51,6 +51,7 @@ class MetalPlugin(BackendPlugin):
     name, api = "metal", "1.0"
     vendor, kind = "Apple", "gpu"
     options = ("eval",)
+    dialect = "mlcore_metal.dialect:METAL"
     rank = RANK_GPU if on_apple_gpu() else RANK_CPU  # MLX on a processor must never be preferred to cpu
 
     def probe(self, ctx: ProbeContext) -> Probe:

@@ -15,7 +15,15 @@ from mlcore_metal.precise import exp
 @kernel("reduce_sum", dtypes=numeric)
 def reduce_sum(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     """Integers wrap around in their own width, whatever the library adds them up in."""
-    return narrow(mx.sum(wide(x), axis=axis, keepdims=keepdims), x.dtype) if axis else x
+    return narrow(sum_of(wide(x), axis, keepdims), x.dtype)
+
+
+def sum_of(x: Any, axis: tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
+    """A sum over some axes, or over all with None; of nothing it is 0, where MLX's may be what the memory held."""
+    axis = tuple(range(x.ndim)) if axis is None else axis
+    if not axis:
+        return x
+    return mx.sum(x, axis=axis, keepdims=keepdims) if x.size else _of_nothing(x, axis, keepdims, 0, x.dtype)
 
 
 @kernel("reduce_prod", dtypes=numeric)
@@ -35,14 +43,22 @@ def _of_nothing(x: Any, axis: tuple[int, ...], keepdims: bool, identity: Any, dt
 
 @kernel("all", dtypes=everything)
 def all_(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    return _whether(mx.all, x, axis, keepdims, True)
+
+
+@kernel("any", dtypes=everything)
+def any_(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    return _whether(mx.any, x, axis, keepdims, False)
+
+
+def _whether(fold: Any, x: Any, axis: tuple[int, ...], keepdims: bool, identity: bool) -> Any:
+    """Whether all or any are true, that is not 0."""
     true = x if x.dtype == mx.bool_ else x != mx.zeros((), dtype=x.dtype)
     if not axis:
         return true
-    return (
-        mx.all(true, axis=axis, keepdims=keepdims)
-        if x.size
-        else _of_nothing(x, axis, keepdims, True, mx.bool_)
-    )
+    if not x.size:
+        return _of_nothing(x, axis, keepdims, identity, mx.bool_)
+    return fold(true, axis=axis, keepdims=keepdims)
 
 
 @kernel("mean", dtypes=inexact)
@@ -54,7 +70,7 @@ def mean(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
 def mean_of(x: Any, axis: tuple[int, ...], keepdims: bool = True) -> Any:
     """The sum over the count, which may be 0."""
     count = math.prod(x.shape[i] for i in axis)
-    return (mx.sum(x, axis=axis, keepdims=keepdims) if axis else x) / count
+    return sum_of(x, axis, keepdims) / count
 
 
 @kernel("var", dtypes=floating)
@@ -65,8 +81,8 @@ def var(x: Any, axis: tuple[int, ...], correction: float, keepdims: bool) -> Any
     freedom = max(count - correction, 0.0)
     if not axis:
         return narrow(centred * centred / freedom, x.dtype)
-    square = mx.sum(centred * centred, axis=axis, keepdims=keepdims)
-    rest = mx.sum(centred, axis=axis, keepdims=keepdims)  # what rounding left of the mean
+    square = sum_of(centred * centred, axis, keepdims)
+    rest = sum_of(centred, axis, keepdims)  # what rounding left of the mean
     return narrow((square - rest * (rest / max(count, 1))) / freedom, x.dtype)
 
 
@@ -80,7 +96,7 @@ def log_sum_exp(x: Any, axis: tuple[int, ...], keepdims: bool = True) -> Any:
     if not axis:
         return x
     if math.prod(x.shape[i] for i in axis) == 0:
-        return mx.log(mx.sum(exp(x), axis=axis, keepdims=keepdims))
+        return mx.log(sum_of(exp(x), axis, keepdims))
     top = mx.max(x, axis=axis, keepdims=True)
     top = mx.where(mx.isfinite(top), top, mx.zeros_like(top))
     found = mx.log(mx.sum(exp(x - top), axis=axis, keepdims=True)) + top

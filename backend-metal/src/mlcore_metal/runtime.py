@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from mlcore.backends.reference import physical_memory
-from mlcore.errors import DeviceError, OutOfMemoryError
+from mlcore.errors import DeviceError, DeviceLostError, MlcoreError, OutOfMemoryError
 from mlcore_metal.library import mx
 
 FLUSH = 64
 LARGE = 1 << 24  # bytes: from here on a result is held against the memory limit before it is computed
+_LOST = ("device removed", "deviceremoved", "access revoked", "accessrevoked", "blacklisted")
 _NO_MEMORY = ("unable to allocate", "insufficient memory", "out of memory", "maximum allowed buffer size")
 
 
@@ -138,23 +139,32 @@ def _limit(gpu: bool) -> int:
     return found if gpu or physical is None else min(found, physical)
 
 
+def meaning(error: Exception) -> MlcoreError | None:
+    """What an exception of MLX says about memory or the GPU; None where it is about neither."""
+    if isinstance(error, MlcoreError):
+        return error
+    text = str(error)
+    if any(part in text.lower() for part in _LOST):
+        return DeviceLostError("metal: the GPU is lost", cause=text)
+    if isinstance(error, MemoryError) or any(part in text.lower() for part in _NO_MEMORY):
+        return OutOfMemoryError(
+            f"metal: {text or 'out of memory'}",
+            in_use=f"{mx.get_active_memory():,} bytes",
+            fix="use a smaller size or batch, or a narrower dtype",
+        )
+    return None
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
-    """MLX's errors at evaluation as mlcore's: memory, or the device."""
+    """MLX's errors at evaluation as mlcore's: memory, the GPU, or the operation that was queued."""
     try:
         yield
     except (RuntimeError, ValueError, MemoryError) as error:
-        if isinstance(error, (DeviceError, OutOfMemoryError)):
+        if isinstance(error, MlcoreError):
             raise
-        text = str(error)
-        if isinstance(error, MemoryError) or any(part in text.lower() for part in _NO_MEMORY):
-            raise OutOfMemoryError(
-                f"metal: {text or 'out of memory'}",
-                in_use=f"{mx.get_active_memory():,} bytes",
-                fix="use a smaller size or batch, or a narrower dtype",
-            ) from error
-        raise DeviceError(
-            f"metal: an operation failed when its result was computed: {text}",
+        raise meaning(error) or DeviceError(
+            f"metal: an operation failed when its result was computed: {error}",
             cause="operations are queued and computed later; one of those before this call failed",
             fix="run with MLCORE_METAL_EAGER=1 to have the error where the operation is called",
         ) from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore.dtypes import numeric
-from mlcore_metal.catalog import kernel
+from mlcore.dtypes import numeric, real
+from mlcore_metal.catalog import kernel, maker
 from mlcore_metal.elementwise import narrow, wide
 from mlcore_metal.library import mx
 
@@ -35,12 +35,59 @@ def slice_update(x: Any, v: Any, key: tuple[Any, ...]) -> Any:
     return y
 
 
-@kernel("where_true")
-def where_true(x: Any) -> tuple[Any, ...]:
-    """One number goes to the host, how many there are; each says by a running count where its place belongs."""
-    hit = (x if x.dtype == mx.bool_ else x != mx.zeros((), dtype=x.dtype)).reshape(-1)
+def stable_order(x: Any, axis: int, argsort: Any) -> Any:
+    """The stable order from any order: equal elements are runs of the sorted array, sorted again by their places."""
+    order = argsort(x, axis=axis).astype(mx.int64)
+    ordered = mx.moveaxis(mx.take_along_axis(x, order, axis=axis), axis, -1)
+    before, after = ordered[..., :-1], ordered[..., 1:]
+    other = before != after
+    if mx.issubdtype(x.dtype, mx.floating):
+        other = other & ~(mx.isnan(before) & mx.isnan(after))
+    first = mx.zeros((*ordered.shape[:-1], 1), dtype=mx.int64)
+    runs = mx.concatenate([first, mx.cumsum(other.astype(mx.int64), axis=-1)], axis=-1)
+    keys = mx.moveaxis(runs, -1, axis) * x.shape[axis] + order  # all different
+    return mx.take_along_axis(order, argsort(keys, axis=axis).astype(mx.int64), axis=axis)
+
+
+@maker("sort_indices", dtypes=real)
+def sort_indices(op: Any, backend: Any) -> Any:
+    """On a processor MLX's sort is stable; of the GPU's nothing is promised."""
+
+    def order(x: Any, axis: int) -> Any:
+        if backend.runtime.gpu:
+            return stable_order(x, axis, mx.argsort)
+        return mx.argsort(x, axis=axis).astype(mx.int64)
+
+    def run(x: Any, axis: int, descending: bool) -> Any:
+        if not x.size:
+            return mx.zeros(x.shape, dtype=mx.int64)
+        if not descending:
+            return order(x, axis)
+        back = (*(slice(None),) * axis, slice(None, None, -1))
+        # The stable descending order is the ascending order of the reversed array, reversed.
+        return (x.shape[axis] - 1 - order(x[back], axis))[back]
+
+    return run
+
+
+@maker("where_true")
+def where_true(op: Any, backend: Any) -> Any:
+    """One number goes to the host: how many there are."""
+
+    def run(x: Any) -> tuple[Any, ...]:
+        hit = (x if x.dtype == mx.bool_ else x != mx.zeros((), dtype=x.dtype)).reshape(-1)
+        if not hit.size:
+            return places(x, hit, 0)
+        total = mx.sum(hit)
+        backend.runtime.evaluate(total)
+        return places(x, hit, int(total.item()))
+
+    return run
+
+
+def places(x: Any, hit: Any, count: int) -> tuple[Any, ...]:
+    """The indices of `count` hits: a running count says of each where its place belongs."""
     size = hit.size
-    count = int(mx.sum(hit).item()) if size else 0
     if not count:
         return tuple(mx.zeros((0,), dtype=mx.int64) for _ in x.shape)
     turn = mx.where(hit, mx.cumsum(hit.astype(mx.int64)) - 1, mx.array(count, dtype=mx.int64))
