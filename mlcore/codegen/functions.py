@@ -117,6 +117,16 @@ HALVES: Final[Mapping[str, str]] = {
 }}""",
 }  # fmt: skip
 
+# The next representable value of two-byte floats, on their bits.
+NEXT_HALF: Final = """\
+{float} {name}({float} a, {float} b) {{
+    const {u16} u = {store}(a), v = {store}(b);
+    if (a != a || b != b) return a + b;
+    if (a == b) return b;
+    if (a == 0) return {load}(({u16})((v & 0x8000) | 1));
+    return {load}(({u16})((a < b) == (a > 0) ? u + 1 : u - 1));
+}}"""
+
 
 class Functions:
     """Collects what one kernel calls, so that each function is defined once, before those that call it."""
@@ -138,6 +148,8 @@ class Functions:
 
     def _name(self, name: str, dtype: DType, ctype: str) -> str:
         """What a body's function is called here; ours is defined by the way."""
+        if name == "nextafter" and dtype.kind == "f" and dtype.itemsize == 2:
+            return self._next_half(dtype)
         for library in (self.dialect.library, LIBRARY):
             source = library.get(name)
             text = next((t for kinds, t in source.items() if dtype.kind in kinds), None) if source else None
@@ -151,6 +163,14 @@ class Functions:
             head, _, rest = text.partition(f" {name}(")
             made = f"{self.rendered(head, dtype)} {own}({self.rendered(rest, dtype)}"
             self.parts[own] = self.dialect.function.format(text=made)
+        return own
+
+    def _next_half(self, dtype: DType) -> str:
+        own, load, store = f"ml_nextafter_{dtype}", self.half(f"ml_load_{dtype}"), self.half(f"ml_store_{dtype}")
+        text = NEXT_HALF.format(
+            name=own, float=self.dialect.memory(float32), u16=self.dialect.types["uint16"], load=load, store=store
+        )
+        self.parts.setdefault(own, self.dialect.function.format(text=text))
         return own
 
     # -- elements ------------------------------------------------------------------------------------------------

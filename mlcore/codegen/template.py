@@ -67,6 +67,8 @@ def _filled(text: str, names: Mapping[str, object]) -> str:
     lines = []
     for line in text.split("\n"):
         alone = re.fullmatch(r"( *)\$(\w+)", line)
+        if alone and names[alone[2]] == "":
+            continue
         if alone and "\n" in str(names[alone[2]]):
             lines += textwrap.indent(_filled(str(names[alone[2]]), names), alone[1]).split("\n")
         else:
