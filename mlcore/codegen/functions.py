@@ -166,9 +166,17 @@ class Functions:
         return own
 
     def _next_half(self, dtype: DType) -> str:
-        own, load, store = f"ml_nextafter_{dtype}", self.half(f"ml_load_{dtype}"), self.half(f"ml_store_{dtype}")
+        own, load, store = (
+            f"ml_nextafter_{dtype}",
+            self.half(f"ml_load_{dtype}"),
+            self.half(f"ml_store_{dtype}"),
+        )
         text = NEXT_HALF.format(
-            name=own, float=self.dialect.memory(float32), u16=self.dialect.types["uint16"], load=load, store=store
+            name=own,
+            float=self.dialect.memory(float32),
+            u16=self.dialect.types["uint16"],
+            load=load,
+            store=store,
         )
         self.parts.setdefault(own, self.dialect.function.format(text=text))
         return own

@@ -13,7 +13,7 @@ from mlcore.codegen.elementwise import carrier
 from mlcore.codegen.functions import Functions
 from mlcore.codegen.source import KernelSource
 from mlcore.codegen.template import kernel
-from mlcore.dtypes import DType, int64, uint32
+from mlcore.dtypes import DType, float64, int64, uint32
 
 GATHER_WORDS: Final = ("n", "count", "inner", "size", "offset_x", "offset_indices", "offset_y")
 UPDATE_WORDS: Final = (
@@ -134,9 +134,14 @@ $loop_i($w_n) {
 
 
 def iota(dialect: Dialect, dtype: DType) -> KernelSource:
-    """start + step * i in 64 bits, for integers."""
+    """start + step * i, for integers in 64 bits, and for float64, whose start and step are the words' bits."""
     f = Functions(dialect)
-    value = f"{_word(IOTA_WORDS, 'start')} + {_word(IOTA_WORDS, 'step')} * i"
+    start, step = _word(IOTA_WORDS, "start"), _word(IOTA_WORDS, "step")
+    value = f"{start} + {step} * i"
+    if dtype.kind == "f":
+        real = dialect.as_bits["uint64"]
+        first, by = (real.format(v=f"({dialect.types['uint64']}){word}") for word in (start, step))
+        value = f"{first} + {by} * ({dialect.memory(float64)})i"
     store = f.store(dtype, "y", f"{_word(IOTA_WORDS, 'offset_y')} + i", value)
     return kernel(f, "iota", "flat", _IOTA, inputs=[], outputs=[("y", dtype)], words=IOTA_WORDS, store=store)
 

@@ -7,6 +7,7 @@ bit. A fold may be cut into `parts`, whose partial results a second launch folds
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from mlcore.codegen.bodies import op_body
@@ -99,8 +100,6 @@ def reduction(
 
     Partial results are written as `accumulator(op, dtype)`, and folded from that into the operation's dtype.
     """
-    import re
-
     body = op_body(op, dtype)
     if body is None:
         raise DTypeError(f"{op.name} has no body for {dtype}", fix="compose it from other operations")
@@ -111,30 +110,28 @@ def reduction(
     def over(a: str, x: str) -> str:
         return re.sub(r"\b[ax]\b", lambda found: a if found[0] == "a" else x, fold)
 
-    extremum = op.c_init in ("lowest", "highest")
-    element = "at_x + at_f"
-    names = {
+    names: dict[str, Any] = {
         "A": dialect.compute(acc), "C": dialect.compute(dtype), "at": _AT, "block": BLOCK,
-        "load": f.load(dtype, "x", element), "fold_block": over("block", "x_"), "fold_a": over("a", "block"),
-        "store": f.store(result, "y", "$w_offset_y + o", "a").replace("$w_offset_y", "w.v[%d]" % WORDS.index("offset_y")),
+        "load": f.load(dtype, "x", "at_x + at_f"), "fold_block": over("block", "x_"), "fold_a": over("a", "block"),
+        "store": f.store(result, "y", f"{_word(WORDS, 'offset_y')} + o", "a"),
     }  # fmt: skip
-    start = {"true": "1", "false": "0"}.get(op.c_init, op.c_init)
-    if extremum:  # of nothing there is none, so some element is where to start from
-        # whichever it is, folding it in twice changes nothing
-        names["start"] = "a"
-        names["init"] = "0"
-    else:
-        names["start"] = names["init"] = start
     text = _EACH if form == "each" else _GROUP
-    if extremum:
+    if op.c_init in ("lowest", "highest"):  # start from some element: to fold one in twice changes nothing
         text = text.replace("$A a = $init;", "$first_a")
         names["first_a"] = "$A a;\n{\n    const $index r = first;\n    $at\n    a = x_;\n}"
+        names["start"] = "a"
+    else:
+        names["start"] = names["init"] = {"true": "1", "false": "0"}.get(op.c_init, op.c_init)
     group = dialect.group if form == "group" else 0
     return kernel(
         f, op.name, form, text, inputs=[("x", dtype)], outputs=[("y", result)], words=WORDS, group=group,
         walks={"walk_x": ("out", ["x"], "rank_dim"), "walk_r": ("r", ["r"], "rank_fold")},
         local=local(f, dialect.compute(acc), "shared_a", group or 1) if group else "", **names,
     )  # fmt: skip
+
+
+def _word(words: tuple[str, ...], name: str) -> str:
+    return f"w.v[{words.index(name)}]"
 
 
 _BEATS: Final = {
@@ -195,11 +192,11 @@ def arg_extremum(dialect: Dialect, op: str, dtype: DType, form: str = "group") -
     if group:
         shared = local(f, dialect.compute(dtype), "shared_v", group) + "\n"
         shared += local(f, dialect.index, "shared_i", group)
-    stride = "w.v[%d]" % ARG_WORDS.index("stride_r")
+    element = f"at_x + r * {_word(ARG_WORDS, 'stride_r')}"
     return kernel(
-        f, op, form, _ARG if group else _ARG_EACH, inputs=[("x", dtype)], outputs=[("y", int64)],
-        words=ARG_WORDS, group=group, walks={"walk_x": ("o", ["x"], "rank_dim")}, local=shared, C=dialect.compute(dtype),
-        load_first=f.load(dtype, "x", "at_x"), load=f.load(dtype, "x", f"at_x + r * {stride}"), beats_element=beats,
+        f, op, form, _ARG if group else _ARG_EACH, inputs=[("x", dtype)], outputs=[("y", int64)], words=ARG_WORDS,
+        group=group, walks={"walk_x": ("o", ["x"], "rank_dim")}, local=shared, C=dialect.compute(dtype),
+        load_first=f.load(dtype, "x", "at_x"), load=f.load(dtype, "x", element), beats_element=beats,
     )  # fmt: skip
 
 
@@ -255,8 +252,7 @@ def scan(dialect: Dialect, op: str, dtype: DType, form: str = "group") -> Kernel
     """scan_sum and scan_prod along one axis; ``group`` takes a group for a line, ``each`` a work-item."""
     f = Functions(dialect)
     body, init = SCANS[op]
-    place = "at_{0} + r * w.v[%d]"
-    x_at, y_at = (place.format(a) % SCAN_WORDS.index(f"stride_{a}") for a in "xy")
+    x_at, y_at = (f"at_{a} + r * {_word(SCAN_WORDS, f'stride_{a}')}" for a in "xy")
     group = dialect.group if form == "group" else 0
     ctype = dialect.compute(dtype)
     return kernel(

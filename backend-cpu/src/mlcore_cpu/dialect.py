@@ -25,6 +25,7 @@ _MATHS = (
 )  # fmt: skip
 
 _PRELUDE = """\
+#include <setjmp.h>
 #include <stdlib.h>
 #include <ucontext.h>
 static inline unsigned ml_bits(float x) { unsigned u; __builtin_memcpy(&u, &x, 4); return u; }
@@ -32,42 +33,43 @@ static inline float ml_float(unsigned u) { float x; __builtin_memcpy(&x, &u, 4);
 static inline unsigned long long ml_bits(double x) { unsigned long long u; __builtin_memcpy(&u, &x, 8); return u; }
 static inline double ml_double(unsigned long long u) { double x; __builtin_memcpy(&x, &u, 8); return x; }
 struct MlFibers {  // the work-items of a group
-    ucontext_t main, item[64];
+    ucontext_t start, main;
+    jmp_buf item[64], back;
     void (*run)(const void*, int);
     const void* call;
-    int now;
-    bool done[64];
+    int now, left;
+    char started[64], done[64];
 };
 static thread_local MlFibers* ml_fibers;
-static inline void ml_barrier() { swapcontext(&ml_fibers->item[ml_fibers->now], &ml_fibers->main); }
+static inline void ml_barrier() {
+    if (!_setjmp(ml_fibers->item[ml_fibers->now])) _longjmp(ml_fibers->back, 1);
+}
 static void ml_fiber() {
     ml_fibers->run(ml_fibers->call, ml_fibers->now);
-    ml_fibers->done[ml_fibers->now] = true;
+    ml_fibers->done[ml_fibers->now] = 1;
+    --ml_fibers->left;
+    _longjmp(ml_fibers->back, 1);
+}
+static void ml_turn(MlFibers* f, int item, char* stack) {  // runs an item up to its next barrier
+    f->now = item;
+    if (f->done[item] || _setjmp(f->back)) return;
+    if (f->started[item]) _longjmp(f->item[item], 1);
+    f->started[item] = 1;
+    getcontext(&f->start);
+    f->start.uc_stack.ss_sp = stack;
+    f->start.uc_stack.ss_size = 65536;
+    makecontext(&f->start, ml_fiber, 0);
+    swapcontext(&f->main, &f->start);
 }
 template <class F> static void ml_call(const void* f, int item) { (*(const F*)f)(item); }
 template <class F> static void ml_group(int size, const F& kernel) {
-    const size_t stack = 65536;
-    MlFibers* f = (MlFibers*)malloc(sizeof(MlFibers) + size * stack);
+    MlFibers* f = (MlFibers*)calloc(1, sizeof(MlFibers) + size * 65536l);
     f->run = ml_call<F>;
     f->call = &kernel;
+    f->left = size;
     ml_fibers = f;
-    for (int i = 0; i < size; ++i) {
-        getcontext(&f->item[i]);
-        f->item[i].uc_stack.ss_sp = (char*)(f + 1) + i * stack;
-        f->item[i].uc_stack.ss_size = stack;
-        f->item[i].uc_link = &f->main;
-        makecontext(&f->item[i], ml_fiber, 0);
-        f->done[i] = false;
-    }
-    for (bool again = true; again;) {
-        again = false;
-        for (int i = 0; i < size; ++i) {
-            if (f->done[i]) continue;
-            f->now = i;
-            swapcontext(&f->main, &f->item[i]);
-            again = again || !f->done[i];
-        }
-    }
+    while (f->left)
+        for (int i = 0; i < size; ++i) ml_turn(f, i, (char*)(f + 1) + i * 65536l);
     free(f);
 }"""
 
@@ -99,8 +101,8 @@ DIALECT = Dialect(
     wide="LL",
     prelude=_PRELUDE,
     suffix=".cpp",
-    group=16,
-    tile=4,
+    group=64,
+    tile=8,
 )  # fmt: skip
 
 FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-w")

@@ -8,10 +8,10 @@ def open(self, device, options):
     return KernelLibraryBackend(MyChipRuntime(device), DIALECT, device)
 ```
 
-The dialect (`mlcore.codegen.Dialect`) says how the chip's C-like language spells things, the runtime (`Runtime`) has seven
-methods around its driver. That is a complete backend: arrays with views by strides, every operation from the kernels of
-mlcore.codegen, compiled when first used; what has none is composed from the others. Subclass to go faster: override
-`kernel`, and end it in ``super().kernel(op)``, or write methods ``_NAME`` for single operations.
+The dialect (`mlcore.codegen.Dialect`) says how the chip's C-like language spells things; the runtime (`Runtime`) has
+seven methods around its driver. That is a complete backend: arrays with views by strides, every operation from the
+kernels of mlcore.codegen, compiled when first used; what has none is composed from the others. Subclass to go faster:
+override `kernel`, and end it in ``super().kernel(op)``, or write methods ``_NAME`` for single operations.
 
 A runtime to start from, complete and short, is tests/backends/dists/mlcore-hostc: it compiles with g++ and launches
 through ctypes.

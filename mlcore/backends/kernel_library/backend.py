@@ -49,18 +49,6 @@ class KernelLibraryBackend(Machine):
         result = op.result[dtype.index]
         return result is None or result in self.dtypes
 
-    # -- how work is divided: a runtime that knows better overrides these ----------------------------------------------
-
-    def together(self, outs: int, count: int) -> bool:
-        """Whether a group takes each of `outs` results of `count` elements together, not a work-item alone."""
-        return count >= 2 * self.dialect.group and outs < 4096
-
-    def parts(self, outs: int, count: int) -> int:
-        """Into how many parts a fold of `count` elements is cut, where there are `outs` results."""
-        if outs >= 64 or count < 64 * self.dialect.group:
-            return 1
-        return min(256, count // (16 * self.dialect.group))
-
     # -- structure: one method an operation; it returns the kernel -----------------------------------------------------
 
     def _astype(self) -> Kernel:

@@ -38,6 +38,10 @@ class Machine:
 
     def from_host(self, array: np.ndarray[Any, Any]) -> KernelArray:
         """A copy on the device, contiguous."""
+        return self.constant(array)
+
+    def constant(self, array: np.ndarray[Any, Any]) -> KernelArray:
+        """What kernels of the backend itself need from the host, such as the value of `fill`."""
         dtype = from_numpy(array.dtype)
         data = np.asarray(array, dtype=dtype.numpy, order="C")
         made = self.empty(array.shape, dtype)
@@ -85,7 +89,9 @@ class Machine:
     def copy(self, x: KernelArray, y: KernelArray) -> None:
         """Write the values of `x` (broadcast to its shape) into `y`, which may be any view that nobody reads yet."""
         size = x.dtype.itemsize
-        self.walk(("copy", size), lambda form: copy(self.dialect, x.dtype, form), [x.broadcast(y.shape), y], y.shape)
+        self.walk(
+            ("copy", size), lambda form: copy(self.dialect, x.dtype, form), [x.broadcast(y.shape), y], y.shape
+        )
 
     # -- kernels -------------------------------------------------------------------------------------------------------
 
@@ -99,7 +105,12 @@ class Machine:
             self.run((*key, form), lambda form=form: make(form), arrays, words, words[0])  # type: ignore[misc]
 
     def run(
-        self, key: Key, make: Callable[[], KernelSource], arrays: Sequence[KernelArray], words: list[int], items: int
+        self,
+        key: Key,
+        make: Callable[[], KernelSource],
+        arrays: Sequence[KernelArray],
+        words: list[int],
+        items: int,
     ) -> None:
         """Launch the kernel that `make` gives, compiled when `key` is met for the first time."""
         found = self._compiled.get(key)
@@ -123,3 +134,15 @@ class Machine:
                     raise refused from None
                 self._compiled[key] = known
             return known
+
+    # -- how work is divided: a runtime that knows better overrides these ----------------------------------------------
+
+    def together(self, outs: int, count: int) -> bool:
+        """Whether a group takes each of `outs` results of `count` elements together, not a work-item alone."""
+        return count >= 2 * self.dialect.group and outs < 4096
+
+    def parts(self, outs: int, count: int) -> int:
+        """Into how many parts a fold of `count` elements is cut, where there are `outs` results."""
+        if outs >= 64 or count < 64 * self.dialect.group:
+            return 1
+        return min(256, count // (16 * self.dialect.group))

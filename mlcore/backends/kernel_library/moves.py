@@ -12,7 +12,8 @@ from mlcore.backends.kernel_library.arrays import KernelArray
 from mlcore.backends.kernel_library.machine import Machine
 from mlcore.backends.kernel_library.numbers import apart, astype, running
 from mlcore.codegen import index
-from mlcore.dtypes import DType, bool_, int64
+from mlcore.codegen.layout import bits
+from mlcore.dtypes import DType, bool_, float64, int64
 from mlcore.shapes import Shape
 
 Slices = Sequence[tuple[int, int | None, int]]
@@ -52,20 +53,22 @@ def fill(machine: Machine, shape: Shape, value: Any, dtype: DType) -> KernelArra
     y = machine.empty(shape, dtype)
     if y.size:
         with np.errstate(all="ignore"):
-            machine.copy(machine.from_host(np.full((), value, dtype=dtype.numpy)), y)
+            machine.copy(machine.constant(np.full((), value, dtype=dtype.numpy)), y)
     return y
 
 
 def iota(machine: Machine, start: Any, step: Any, size: int, dtype: DType) -> KernelArray:
-    """Integers on the device; floats on the host, in the 64 bits that not every device has."""
-    if dtype.kind not in "iu" or not isinstance(start, int) or not isinstance(step, int):
-        wide = np.float64 if dtype.kind == "f" else np.int64
-        return machine.from_host((start + step * np.arange(size, dtype=wide)).astype(dtype.numpy))
-    y = machine.empty((size,), dtype)
+    """Counted in 64 bits. A device without float64 is sent floats that the host has counted."""
+    whole = dtype.kind in "iu" and isinstance(start, int) and isinstance(step, int)
+    kind = dtype if whole else float64
+    if not whole and float64 not in machine.dtypes:
+        counted = np.arange(size, dtype=np.float64 if dtype.kind == "f" else np.int64)
+        return machine.constant((start + step * counted).astype(dtype.numpy))
+    y = machine.empty((size,), kind)
     if size:
-        key = ("iota", dtype.index)
-        machine.run(key, lambda: index.iota(machine.dialect, dtype), [y], [size, y.offset, start, step], size)
-    return y
+        words = [size, y.offset, *((start, step) if whole else (bits(start, kind), bits(step, kind)))]
+        machine.run(("iota", kind.index), lambda: index.iota(machine.dialect, kind), [y], words, size)
+    return astype(machine, y, dtype)
 
 
 # -- indices -----------------------------------------------------------------------------------------------------------
@@ -141,7 +144,9 @@ def order_of(machine: Machine, x: KernelArray, descending: bool) -> KernelArray:
         target = machine.empty(x.shape, int64) if fresh or other is order else other
         words = [x.size, length, width, fresh, x.offset, order.offset, target.offset]
         key = ("sort_indices", x.dtype.index, form)
-        machine.run(key, lambda: index.merge(machine.dialect, x.dtype, form), [x, order, target], words, x.size)
+        machine.run(
+            key, lambda: index.merge(machine.dialect, x.dtype, form), [x, order, target], words, x.size
+        )
         order, other = target, order
         width, fresh = width * 2, 0
     return order
@@ -164,5 +169,7 @@ def searchsorted(machine: Machine, x1: KernelArray, x2: KernelArray, side: str) 
     if y.size:
         words = [y.size, x1.size, x1.offset, x2.offset, y.offset]
         key = ("searchsorted", x1.dtype.index, side)
-        machine.run(key, lambda: index.searchsorted(machine.dialect, x1.dtype, side), [x1, x2, y], words, y.size)
+        machine.run(
+            key, lambda: index.searchsorted(machine.dialect, x1.dtype, side), [x1, x2, y], words, y.size
+        )
     return y

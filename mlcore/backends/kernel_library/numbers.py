@@ -28,7 +28,9 @@ def formula(machine: Machine, op: Any) -> Callable[..., KernelArray]:
             shape = broadcast(name, *(x.shape for x in xs))
         y = machine.empty(shape, results[dtype.index] or dtype)
         arrays = [*(x.broadcast(shape) for x in xs), y]
-        machine.walk((name, dtype.index), lambda form: elementwise(machine.dialect, op, dtype, form), arrays, shape)
+        machine.walk(
+            (name, dtype.index), lambda form: elementwise(machine.dialect, op, dtype, form), arrays, shape
+        )
         return y
 
     return run
@@ -84,7 +86,11 @@ def fold(machine: Machine, op: Any) -> Callable[..., KernelArray]:
         key = (op.name, x.dtype.index, result.index, form)
         if outs:
             machine.run(
-                key, lambda: reduction(machine.dialect, op, x.dtype, form, result=result), [x, y], words, outs * parts
+                key,
+                lambda: reduction(machine.dialect, op, x.dtype, form, result=result),
+                [x, y],
+                words,
+                outs * parts,
             )
         return y
 
@@ -109,10 +115,18 @@ def extremum(machine: Machine, name: str) -> Callable[..., KernelArray]:
         y = machine.empty(reduced(x.shape, (axis,), keepdims), int64)
         outs, count = math.prod(outer), x.shape[axis]
         form = "group" if machine.together(outs, count) else "each"
-        words = [outs, *_walker(outer, (turned.offset, turned.strides[:-1])), count, turned.strides[-1], y.offset]
+        words = [
+            outs,
+            *_walker(outer, (turned.offset, turned.strides[:-1])),
+            count,
+            turned.strides[-1],
+            y.offset,
+        ]
         key = (name, x.dtype.index, form)
         if outs:
-            machine.run(key, lambda: arg_extremum(machine.dialect, name, x.dtype, form), [turned, y], words, outs)
+            machine.run(
+                key, lambda: arg_extremum(machine.dialect, name, x.dtype, form), [turned, y], words, outs
+            )
         return y
 
     return run

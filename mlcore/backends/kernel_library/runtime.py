@@ -21,8 +21,8 @@ class CompileError(Exception):
 class Runtime(Protocol):
     """Memory, a compiler and a queue. Work goes in order: a launch sees what those before it wrote.
 
-    Failures are raised as the driver's own exceptions, which the backend's `explain` may tell apart (a lost device, full
-    memory), or as MemoryError.
+    Failures are raised as the driver's own exceptions, or as MemoryError. A runtime with a method ``explain(error)``
+    tells them apart, as a backend's does: a lost device, full memory.
     """
 
     def allocate(self, size: int) -> Buffer:
