@@ -95,6 +95,10 @@ class KernelError(DeviceError):
     """A kernel that a device cannot compile or start; the operation is composed from others instead."""
 
 
+class CollectiveError(MlcoreError, RuntimeError):
+    """Processes of one job that do not do the same thing, or one of them that is gone."""
+
+
 class PluginError(MlcoreError, RuntimeError):
     """A plugin that cannot be loaded or does not keep the contract."""
 

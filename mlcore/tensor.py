@@ -278,9 +278,7 @@ def _unpickle(kind, host, device, requires_grad):
     from mlcore.dtypes import from_numpy
 
     twin = kind.__new__(kind)
-    assign(
-        twin, device.from_host(host), device, from_numpy(host.dtype), host.shape, None, requires_grad
-    )
+    assign(twin, device.from_host(host), device, from_numpy(host.dtype), host.shape, None, requires_grad)
     return twin
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pluggy
 
 from mlcore.config import Variable, log
 from mlcore.plugin.api import DeviceInfo
+
+if TYPE_CHECKING:
+    from mlcore.distributed.protocol import Offer
 
 PROJECT: Final = "mlcore"
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
@@ -55,6 +58,10 @@ class Specs:
     @hookspec
     def mlcore_fallback(self, op: str, device: str, reason: str, where: str) -> None:
         """An operation ran on the host: told once an operation and device. `where` is the user's line."""
+
+    @hookspec
+    def mlcore_collectives(self) -> Iterable[Offer]:  # type: ignore[empty-body]
+        """Libraries of collectives: how processes of one job work together (see mlcore.distributed)."""
 
     @hookspec
     def mlcore_config_variables(self) -> Iterable[Variable[Any]]:  # type: ignore[empty-body]

@@ -40,12 +40,12 @@ def spread(*shape: int) -> Array:
     return np.asarray(RNG.permutation(int(np.prod(shape))).reshape(shape) * 0.1)
 
 
-class fixed(np.ndarray):  # noqa: N801  (a mark on an array: it gets no gradient)
+class Fixed(np.ndarray):
     """An argument that is a target or a mask."""
 
 
 def given(values: Any) -> Array:
-    return np.asarray(values).view(fixed)
+    return np.asarray(values).view(Fixed)
 
 
 def draws(*shape: int) -> Array:
@@ -178,7 +178,7 @@ def has_layer(function: str) -> bool:
 def check(function: Callable[..., Any], arguments: tuple[Array, ...], more: list[Any], twice: bool) -> None:
     """Gradients of all arguments that are not fixed, and of `more` (a module's parameters)."""
     tensors = [
-        ml.asarray(np.asarray(one), requires_grad=not isinstance(one, fixed) and one.dtype.kind == "f") for one in arguments
+        ml.asarray(np.asarray(one), requires_grad=not isinstance(one, Fixed) and one.dtype.kind == "f") for one in arguments
     ]  # fmt: skip
     assert gradcheck(function, [*tensors, *more])
     if twice:
