@@ -10,6 +10,7 @@ import math
 from typing import Any, Final
 
 from mlcore.dtypes import DType
+from mlcore.shapes import windows
 from mlcore_oneapi import windows_source as source
 from mlcore_oneapi.products import VECTORS, Bias, Grid, Operand, Panels, panels, product, width
 from mlcore_oneapi.products_source import ROW_BIAS
@@ -70,9 +71,11 @@ class Geometry:
 
 
 def convolution(
-    tools: Tools, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, shape: Any
+    tools: Tools, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
-    """Cross-correlation of x (N, C, *sizes) with weight, plus bias; `shape` is the result's."""
+    """Cross-correlation of x (N, C, *sizes) with weight, plus bias."""
+    counts = [windows("convolution", *one) for one in zip(x.shape[2:], weight.shape[2:], stride, padding, dilation)]
+    shape = (x.shape[0], weight.shape[0], *counts)
     y = tools.arrays.empty(shape, x.dtype)
     if not math.prod(shape):
         return y
@@ -222,7 +225,7 @@ def convolution_grad_weight(
         )
         size = Grid(geometry.outputs, geometry.elements, geometry.places, each, parts, groups)
         panels(tools, dtype, size, left, right, result)
-        part = tools.arrays.reshaped(found, weight_shape) if parts == 1 else tools.arrays.sum_first(found)
+        part = found.view(weight_shape) if parts == 1 else tools.arrays.sum_first(found)
         made = part if made is None else tools.arrays.add(made, part)
     return made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mlcore.errors import DeviceError, MlcoreError, OutOfMemoryError
+from mlcore.errors import DeviceError, DeviceLostError, MlcoreError, OutOfMemoryError
 
 NO_MEMORY: Final = {-4, -5, -6, -61}  # allocation failure, out of resources, out of host memory, buffer size
 LOST: Final = {-1, -2, -33, -34, -36, -9999}  # no device, not available, invalid device, context or queue; a fault
@@ -28,9 +28,9 @@ def no_room(device: Any, size: int, error: BaseException | str, stats: str = "")
     )  # fmt: skip
 
 
-def gone(device: Any, why: str) -> DeviceError:
+def gone(device: Any, why: str) -> DeviceLostError:
     """The error of a device that no longer answers."""
-    return DeviceError(
+    return DeviceLostError(
         f"device {device} is lost",
         cause=why,
         fix="start the process again; tensors on other devices and on the host are intact",
@@ -49,3 +49,10 @@ def forked(device: Any) -> DeviceError:
 def failed(device: Any, what: str, error: BaseException) -> MlcoreError:
     """Any other failure of a command."""
     return DeviceError(f"{device}: {what} failed", cause=f"{type(error).__name__}: {error}")
+
+
+def explained(device: Any, error: BaseException) -> MlcoreError | None:
+    """What an exception of pyopencl means, if its code says so."""
+    if is_memory(error):
+        return no_room(device, 0, error)
+    return gone(device, f"{type(error).__name__}: {error}") if code_of(error) in LOST else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlcore.shapes import windows
 from mlcore_oneapi import windows_source as source
 from mlcore_oneapi.convolution import items, three
 from mlcore_oneapi.tools import Tools, merged, numbers
@@ -46,8 +47,16 @@ def _run(
     return z
 
 
-def max_pool(tools: Tools, x: Any, how: Any, shape: Any) -> Any:
+def _pooled(x: Any, how: Any) -> tuple[int, ...]:
+    """The shape after pooling."""
+    lead = len(x.shape) - len(how[0])
+    sizes = [windows("pool", *one) for one in zip(x.shape[lead:], *how)]
+    return (*x.shape[:lead], *sizes)
+
+
+def max_pool(tools: Tools, x: Any, how: Any) -> Any:
     """The largest element of each window."""
+    shape = _pooled(x, how)
     return _run(tools, source.max_pool, x.shape, shape, how, {"X": x}, shape, True)
 
 
@@ -57,8 +66,9 @@ def max_pool_grad(tools: Tools, grad: Any, x: Any, y: Any, how: Any) -> Any:
     return _run(tools, source.max_pool_grad, x.shape, y.shape, how, arrays, x.shape, True)
 
 
-def avg_pool(tools: Tools, x: Any, how: Any, counted: bool, shape: Any) -> Any:
+def avg_pool(tools: Tools, x: Any, how: Any, counted: bool) -> Any:
     """The mean of each window."""
+    shape = _pooled(x, how)
     return _run(tools, source.avg_pool, x.shape, shape, how, {"X": x}, shape, counted)
 
 

@@ -150,7 +150,7 @@ def contract(tools: Tools, x1: Any, x2: Any) -> Any:
         left, right = (_batches(one, lead) for one in (x1, x2))
         grids = _two(lead, left, right)
     if grids is None:
-        x1, x2 = (tools.arrays.contiguous(tools.arrays.broadcast(one, (*lead, *one.shape[-2:]))) for one in (x1, x2))
+        x1, x2 = (tools.arrays.contiguous(one.broadcast((*lead, *one.shape[-2:]))) for one in (x1, x2))
         grids = _two(lead, *(_batches(one, lead) for one in (x1, x2)))
     assert grids is not None
     (outer, l1, r1), (batch, l2, r2) = grids
@@ -203,7 +203,7 @@ def linear(tools: Tools, x: Any, weight: Any, bias: Any) -> Any:
         return y
     if not inner:
         return tools.arrays.zeros(y.shape, x.dtype) if bias is None else tools.arrays.contiguous(
-            tools.arrays.broadcast(bias, y.shape)
+            bias.broadcast(y.shape)
         )
     a = _rows(tools, x)
     more = None if bias is None else Bias(COLUMN_BIAS, bias, bias.offset, bias.strides[0])
@@ -255,5 +255,5 @@ def linear_grad(tools: Tools, g: Any, x: Any, weight: Any, needs: tuple[bool, ..
             product(tools, x.dtype, Grid(n, inner, m), turned, right, Operand(gw, gw.offset, inner, 1))
         found.append(gw)
     if needs[2]:
-        found.append(tools.arrays.sum_rows(g, n))
+        found.append(tools.arrays.sum_rows(g))
     return tuple(found)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyopencl as cl
 
 from mlcore import config
-from mlcore.errors import DeviceError
+from mlcore.backends.kernel_library import CompileError
 from mlcore_oneapi.settings import BINARIES
 
 FOLDER: Final = "oneapi/kernels"
@@ -27,14 +27,6 @@ class Spent:
     compiled: int = 0
     loaded: int = 0
     seconds: float = 0.0
-
-
-class CompileError(DeviceError):
-    """A source that the driver's compiler refused: `line` is the line it names, from 1, or 0."""
-
-    def __init__(self, what: str, line: int = 0, **details: object) -> None:
-        super().__init__(what, **details)
-        self.line = line
 
 
 class Compiler:
@@ -77,13 +69,7 @@ class Compiler:
         try:
             program._build(" ".join(self.options).encode(), [self.device])
         except cl.Error as error:
-            log = self._log(program)
-            line = _line(log)
-            raise CompileError(
-                f"{self.device.name}: a kernel does not compile", line, source=_at(text, line),
-                log="; ".join(log.strip().splitlines()[:4]) or str(error).splitlines()[0],
-                fix="update the OpenCL driver, and report the source line",
-            ) from None  # fmt: skip
+            raise CompileError(self._log(program) or str(error)) from None
         log = self._log(program)
         if log and config.log.isEnabledFor(10):
             config.log.debug("log of the OpenCL compiler: %s", log)
@@ -115,16 +101,3 @@ class Compiler:
             return
         if binary:
             config.write_cache(name, binary)
-
-
-def _line(log: str) -> int:
-    """The first line number in a compiler's log: ``<source>:12:5: error``."""
-    import re
-
-    found = re.search(r":(\d+):\d+:", log) or re.search(r"\((\d+)\)\s*:\s*error", log)
-    return int(found.group(1)) if found else 0
-
-
-def _at(text: str, line: int) -> str:
-    lines = text.splitlines()
-    return f"line {line}: {lines[line - 1].strip()}" if 0 < line <= len(lines) else ""

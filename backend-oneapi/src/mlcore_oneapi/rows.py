@@ -101,7 +101,7 @@ def layer_norm_grad(
     kernel = tools.get(source.layer_norm_sums, x.dtype)
     tools.run(kernel, (g, x, mean, rstd, *sums), words, (blocks, parts, 1))
     made = [
-        tools.arrays.reshaped(one, tail) if parts == 1 else tools.arrays.sum_first(one) for one in sums
+        one.view(tail) if parts == 1 else tools.arrays.sum_first(one) for one in sums
     ]
     return y, made[0], made[1]
 

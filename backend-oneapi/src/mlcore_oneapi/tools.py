@@ -60,7 +60,7 @@ class Tools:
         """Launch on arrays (their whole buffers; where a view begins is a word)."""
         buffers: list[Any] = []
         for i, one in enumerate(arrays):
-            buffers += (i, one.block.buffer)
+            buffers += (i, one.buffer.buffer)
         self.queue.launch(kernel, tuple(buffers), words, size)
 
     def shares(self, count: int, work: int = 1, least: int = 4096) -> tuple[int, int]:
