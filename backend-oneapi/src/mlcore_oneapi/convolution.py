@@ -13,10 +13,11 @@ from mlcore.dtypes import DType
 from mlcore.shapes import windows
 from mlcore_oneapi import windows_source as source
 from mlcore_oneapi.products import VECTORS, Bias, Grid, Operand, Panels, panels, product, width
+from mlcore_oneapi.planes_source import fold_planes
 from mlcore_oneapi.products_source import ROW_BIAS
 from mlcore_oneapi.tools import Tools, numbers
 
-PIECE: Final = 16 << 20  # bytes of unfolded pictures at a time
+PIECE: Final = 2 << 20  # bytes of unfolded pictures at a time: what stays in a cache
 CHUNK: Final = 64  # rows of a panel that one work-item makes
 
 Three = tuple[int, int, int]
@@ -64,9 +65,9 @@ class Geometry:
             math.prod(self.kernel) == 1 and max(self.step) == 1 and not any(self.before) and self.out_sizes == self.sizes
         )
 
-    def pieces(self, bytes_each: int) -> list[tuple[int, int]]:
-        """(first image, images) of each piece of the batch."""
-        count = max(1, min(self.images, PIECE // max(1, bytes_each)))
+    def pieces(self, bytes_each: int, least: int = 0) -> list[tuple[int, int]]:
+        """(first image, images) of each piece of the batch; a piece has at least `least` bytes."""
+        count = max(1, min(self.images, max(PIECE, least) // max(1, bytes_each)))
         return [(i, min(count, self.images - i)) for i in range(0, self.images, count)]
 
 
@@ -149,6 +150,11 @@ def convolution_grad_input(
         return tools.arrays.zeros(input_shape, grad.dtype)
     weight = tools.arrays.contiguous(weight)
     geometry = Geometry(input_shape, weight.shape, grad.shape[2:], stride, padding, dilation, groups)
+    turned = _turned_padding(geometry, grad.shape[2:], input_shape[2:], padding)
+    if turned is not None and geometry.outputs <= 2 * geometry.channels:
+        shape = (input_shape[1], geometry.outputs, *weight.shape[2:])
+        around = tools.arrays.contiguous(_turned(weight, groups)).view(shape)
+        return convolution(tools, grad, around, None, stride, turned, dilation, groups)
     if not _joined(grad):
         grad = tools.arrays.contiguous(grad)
     side, dtype = geometry.places, grad.dtype
@@ -167,15 +173,48 @@ def convolution_grad_input(
         product(tools, dtype, size, left, right, Operand(made, at, side, 1, 0, groups * one, one))
         if direct:
             continue
-        elements = count * groups * geometry.channels * plane
-        words = geometry.described(0, 0, 0, (0, 0, 0))
-        kernel = tools.get(source.fold, dtype, local=(source.GROUP, 1, 1))
-        tools.run(
-            kernel, (made, y),
-            numbers(*words, elements, y.offset + first * groups * geometry.channels * plane, 0),
-            items(tools, elements),
-        )  # fmt: skip
+        _folded(tools, geometry, made, y, first * groups * geometry.channels * plane, count)
     return y
+
+
+def _folded(tools: Tools, geometry: Geometry, columns: Any, y: Any, at: int, images: int) -> None:
+    """Add the columns of some images up in their pictures."""
+    planes = images * geometry.groups * geometry.channels
+    plane = math.prod(geometry.sizes)
+    words = numbers(*geometry.described(0, 0, 0, (0, 0, 0)), planes * plane, y.offset + at, 0)
+    if tools.processor:
+        size, _ = tools.shares(planes, plane * math.prod(geometry.kernel))
+        tools.run(tools.get(fold_planes, y.dtype), (columns, y), words, (size, 1, 1))
+    else:
+        kernel = tools.get(source.fold, y.dtype, local=(source.GROUP, 1, 1))
+        tools.run(kernel, (columns, y), words, items(tools, planes * plane))
+
+
+def _turned_padding(geometry: Geometry, counts: Any, sizes: Any, padding: Any) -> Any | None:
+    """The padding with which a convolution of the gradient gives the input's gradient; None where none does."""
+    if max(geometry.step) > 1 or geometry.is_product:
+        return None
+    rank = len(counts)
+    found = []
+    for n, size, kernel, dilation, pad in zip(
+        counts, sizes, geometry.kernel[3 - rank :], geometry.dilation[3 - rank :], padding, strict=True
+    ):
+        reach = (kernel - 1) * dilation
+        before = reach - pad[0]
+        after = size + reach - n - before
+        if before < 0 or after < 0:
+            return None
+        found.append((before, after))
+    return tuple(found)
+
+
+def _turned(weight: Any, groups: int) -> Any:
+    """The weight with its channels exchanged and its kernel turned round, as a view."""
+    outputs, channels, *kernel = weight.shape
+    grouped = weight.view((groups, outputs // groups, channels, *kernel))
+    axes = (0, 2, 1, *range(3, 3 + len(kernel)))
+    whole = [(0, d, 1) for d in (groups, channels, outputs // groups)]
+    return grouped.permuted(axes).sliced([*whole, *((d - 1, None, -1) for d in kernel)])
 
 
 def items(tools: Tools, count: int) -> tuple[int, int, int]:
@@ -198,7 +237,8 @@ def convolution_grad_weight(
     one = geometry.places * side
     made = None
     tiles = across * groups * -(-geometry.outputs // 8)
-    for first, count in geometry.pieces(groups * across * one * dtype.itemsize):
+    whole = groups * geometry.outputs * geometry.elements
+    for first, count in geometry.pieces(groups * across * one * dtype.itemsize, 8 * whole * dtype.itemsize):
         parts = _parts(count, tiles, tools.units)
         made_panels = tools.arrays.empty((groups * across * count * one,), dtype)
         chunks = -(-geometry.places // CHUNK)
@@ -218,7 +258,6 @@ def convolution_grad_weight(
             grad, grad.offset + first * grad.strides[0], grad.strides[1], _last(grad), grad.strides[0],
             each * grad.strides[0], geometry.outputs * grad.strides[1],
         )  # fmt: skip
-        whole = groups * geometry.outputs * geometry.elements
         found = tools.arrays.empty((parts, *weight_shape), dtype)
         result = Operand(
             found, found.offset, geometry.elements, 1, 0, whole, geometry.outputs * geometry.elements

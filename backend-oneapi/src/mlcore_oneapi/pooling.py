@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from mlcore.shapes import windows
+from mlcore_oneapi import planes_source as planes
 from mlcore_oneapi import windows_source as source
 from mlcore_oneapi.convolution import items, three
 from mlcore_oneapi.tools import Tools, merged, numbers
+
+PLANES: Final = {
+    source.max_pool: planes.max_pool_planes,
+    source.max_pool_grad: planes.max_pool_grad_planes,
+    source.avg_pool: planes.avg_pool_planes,
+    source.avg_pool_grad: planes.avg_pool_grad_planes,
+}
 
 
 def _planes(tools: Tools, x: Any, rank: int) -> tuple[Any, int, tuple[int, ...]]:
@@ -42,8 +50,12 @@ def _run(
         *three(dilation, 1), *three([one[0] for one in padding], 0), *three(y_shape[len(y_shape) - rank :], 1),
         *places.get("G", none), *places.get("Y", none), int(counted),
     )  # fmt: skip
-    found = tools.get(kernel, z.dtype, local=(source.GROUP, 1, 1))
-    tools.run(found, (*taken, z), words, items(tools, count))
+    if tools.processor:
+        size, _ = tools.shares(math.prod(shape[: len(shape) - rank]), math.prod(shape[len(shape) - rank :]))
+        tools.run(tools.get(PLANES[kernel], z.dtype), (*taken, z), words, (size, 1, 1))
+    else:
+        found = tools.get(kernel, z.dtype, local=(source.GROUP, 1, 1))
+        tools.run(found, (*taken, z), words, items(tools, count))
     return z
 
 
