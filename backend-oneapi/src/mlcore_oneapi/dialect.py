@@ -14,6 +14,11 @@ TYPES: Final = {
     "float32": "float", "float64": "double",
 }  # fmt: skip
 
+# No contraction: the same bits as an operation by itself. PoCL's tanh ends an ulp before 1.
+PRELUDE: Final = """\
+#pragma OPENCL FP_CONTRACT OFF
+#define ml_tanh(x) (fabs(x) > 20 ? ((x) > 0 ? 1 : -1) : tanh(x))"""
+
 
 def opencl(*, fp64: bool = True, group: int = 64, tile: int = 8) -> Dialect:
     """OpenCL C; float64 only where the device has it. float16 is stored by the language's own conversions, which
@@ -50,7 +55,8 @@ def opencl(*, fp64: bool = True, group: int = 64, tile: int = 8) -> Dialect:
             "float32": "as_uint({v})", "uint32": "as_float({v})",
             "float64": "as_ulong({v})", "uint64": "as_double({v})",
         },
-        prelude="#pragma OPENCL FP_CONTRACT OFF",  # the same bits as an operation by itself
+        functions={"tanh": "ml_tanh"},
+        prelude=PRELUDE,
         suffix=".cl",
         group=group,
         tile=tile,

@@ -14,7 +14,7 @@ ROWS: Final = ("rows", "n", "inner", "x_at", "g_at", "y_at", "t_at", "l_at", "pe
 """Row r is elements ``(r / inner) * n * inner + r % inner + k * inner``; all arrays of a shape are contiguous."""
 
 
-def _prelude(double: bool) -> str:
+def prelude(double: bool) -> str:
     lanes = 8 if double else 16
     steps, width = [], lanes
     while width > 1:
@@ -62,7 +62,7 @@ T top_of(__global const T* x, long n, long step) {{
 
 
 def _rows(double: bool, name: str, params: str, body: str, names: tuple[str, ...] = ROWS) -> str:
-    return f"""{_prelude(double)}
+    return f"""{prelude(double)}
 {ALONE}
 void {name}({params}, const Numbers w) {{
 {words(names)}
@@ -211,7 +211,7 @@ def layer_norm_grad(double: bool) -> str:
 def layer_norm_sums(double: bool) -> str:
     """Partial sums over rows of g * normal and of g: sixteen columns and `per` rows to a work-item, of which there
     are (blocks of columns, parts). YM get (parts, n) each."""
-    return f"""{_prelude(double)}
+    return f"""{prelude(double)}
 {ALONE}
 void layer_norm_sums({_params("GXMS", "YZ")}, const Numbers w) {{
 {words(NORM)}
@@ -236,7 +236,7 @@ CHANNEL: Final = (
 
 def batch_norm_stats(double: bool) -> str:
     """Mean and 1 / sqrt(variance + eps) of each channel of (batch, channels, n)."""
-    return f"""{_prelude(double)}
+    return f"""{prelude(double)}
 {ALONE}
 void batch_norm_stats({_params("X", "MS")}, const Numbers w) {{
 {words(CHANNEL)}
@@ -267,7 +267,7 @@ void batch_norm_stats({_params("X", "MS")}, const Numbers w) {{
 
 def batch_norm_apply(double: bool) -> str:
     """(x - mean) * scale * weight + bias, then the activation (1 relu, 2 relu6); a work-item takes `per` planes."""
-    return f"""{_prelude(double)}
+    return f"""{prelude(double)}
 V follow(V v, long how) {{
   if (how == 0) return v;
   v = select(v, (V)0, v < (V)0);
@@ -306,7 +306,7 @@ V slope(V g, V normal, T weight, T bias, long how, long has_weight, long has_bia
 
 def batch_norm_sums(double: bool) -> str:
     """Sums over each channel of g * normal and of g, after the activation's slope."""
-    return f"""{_prelude(double)}{_SLOPE}
+    return f"""{prelude(double)}{_SLOPE}
 {ALONE}
 void batch_norm_sums({_params("GXWBMS", "YZ")}, const Numbers w) {{
 {words(CHANNEL)}
@@ -331,7 +331,7 @@ void batch_norm_sums({_params("GXWBMS", "YZ")}, const Numbers w) {{
 
 def batch_norm_grad(double: bool) -> str:
     """The gradient of the input, from the sums in O and R."""
-    return f"""{_prelude(double)}{_SLOPE}
+    return f"""{prelude(double)}{_SLOPE}
 {ALONE}
 void batch_norm_grad({_params("GXWBMSOR", "Y")}, const Numbers w) {{
 {words(CHANNEL)}
