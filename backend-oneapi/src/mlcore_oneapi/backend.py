@@ -14,9 +14,9 @@ from mlcore.dtypes import DType, all_dtypes, uint8, uint16, uint32, uint64
 from mlcore.errors import ArgumentError, DeviceError, KernelError
 from mlcore.ops import registry
 from mlcore.shapes import Shape
-from mlcore_oneapi import folds_source, listing, rows_form, vendors
+from mlcore_oneapi import folds_source, fused, listing, rows_form, vendors
 from mlcore_oneapi.catalog import CATALOG
-from mlcore_oneapi.dialect import opencl
+from mlcore_oneapi.dialect import GROUP, opencl
 from mlcore_oneapi.folds import reduction
 from mlcore_oneapi.formulas import formula
 from mlcore_oneapi.queue import Launcher, Queue
@@ -51,6 +51,8 @@ class OneapiBackend(KernelLibraryBackend):
 
     def kernel(self, op: Any) -> Kernel | None:
         """Ours where it is faster, for the dtypes it is for; else a generated one, or None for a composition."""
+        if op.name in fused.BODIES:
+            return Tuned(fused.formula(self, op), fused.DTYPES & self.dtypes)
         tuned = CATALOG.get(op.name)
         if tuned is None:
             return self._shorter(op, super().kernel(op))
@@ -87,11 +89,12 @@ class OneapiBackend(KernelLibraryBackend):
         if len(key) != 2:
             return None
         name, number = key
+        group = 1 if self.tools.processor else GROUP  # a processor's vectors go along the row
         if name == "copy":
             carrier = CARRIERS[number]
-            return lambda: rows_form.source(self.dialect, "copy", [("x", carrier)], ("y", carrier), "x", carrier, steps)
+            return lambda: rows_form.source(self.dialect, "copy", [("x", carrier)], ("y", carrier), "x", carrier, steps, group)
         op = self._formulas.get(name)
-        return None if op is None else lambda: rows_form.of_op(self.dialect, op, all_dtypes[number], steps)
+        return None if op is None else lambda: rows_form.of_op(self.dialect, op, all_dtypes[number], steps, group)
 
     def prepared(self, key: tuple[Any, ...], make: Callable[[], KernelSource]) -> Launcher:
         """The compiled kernel of a source, for whoever launches it himself."""

@@ -30,8 +30,9 @@ def formula(machine: Any, op: Any, general: Callable[..., Any]) -> Callable[...,
 def shortened(
     machine: Any, name: str, count: int, results: Any, general: Callable[..., Any],
     flat: Callable[[Any], KernelSource], unit: Callable[[Any, str], KernelSource], lead: int = 0,
+    long: int = LONG,
 ) -> Callable[..., Any]:  # fmt: skip
-    """The same from its sources: in the flat form for few elements, in the unit form for many."""
+    """The same from its sources: in the flat form for fewer than `long` elements, else in the unit form."""
     runtime, launch, empty, prepared = machine.runtime, machine.queue.launch, machine.empty, machine.prepared
     most, groups = runtime.most_groups * GROUP, runtime.most_groups
     pack_flat, pack_unit, places = _FLAT[count + 1].pack, _UNIT[count + 1].pack, tuple(range(count + 1))
@@ -66,7 +67,7 @@ def shortened(
         y = empty(shape, results[index] or dtype)
         buffers: list[Any] = []
         words = [n]
-        if n < LONG:
+        if n < long:
             kernel = kernels.get(index) or ready(index, lambda: flat(dtype), "flat", index)
             for place, x, step in zip(places, xs, steps):
                 buffers += (place, x.buffer.buffer)

@@ -49,8 +49,9 @@ Named = tuple[str, DType]
 
 
 def source(
-    dialect: Dialect, op: str, inputs: Sequence[Named], output: Named, body: str, dtype: DType, steps: str = ""
-) -> KernelSource:
+    dialect: Dialect, op: str, inputs: Sequence[Named], output: Named, body: str, dtype: DType, steps: str = "",
+    group: int = GROUP,
+) -> KernelSource:  # fmt: skip
     """The kernel of a formula over the inputs' names: in the unit form with `steps` such as ``11`` (two arrays) or
     ``10`` (an array and a number), else by rows; ``rows:11s`` says of each array, the output too, whether its step
     along a row is 1, 0, or whatever the launch says."""
@@ -80,20 +81,20 @@ def source(
 
     return kernel(
         f, op, f"unit{steps}" if steps else f"rows_{along}", _UNIT if steps else _TEXT, inputs=list(inputs), outputs=[output],
-        words=words, group=WIDE if steps else GROUP,
+        words=words, group=WIDE if steps else group,
         walks=None if steps else {"walk": ("row", arrays, "rank_dim")}, loads=filled(loads),
         store=filled(f.store(output[1], output[0], places[output[0]], f.rendered(text, dtype))),
     )  # fmt: skip
 
 
-def of_op(dialect: Dialect, op: Any, dtype: DType, steps: str = "") -> KernelSource:
+def of_op(dialect: Dialect, op: Any, dtype: DType, steps: str = "", group: int = GROUP) -> KernelSource:
     """The kernel of an operation with a scalar body."""
     body = op_body(op, dtype)
     assert body is not None
     inputs = [
         (name, bool_ if op.promoted and i not in op.promoted else dtype) for i, name in enumerate(names_of(op))
     ]
-    return source(dialect, op.name, inputs, ("y", op.result[dtype.index] or dtype), body, dtype, steps)
+    return source(dialect, op.name, inputs, ("y", op.result[dtype.index] or dtype), body, dtype, steps, group)
 
 
 def planned(shape: Shape, arrays: Sequence[KernelArray]) -> tuple[int, list[int], str] | None:
