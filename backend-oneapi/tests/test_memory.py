@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlcore_oneapi.memory import Pool, size_class
 
 import mlcore as ml
 from mlcore.errors import OutOfMemoryError
-from mlcore_oneapi.memory import Pool, size_class
 
 
 def test_size_classes_waste_little() -> None:

@@ -40,7 +40,10 @@ def transformer() -> Any:
 
 
 def mlp() -> Any:
-    return nn.Sequential(nn.Linear(9, 16), nn.Tanh(), nn.Dropout(0.2), nn.LayerNorm(16), nn.Linear(16, 4)), (5, 9)
+    return nn.Sequential(nn.Linear(9, 16), nn.Tanh(), nn.Dropout(0.2), nn.LayerNorm(16), nn.Linear(16, 4)), (
+        5,
+        9,
+    )
 
 
 def losses(make: Any, where: Any) -> list[float]:

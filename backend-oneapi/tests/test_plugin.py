@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlcore_oneapi import listing, vendors
+from mlcore_oneapi.plugin import plugin
 
 from mlcore.errors import DeviceError
 from mlcore.plugin.api import ProbeContext
-from mlcore_oneapi import listing, vendors
-from mlcore_oneapi.plugin import plugin
 
 FACTS: dict[str, Any] = dict(
     platform="Toy OpenCL", name="Toy 9", vendor="Toys", kind="gpu", version="OpenCL 3.0", driver="9.1",
@@ -39,7 +39,9 @@ def nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def listed(monkeypatch: pytest.MonkeyPatch, *devices: dict[str, Any], problem: str = "") -> None:
-    monkeypatch.setattr(listing, "find", lambda drivers, in_child: {"devices": list(devices), "problem": problem})
+    monkeypatch.setattr(
+        listing, "find", lambda drivers, in_child: {"devices": list(devices), "problem": problem}
+    )
 
 
 def test_no_driver(nothing: Path) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlcore_oneapi import errors
+from mlcore_oneapi.programs import FOLDER
+from mlcore_oneapi.queue import Queue
+from mlcore_oneapi.tools import numbers
 
 import mlcore as ml
 from mlcore import config
 from mlcore.backends.kernel_library import CompileError
 from mlcore.errors import DeviceError, DeviceLostError, OutOfMemoryError
-from mlcore_oneapi import errors
-from mlcore_oneapi.programs import FOLDER
-from mlcore_oneapi.queue import Queue
-from mlcore_oneapi.tools import numbers
 
 SOURCE = """
 typedef struct { long v[36]; } Numbers;
@@ -106,9 +106,8 @@ def test_a_profile(device: Any) -> None:
 
 
 def test_a_lost_device_stays_lost_and_harms_nobody(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pyopencl as cl
-
     import mlcore_oneapi.queue as module
+    import pyopencl as cl
 
     (kernel,) = queue.kernels(SOURCE, [("plus", (64,))])
     host = ml.ones((3,), device="reference")
@@ -132,9 +131,8 @@ def test_a_lost_device_stays_lost_and_harms_nobody(queue: Queue, monkeypatch: py
 
 
 def test_a_full_device_is_tried_again(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pyopencl as cl
-
     import mlcore_oneapi.queue as module
+    import pyopencl as cl
 
     (kernel,) = queue.kernels(SOURCE, [("plus", (64,))])
     real, failures = module._enqueue, [2]
@@ -155,7 +153,9 @@ def test_a_full_device_is_tried_again(queue: Queue, monkeypatch: pytest.MonkeyPa
     assert (work(queue, kernel, 2) == 6).all()  # once: the cache was given back, and it went on
 
 
-@pytest.mark.parametrize(("code", "kind"), [(-4, OutOfMemoryError), (-5, OutOfMemoryError), (-2, DeviceLostError)])
+@pytest.mark.parametrize(
+    ("code", "kind"), [(-4, OutOfMemoryError), (-5, OutOfMemoryError), (-2, DeviceLostError)]
+)
 def test_codes(code: int, kind: type[Exception]) -> None:
     assert type(errors.explained("oneapi", Failure(code))) is kind
     assert errors.explained("oneapi", Failure(-30)) is None
@@ -189,4 +189,4 @@ def test_a_forked_child_is_told(device: Any) -> None:
 def test_devices_are_not_mixed(device: Any) -> None:
     with pytest.raises(DeviceError, match="oneapi"):
         ml.ones((2,), device=device) + ml.ones((2,), device="reference")
-    assert pickle.loads(pickle.dumps(ml.arange(3, device=device))).tolist() == [0, 1, 2]  # noqa: S301
+    assert pickle.loads(pickle.dumps(ml.arange(3, device=device))).tolist() == [0, 1, 2]

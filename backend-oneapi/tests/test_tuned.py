@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlcore_oneapi.catalog import CATALOG
 
 from mlcore import autograd, dtypes, table
 from mlcore.ops import registry
@@ -13,7 +14,6 @@ from mlcore.testing.compare import host
 from mlcore.testing.inputs import LAYOUTS, call, cases, in_layout, outputs
 from mlcore.testing.op_checks import run_body
 from mlcore.testing.oracle import Expected
-from mlcore_oneapi.catalog import CATALOG
 
 COUNTED: dict[str, int] = {}
 
@@ -57,8 +57,8 @@ def test_beside_the_composition_and_the_reference(name: str, device: Any, kind: 
 
 
 PRODUCTS = [
-    (1, 1, 1), (1, 64, 64), (3, 17, 5), (8, 32, 16), (9, 33, 31), (4, 100, 1), (65, 31, 129), (5, 7, 300), (64, 784, 256),
-    (130, 257, 96),
+    (1, 1, 1), (1, 64, 64), (3, 17, 5), (8, 32, 16), (9, 33, 31), (4, 100, 1), (65, 31, 129), (5, 7, 300),
+    (64, 784, 256),    (130, 257, 96),
 ]  # fmt: skip
 
 
@@ -111,11 +111,17 @@ def test_batches_of_products(device: Any, kind: str, rng: np.random.Generator) -
 
 
 CONVOLUTIONS: list[tuple[Any, Any, dict[str, Any]]] = [
-    ((2, 3, 17, 19), (5, 3, 3, 3), dict(padding=1)), ((1, 1, 28, 28), (6, 1, 5, 5), dict(padding=2)),
-    ((3, 4, 9, 9), (8, 4, 1, 1), {}), ((3, 4, 9, 9), (8, 4, 1, 1), dict(stride=2)), ((2, 6, 11, 10), (6, 1, 3, 3), dict(groups=6)),
-    ((2, 6, 11, 10), (4, 3, 3, 2), dict(groups=2, stride=2, padding=1)), ((2, 3, 12, 12), (4, 3, 3, 3), dict(dilation=2)),
-    ((2, 3, 12, 12), (4, 3, 3, 3), dict(padding=4)), ((2, 3, 40), (7, 3, 5), dict(stride=3, padding=2)),
-    ((1, 2, 6, 7, 8), (3, 2, 3, 3, 3), dict(padding=1)), ((9, 33, 8, 8), (40, 33, 3, 3), dict(padding=1)),
+    ((2, 3, 17, 19), (5, 3, 3, 3), dict(padding=1)),
+    ((1, 1, 28, 28), (6, 1, 5, 5), dict(padding=2)),
+    ((3, 4, 9, 9), (8, 4, 1, 1), {}),
+    ((3, 4, 9, 9), (8, 4, 1, 1), dict(stride=2)),
+    ((2, 6, 11, 10), (6, 1, 3, 3), dict(groups=6)),
+    ((2, 6, 11, 10), (4, 3, 3, 2), dict(groups=2, stride=2, padding=1)),
+    ((2, 3, 12, 12), (4, 3, 3, 3), dict(dilation=2)),
+    ((2, 3, 12, 12), (4, 3, 3, 3), dict(padding=4)),
+    ((2, 3, 40), (7, 3, 5), dict(stride=3, padding=2)),
+    ((1, 2, 6, 7, 8), (3, 2, 3, 3, 3), dict(padding=1)),
+    ((9, 33, 8, 8), (40, 33, 3, 3), dict(padding=1)),
 ]  # fmt: skip
 
 
@@ -124,15 +130,18 @@ def test_convolutions_and_their_gradients(
     x: Any, w: Any, how: dict[str, Any], device: Any, kind: str, rng: np.random.Generator, monkeypatch: Any
 ) -> None:
     """Against the reference, channels-last pictures too; and the same in pieces of a few images."""
-    import mlcore as ml
     from mlcore_oneapi import convolution as module
+
+    import mlcore as ml
 
     convolution = registry.get("convolution")
     picture, weight = rng.standard_normal(x).astype(np.float32), rng.standard_normal(w).astype(np.float32)
     bias = rng.standard_normal(w[:1]).astype(np.float32)
 
     def run(where: Any, last: bool) -> list[np.ndarray[Any, Any]]:
-        held = ml.asarray(np.ascontiguousarray(np.moveaxis(picture, 1, -1)) if last else picture, device=where)
+        held = ml.asarray(
+            np.ascontiguousarray(np.moveaxis(picture, 1, -1)) if last else picture, device=where
+        )
         held = (ml.moveaxis(held, -1, 1) if last else held).detach().requires_grad_()
         others = [ml.asarray(one, device=where, requires_grad=True) for one in (weight, bias)]
         y = convolution(held, *others, **how)

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mlcore.backends.kernel_library import Generated, KernelArray, KernelLibraryBackend
-from mlcore.backends.kernel_library import moves, numbers
+from mlcore.backends.kernel_library import Generated, KernelArray, KernelLibraryBackend, moves, numbers
 from mlcore.backends.protocol import Device, Kernel
 from mlcore.codegen import KernelSource
 from mlcore.dtypes import DType, all_dtypes, float64, int64, uint8, uint16, uint32, uint64
@@ -39,7 +38,9 @@ class Tuned(Generated):
 class OneapiBackend(KernelLibraryBackend):
     """One OpenCL device."""
 
-    fork_safe: Final = False  # the drivers' threads are not there in a child, where every call raises DeviceError
+    fork_safe: Final = (
+        False  # the drivers' threads are not there in a child, where every call raises DeviceError
+    )
 
     def __init__(self, queue: Queue, device: Device) -> None:
         self.queue = queue
@@ -77,7 +78,11 @@ class OneapiBackend(KernelLibraryBackend):
         return generated
 
     def walk(
-        self, key: tuple[Any, ...], make: Callable[[str], KernelSource], arrays: Sequence[KernelArray], shape: Shape
+        self,
+        key: tuple[Any, ...],
+        make: Callable[[str], KernelSource],
+        arrays: Sequence[KernelArray],
+        shape: Shape,
     ) -> None:
         """Launch an elementwise kernel; copies and formulas of rows in a form of their own."""
         rows = None if all(x.contiguous for x in arrays) or 0 in shape else planned(shape, arrays)
@@ -95,9 +100,15 @@ class OneapiBackend(KernelLibraryBackend):
         group = 1 if self.tools.processor else GROUP  # a processor's vectors go along the row
         if name == "copy":
             carrier = CARRIERS[number]
-            return lambda: rows_form.source(self.dialect, "copy", [("x", carrier)], ("y", carrier), "x", carrier, steps, group)
+            return lambda: rows_form.source(
+                self.dialect, "copy", [("x", carrier)], ("y", carrier), "x", carrier, steps, group
+            )
         op = self._formulas.get(name)
-        return None if op is None else lambda: rows_form.of_op(self.dialect, op, all_dtypes[number], steps, group)
+        return (
+            None
+            if op is None
+            else lambda: rows_form.of_op(self.dialect, op, all_dtypes[number], steps, group)
+        )
 
     def prepared(self, key: tuple[Any, ...], make: Callable[[], KernelSource]) -> Launcher:
         """The compiled kernel of a source, for whoever launches it himself."""
@@ -131,18 +142,22 @@ class OneapiBackend(KernelLibraryBackend):
 
     def sum_first(self, x: KernelArray) -> KernelArray:
         """The sum over the first dimension."""
-        return self._sum(x, (0,), False)
+        made: KernelArray = self._sum(x, (0,), False)
+        return made
 
     def sum_rows(self, x: KernelArray) -> KernelArray:
         """The sum over all dimensions but the last."""
-        return self._sum(x, tuple(range(len(x.shape) - 1)), False)
+        made: KernelArray = self._sum(x, tuple(range(len(x.shape) - 1)), False)
+        return made
 
     def add(self, x: KernelArray, y: KernelArray) -> KernelArray:
         """The sum of two arrays of one shape."""
         return self._plus(x, y)
 
 
-def _either(tuned: Callable[..., Any], generated: Callable[..., Any], dtypes: frozenset[DType]) -> Callable[..., Any]:
+def _either(
+    tuned: Callable[..., Any], generated: Callable[..., Any], dtypes: frozenset[DType]
+) -> Callable[..., Any]:
     """The tuned kernel for the dtypes it is for, the generated one for the others."""
 
     def run(x: KernelArray, *rest: Any) -> Any:
@@ -156,9 +171,7 @@ def open_backend(device: Device, options: Mapping[str, str]) -> OneapiBackend:
     profile = options.get("profile", "0")
     if profile not in ("0", "1"):
         raise ArgumentError(f"device option profile={profile!r}", known="profile=0, profile=1")
-    found = [
-        one for one in listing.devices() if vendors.matches(one.platform.name, vendors.PLATFORM.get())
-    ]
+    found = [one for one in listing.devices() if vendors.matches(one.platform.name, vendors.PLATFORM.get())]
     if device.index >= len(found):
         raise DeviceError(
             f"device {device} is not there any more",

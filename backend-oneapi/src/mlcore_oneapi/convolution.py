@@ -12,8 +12,8 @@ from typing import Any, Final
 from mlcore.dtypes import DType
 from mlcore.shapes import windows
 from mlcore_oneapi import windows_source as source
-from mlcore_oneapi.products import VECTORS, Bias, Grid, Operand, Panels, panels, product, width
 from mlcore_oneapi.planes_source import fold_planes
+from mlcore_oneapi.products import VECTORS, Bias, Grid, Operand, Panels, panels, product, width
 from mlcore_oneapi.products_source import ROW_BIAS
 from mlcore_oneapi.tools import Tools, numbers
 
@@ -26,17 +26,26 @@ Three = tuple[int, int, int]
 def three(values: Any, fill: int) -> Three:
     """One to three numbers as three, the first ones filled up."""
     values = tuple(values)
-    return (*(fill,) * (3 - len(values)), *values)  # type: ignore[return-value]
+    return (*(fill,) * (3 - len(values)), *values)
 
 
 class Geometry:
     """A convolution's sizes, of three dimensions whatever it has, and the words that describe them."""
 
-    __slots__ = ("before", "channels", "dilation", "elements", "groups", "images", "kernel", "outputs", "out_sizes",
-                 "places", "sizes", "step")  # fmt: skip
+    __slots__ = (
+        "before", "channels", "dilation", "elements", "groups", "images", "kernel", "out_sizes", "outputs", "places",
+        "sizes", "step",
+    )  # fmt: skip
 
     def __init__(
-        self, x_shape: Any, weight_shape: Any, counts: Any, stride: Any, padding: Any, dilation: Any, groups: int
+        self,
+        x_shape: Any,
+        weight_shape: Any,
+        counts: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
     ) -> None:
         self.images, self.groups = x_shape[0], groups
         self.channels, self.outputs = weight_shape[1], weight_shape[0] // groups  # of a group
@@ -62,7 +71,10 @@ class Geometry:
     def is_product(self) -> bool:
         """Whether each place is made from one element of each channel, as it stands."""
         return (
-            math.prod(self.kernel) == 1 and max(self.step) == 1 and not any(self.before) and self.out_sizes == self.sizes
+            math.prod(self.kernel) == 1
+            and max(self.step) == 1
+            and not any(self.before)
+            and self.out_sizes == self.sizes
         )
 
     def pieces(self, bytes_each: int, least: int = 0) -> list[tuple[int, int]]:
@@ -75,7 +87,9 @@ def convolution(
     tools: Tools, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
     """Cross-correlation of x (N, C, *sizes) with weight, plus bias."""
-    counts = [windows("convolution", *one) for one in zip(x.shape[2:], weight.shape[2:], stride, padding, dilation)]
+    counts = [
+        windows("convolution", *one) for one in zip(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    ]
     shape = (x.shape[0], weight.shape[0], *counts)
     y = tools.arrays.empty(shape, x.dtype)
     if not math.prod(shape):
@@ -140,7 +154,14 @@ def _unfolded(
 
 
 def convolution_grad_input(
-    tools: Tools, grad: Any, weight: Any, input_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+    tools: Tools,
+    grad: Any,
+    weight: Any,
+    input_shape: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
 ) -> Any:
     """The gradient of the input: the columns that the product of the turned weight makes, folded."""
     y = tools.arrays.empty(input_shape, grad.dtype)

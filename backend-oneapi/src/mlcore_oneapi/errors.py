@@ -7,7 +7,14 @@ from typing import Any, Final
 from mlcore.errors import DeviceError, DeviceLostError, MlcoreError, OutOfMemoryError
 
 NO_MEMORY: Final = {-4, -5, -6, -61}  # allocation failure, out of resources, out of host memory, buffer size
-LOST: Final = {-1, -2, -33, -34, -36, -9999}  # no device, not available, invalid device, context or queue; a fault
+LOST: Final = {
+    -1,
+    -2,
+    -33,
+    -34,
+    -36,
+    -9999,
+}  # no device, not available, invalid device, context or queue; a fault
 
 
 def code_of(error: BaseException) -> int:

@@ -64,7 +64,7 @@ def shortened(
             return general(*xs)  # type: ignore[no-any-return]
         dtype = xs[lead].dtype
         index = dtype.index
-        y = empty(shape, results[index] or dtype)
+        y: KernelArray = empty(shape, results[index] or dtype)
         buffers: list[Any] = []
         words = [n]
         if n < long:

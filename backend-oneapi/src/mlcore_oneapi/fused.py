@@ -45,10 +45,8 @@ def formula(machine: Any, op: Any) -> Callable[..., KernelArray]:
         def general(*xs: KernelArray) -> KernelArray:
             shape = broadcast(op.name, *(x.shape for x in xs))
             wide = [machine.contiguous(x.broadcast(shape)) for x in xs]
-            if wide[0].size:
-                return short(*wide)
-            empty: KernelArray = machine.empty(shape, xs[0].dtype)
-            return empty
+            made: KernelArray = short(*wide) if wide[0].size else machine.empty(shape, xs[0].dtype)
+            return made
 
         ones = "1" * len(names)
         short = shortened(

@@ -46,7 +46,9 @@ def _stamp(path: str) -> int:
 def known(drivers: list[vendors.Driver]) -> Listing | None:
     """What was found before on this machine, if nothing has changed since."""
     content = config.read_cache_json(CACHE)
-    if content.get("key") != json.loads(json.dumps(key(drivers))) or not isinstance(content.get("devices"), list):
+    if content.get("key") != json.loads(json.dumps(key(drivers))) or not isinstance(
+        content.get("devices"), list
+    ):
         return None
     return content
 

@@ -43,7 +43,12 @@ _MEETING = """\
 
 def fold_planes(double: bool) -> str:
     """See windows_source.fold."""
-    return _planes(double, "fold_planes", "C", FOLD, f"""
+    return _planes(
+        double,
+        "fold_planes",
+        "C",
+        FOLD,
+        f"""
     __global T* y = Z + y_at + plane * D * H * W;
     for (long i = 0; i < D * H * W; ++i) y[i] = 0;
     __global const T* c = C + c_at + plane * KD * KH * KW * OD * OH * OW;
@@ -53,12 +58,18 @@ def fold_planes(double: bool) -> str:
         if (SW == 1) for (long o = from; o < to; ++o) out[o] += in[o];
         else for (long o = from; o < to; ++o) out[o * SW] += in[o];
       }}
-    }}""")
+    }}""",
+    )
 
 
 def max_pool_planes(double: bool) -> str:
     """See windows_source.max_pool."""
-    return _planes(double, "max_pool_planes", "X", POOL, f"""
+    return _planes(
+        double,
+        "max_pool_planes",
+        "X",
+        POOL,
+        f"""
     __global const T* x = X + x_at + plane * x_plane;
     __global T* z = Z + plane * OD * OH * OW;
     for (long i = 0; i < OD * OH * OW; ++i) z[i] = -INFINITY;
@@ -71,12 +82,18 @@ def max_pool_planes(double: bool) -> str:
           out[o] = v > best || v != v ? v : best;
         }}
       }}
-    }}""")
+    }}""",
+    )
 
 
 def max_pool_grad_planes(double: bool) -> str:
     """See windows_source.max_pool_grad."""
-    return _planes(double, "max_pool_grad_planes", "GXY", POOL, """
+    return _planes(
+        double,
+        "max_pool_grad_planes",
+        "GXY",
+        POOL,
+        """
     __global const T *x = X + x_at + plane * x_plane, *g = G + g_at + plane * g_plane;
     __global T* z = Z + plane * D * H * W;
     for (long i = 0; i < D * H * W; ++i) z[i] = 0;
@@ -94,7 +111,8 @@ def max_pool_grad_planes(double: bool) -> str:
         if (best == best && (place < 0 || v > best || v != v)) { best = v; place = (d * H + h) * W + c; }
       }
       if (place >= 0 && !(padded && best == -INFINITY)) z[place] += g[od * g_d + oh * g_h + ow * g_w];
-    }""")
+    }""",
+    )
 
 
 _COUNT = """\
@@ -108,7 +126,12 @@ _SHARE = "counted ? rows * KW : rows * (min(o * SW - PW + KW, W) - max(o * SW - 
 
 def avg_pool_planes(double: bool) -> str:
     """See windows_source.avg_pool."""
-    return _planes(double, "avg_pool_planes", "X", POOL, f"""
+    return _planes(
+        double,
+        "avg_pool_planes",
+        "X",
+        POOL,
+        f"""
     __global const T* x = X + x_at + plane * x_plane;
     __global T* z = Z + plane * OD * OH * OW;
     for (long i = 0; i < OD * OH * OW; ++i) z[i] = 0;
@@ -121,12 +144,18 @@ def avg_pool_planes(double: bool) -> str:
     for (long od = 0; od < OD; ++od) for (long oh = 0; oh < OH; ++oh) {{
 {_COUNT}
       for (long o = 0; o < OW; ++o) z[(od * OH + oh) * OW + o] /= {_SHARE};
-    }}""")
+    }}""",
+    )
 
 
 def avg_pool_grad_planes(double: bool) -> str:
     """See windows_source.avg_pool_grad."""
-    return _planes(double, "avg_pool_grad_planes", "G", POOL, f"""
+    return _planes(
+        double,
+        "avg_pool_grad_planes",
+        "G",
+        POOL,
+        f"""
     __global const T* g = G + g_at + plane * g_plane;
     __global T* z = Z + plane * D * H * W;
     for (long i = 0; i < D * H * W; ++i) z[i] = 0;
@@ -136,4 +165,5 @@ def avg_pool_grad_planes(double: bool) -> str:
         __global T* out = z + (d * H + h) * W + c0;
         for (long o = from; o < to; ++o) out[o * SW] += in[o * g_w] / ({_SHARE});
       }}
-    }}""")
+    }}""",
+    )

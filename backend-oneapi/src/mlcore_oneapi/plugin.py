@@ -15,16 +15,23 @@ if TYPE_CHECKING:
 
 __all__ = ["BINARIES", "MEMORY_LIMIT", "OneapiPlugin", "plugin"]
 
-GET_ONE = "pip install 'mlcore-oneapi[intel]' for a processor; for a graphics card, its vendor's OpenCL driver"
+GET_ONE = (
+    "pip install 'mlcore-oneapi[intel]' for a processor; for a graphics card, its vendor's OpenCL driver"
+)
 
 
 class OneapiPlugin(BackendPlugin):
     """Every OpenCL device of this machine; MLCORE_ONEAPI_PLATFORM picks one vendor's."""
 
-    name, api, rank = "oneapi", "1.0", 90  # below mlcore-cpu on a processor; a measured profile decides otherwise
+    name, api, rank = (
+        "oneapi",
+        "1.0",
+        90,
+    )  # below mlcore-cpu on a processor; a measured profile decides otherwise
     requires = ("pyopencl>=2025.1",)
     visible_env = (*listing.VISIBLE, vendors.PLATFORM.name, *vendors.SET_BY_USERS)
     options = ("profile",)
+    dialect = "mlcore_oneapi.dialect:OPENCL"  # for `mlcore kernel`
 
     def probe(self, ctx: ProbeContext) -> Probe:
         """From the drivers' files and what was found before; else a child process asks the drivers."""

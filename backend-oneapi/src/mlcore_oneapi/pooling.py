@@ -29,7 +29,14 @@ def _planes(tools: Tools, x: Any, rank: int) -> tuple[Any, int, tuple[int, ...]]
 
 
 def _run(
-    tools: Tools, kernel: Any, x: Any, y_shape: Any, how: Any, arrays: dict[str, Any], shape: Any, counted: bool
+    tools: Tools,
+    kernel: Any,
+    x: Any,
+    y_shape: Any,
+    how: Any,
+    arrays: dict[str, Any],
+    shape: Any,
+    counted: bool,
 ) -> Any:
     """Launch a pooling kernel. `x` is the picture (or its shape), `arrays` those that are read, by their letter."""
     kernel_sizes, stride, padding, dilation = how

@@ -66,7 +66,16 @@ def product(
         return
     kernel = tools.get(tiled_product, dtype, TILE, SIDE, local=(SIDE, SIDE, 1))
     size = (_up(grid.n, TILE) * SIDE, _up(grid.m, TILE) * SIDE, grid.outer * grid.batch)
-    _launch(tools, kernel, grid, a, Panels(b.array, b.at, 0, b.row, b.repeat, b.outer, b.batch, b.column), c, bias, size)
+    _launch(
+        tools,
+        kernel,
+        grid,
+        a,
+        Panels(b.array, b.at, 0, b.row, b.repeat, b.outer, b.batch, b.column),
+        c,
+        bias,
+        size,
+    )
 
 
 class Panels(NamedTuple):
@@ -93,7 +102,14 @@ def panels(
 
 
 def _launch(
-    tools: Tools, kernel: Any, grid: Grid, a: Operand, b: Panels, c: Operand, bias: Bias | None, size: tuple[int, ...]
+    tools: Tools,
+    kernel: Any,
+    grid: Grid,
+    a: Operand,
+    b: Panels,
+    c: Operand,
+    bias: Bias | None,
+    size: tuple[int, ...],
 ) -> None:
     how, extra, extra_at, step = bias or (NO_BIAS, a.array, 0, 0)
     words = numbers(
@@ -115,7 +131,18 @@ def _packed(tools: Tools, dtype: DType, grid: Grid, b: Operand) -> Panels:
     made = tools.arrays.empty((outer * batch * count * one,), dtype)
     chunks = _up(grid.inner, PACKED)
     words = numbers(
-        grid.n, grid.inner, grid.repeats, b.at, b.row, b.column, b.repeat, b.outer, b.batch, batch, PACKED, chunks
+        grid.n,
+        grid.inner,
+        grid.repeats,
+        b.at,
+        b.row,
+        b.column,
+        b.repeat,
+        b.outer,
+        b.batch,
+        batch,
+        PACKED,
+        chunks,
     )
     tools.run(
         tools.get(pack, dtype, VECTORS), (b.array, made), words, (count, chunks * grid.repeats, outer * batch)
@@ -202,8 +229,10 @@ def linear(tools: Tools, x: Any, weight: Any, bias: Any) -> Any:
     if not m or not n:
         return y
     if not inner:
-        return tools.arrays.zeros(y.shape, x.dtype) if bias is None else tools.arrays.contiguous(
-            bias.broadcast(y.shape)
+        return (
+            tools.arrays.zeros(y.shape, x.dtype)
+            if bias is None
+            else tools.arrays.contiguous(bias.broadcast(y.shape))
         )
     a = _rows(tools, x)
     more = None if bias is None else Bias(COLUMN_BIAS, bias, bias.offset, bias.strides[0])

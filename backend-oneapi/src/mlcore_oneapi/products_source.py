@@ -39,7 +39,9 @@ def panel_product(double: bool, rows: int, vectors: int = 2) -> str:
     kind, width = f"{'double' if double else 'float'}{lanes}", lanes * vectors
     each = [(i, v) for i in range(rows) for v in range(vectors)]
     sums = "\n".join(f"  {kind} c{i}_{v} = 0;" for i, v in each)
-    begin = "\n".join(f"    __global const T* a{i} = a + min(first + {i}, m - 1) * a_row;" for i in range(rows))
+    begin = "\n".join(
+        f"    __global const T* a{i} = a + min(first + {i}, m - 1) * a_row;" for i in range(rows)
+    )
     loads = "\n".join(f"      const {kind} b{v} = vload{lanes}({v}, b);" for v in range(vectors))
     fold = "\n".join(
         f"      {{ const {kind} s = a{i}[at]; "
@@ -73,7 +75,8 @@ void panel_product(__global const T* restrict A, __global const T* restrict B, _
   const long group = inner_batch * m;
 {sums}
   for (long r = 0; r < repeats; ++r) {{
-    __global const T* b = B + b_at + outer * b_outer + inner_batch * b_batch + get_global_id(0) * b_panel + r * b_repeat;
+    __global const T* b = B + b_at + outer * b_outer + inner_batch * b_batch + r * b_repeat;
+    b += get_global_id(0) * b_panel;
     __global const T* a = A + a_at + outer * a_outer + inner_batch * a_batch + r * a_repeat;
 {begin}
     long at = 0;

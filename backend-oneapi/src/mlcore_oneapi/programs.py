@@ -32,7 +32,9 @@ class Spent:
 class Compiler:
     """The compiler of one context. It may be called from several threads."""
 
-    def __init__(self, context: Any, device: Any, options: Iterable[str] = PLAIN, *, keep: bool = True) -> None:
+    def __init__(
+        self, context: Any, device: Any, options: Iterable[str] = PLAIN, *, keep: bool = True
+    ) -> None:
         self.context, self.device = context, device
         self.options = tuple(options)
         self.spent = Spent()
@@ -40,7 +42,14 @@ class Compiler:
         self.keep = keep and BINARIES.get()
         platform = device.platform
         self.identity = "\n".join(
-            (platform.name, platform.version, device.name, device.version, device.driver_version, *self.options)
+            (
+                platform.name,
+                platform.version,
+                device.name,
+                device.version,
+                device.driver_version,
+                *self.options,
+            )
         )
 
     def build(self, text: str) -> Any:

@@ -21,7 +21,9 @@ from mlcore_oneapi.memory import Block, Pool
 from mlcore_oneapi.programs import Compiler
 from mlcore_oneapi.settings import MEMORY_LIMIT
 
-_enqueue: Final = cl._cl.enqueue_nd_range_kernel  # cl.enqueue_nd_range_kernel without keywords, which cost 2 µs
+_enqueue: Final[Any] = (
+    cl._cl.enqueue_nd_range_kernel
+)  # cl.enqueue_nd_range_kernel without keywords, which cost 2 µs
 _open: Final[weakref.WeakSet[Queue]] = weakref.WeakSet()
 
 
@@ -44,8 +46,8 @@ class Queue:
     def __init__(self, device: Any, name: str, *, profile: bool = False) -> None:
         self.device, self.name = device, name
         self.context = cl.Context([device])
-        properties = cl.command_queue_properties.PROFILING_ENABLE if profile else 0
-        self.queue = cl.CommandQueue(self.context, device, properties)
+        properties = {"properties": cl.command_queue_properties.PROFILING_ENABLE} if profile else {}
+        self.queue = cl.CommandQueue(self.context, device, **properties)
         self.compiler = Compiler(self.context, device, keep="portable" not in device.platform.name.lower())
         self.lock = threading.RLock()
         self.lost: MlcoreError | None = None  # why nothing works any more
@@ -76,7 +78,9 @@ class Queue:
     def upload(self, block: Block, array: np.ndarray[Any, Any]) -> None:
         """Copy a contiguous host array into a block; the array may change after the call."""
         if array.nbytes:
-            self._command(lambda: cl.enqueue_copy(self.queue, block.buffer, array, is_blocking=True), "an upload")
+            self._command(
+                lambda: cl.enqueue_copy(self.queue, block.buffer, array, is_blocking=True), "an upload"
+            )
 
     def download(self, block: Block, array: np.ndarray[Any, Any], offset: int = 0) -> None:
         """Copy a block, from `offset` in bytes on, into a contiguous host array; waits for all work before it."""
@@ -88,7 +92,9 @@ class Queue:
 
     # -- commands ----------------------------------------------------------------------------------------------
 
-    def launch(self, launcher: Launcher, buffers: tuple[Any, ...], words: bytes, size: tuple[int, ...]) -> None:
+    def launch(
+        self, launcher: Launcher, buffers: tuple[Any, ...], words: bytes, size: tuple[int, ...]
+    ) -> None:
         """Queue a kernel: its arrays as (0, buffer, 1, buffer, ...), then its words; `size` work-items in all."""
         with self.lock:
             if self.lost is not None:

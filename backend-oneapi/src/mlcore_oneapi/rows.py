@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from mlcore_oneapi import channels_source as channels
 from mlcore_oneapi import rows_source as source
 from mlcore_oneapi.tools import Tools, numbers, real
 
@@ -100,9 +101,7 @@ def layer_norm_grad(
     words = numbers(rows, n, *given, each, 0, 0, 0)
     kernel = tools.get(source.layer_norm_sums, x.dtype)
     tools.run(kernel, (g, x, mean, rstd, *sums), words, (blocks, parts, 1))
-    made = [
-        one.view(tail) if parts == 1 else tools.arrays.sum_first(one) for one in sums
-    ]
+    made = [one.view(tail) if parts == 1 else tools.arrays.sum_first(one) for one in sums]
     return y, made[0], made[1]
 
 
@@ -112,7 +111,16 @@ class _Channels:
     __slots__ = ("arrays", "batch", "channels", "n", "words", "x")
 
     def __init__(
-        self, tools: Tools, x: Any, weight: Any, bias: Any, mean: Any, rstd: Any, eps: float, how: str, g: Any = None
+        self,
+        tools: Tools,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        mean: Any,
+        rstd: Any,
+        eps: float,
+        how: str,
+        g: Any = None,
     ) -> None:
         self.x = x = tools.arrays.contiguous(x)
         self.batch, self.channels, self.n = x.shape[0], x.shape[1], math.prod(x.shape[2:])
@@ -131,7 +139,7 @@ def batch_norm(tools: Tools, x: Any, weight: Any, bias: Any, eps: float, how: st
     mean, rstd = (tools.arrays.empty(x.shape[1:2], x.dtype) for _ in range(2))
     c = _Channels(tools, x, weight, bias, mean, rstd, eps, how)
     if c.channels:
-        kernel = tools.get(source.batch_norm_stats, x.dtype)
+        kernel = tools.get(channels.batch_norm_stats, x.dtype)
         tools.run(kernel, (c.x, mean, rstd), numbers(*c.words, 1), (c.channels, 1, 1))
     return _applied(tools, c), mean, rstd
 
@@ -141,7 +149,7 @@ def _applied(tools: Tools, c: _Channels) -> Any:
     planes = c.batch * c.channels
     if planes and c.n:
         size, per = tools.shares(planes, c.n)
-        kernel = tools.get(source.batch_norm_apply, y.dtype)
+        kernel = tools.get(channels.batch_norm_apply, y.dtype)
         tools.run(kernel, (c.x, *c.arrays, y), numbers(*c.words, per), (size, 1, 1))
     return y
 
@@ -156,9 +164,9 @@ def batch_norm_grad(
     if not c.batch or not c.n or not c.channels:
         return y, *(tools.arrays.zeros(x.shape[1:2], x.dtype) for _ in range(2))
     one, two = (tools.arrays.empty(x.shape[1:2], x.dtype) for _ in range(2))
-    kernel = tools.get(source.batch_norm_sums, x.dtype)
+    kernel = tools.get(channels.batch_norm_sums, x.dtype)
     tools.run(kernel, (g, c.x, *c.arrays, one, two), numbers(*c.words, 1), (c.channels, 1, 1))
     size, per = tools.shares(c.batch * c.channels, c.n)
-    kernel = tools.get(source.batch_norm_grad, x.dtype)
+    kernel = tools.get(channels.batch_norm_grad, x.dtype)
     tools.run(kernel, (g, c.x, *c.arrays, one, two, y), numbers(*c.words, per), (size, 1, 1))
     return y, one, two

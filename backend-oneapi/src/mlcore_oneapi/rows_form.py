@@ -70,7 +70,8 @@ def source(
         at = {"1": "at_{0} + j", "0": "at_{0}", "s": "at_{0} + j * $w_step_{0}"}
         places = {name: at[step].format(name) for name, step in zip(arrays, along, strict=True)}
     loads = "\n".join(
-        f"const {dialect.compute(kind)} a_{name} = {f.load(kind, name, places[name])};" for name, kind in inputs
+        f"const {dialect.compute(kind)} a_{name} = {f.load(kind, name, places[name])};"
+        for name, kind in inputs
     )
     known = {name for name, _ in inputs}
     text = re.sub(r"\b[A-Za-z_]\w*\b", lambda found: f"a_{found[0]}" if found[0] in known else found[0], body)
@@ -80,8 +81,8 @@ def source(
         return re.sub(r"\$(w_\w+)", lambda found: numbered[found[1]], line)
 
     return kernel(
-        f, op, f"unit{steps}" if steps else f"rows_{along}", _UNIT if steps else _TEXT, inputs=list(inputs), outputs=[output],
-        words=words, group=WIDE if steps else group,
+        f, op, f"unit{steps}" if steps else f"rows_{along}", _UNIT if steps else _TEXT,
+        inputs=list(inputs), outputs=[output], words=words, group=WIDE if steps else group,
         walks=None if steps else {"walk": ("row", arrays, "rank_dim")}, loads=filled(loads),
         store=filled(f.store(output[1], output[0], places[output[0]], f.rendered(text, dtype))),
     )  # fmt: skip
@@ -92,7 +93,8 @@ def of_op(dialect: Dialect, op: Any, dtype: DType, steps: str = "", group: int =
     body = op_body(op, dtype)
     assert body is not None
     inputs = [
-        (name, bool_ if op.promoted and i not in op.promoted else dtype) for i, name in enumerate(names_of(op))
+        (name, bool_ if op.promoted and i not in op.promoted else dtype)
+        for i, name in enumerate(names_of(op))
     ]
     return source(dialect, op.name, inputs, ("y", op.result[dtype.index] or dtype), body, dtype, steps, group)
 

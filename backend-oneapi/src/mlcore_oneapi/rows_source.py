@@ -79,13 +79,17 @@ _OUT = "__global T* restrict {0}"
 _AT = "    const long at = row / inner * n * inner + row % inner;\n"
 
 
-def _params(inputs: str, outputs: str) -> str:
+def params(inputs: str, outputs: str) -> str:
     return ", ".join([*(_IN.format(one) for one in inputs), *(_OUT.format(one) for one in outputs)])
 
 
 def softmax(double: bool) -> str:
     """exp(x - top) / its sum; a row of -inf only gives zeros."""
-    return _rows(double, "softmax", _params("X", "Y"), f"""{_AT}
+    return _rows(
+        double,
+        "softmax",
+        params("X", "Y"),
+        f"""{_AT}
     __global const T* x = X + x_at + at;
     __global T* y = Y + y_at + at;
     const T top = top_of(x, n, inner);
@@ -96,12 +100,17 @@ def softmax(double: bool) -> str:
       put(e, y + k * inner, n - k, inner);
     }}
     const T all = add_up(sum), total = all == 0 ? 1 : all;
-    for (long k = 0; k < n; k += N) put(get(y + k * inner, n - k, inner, 0) / total, y + k * inner, n - k, inner);""")
+    for (long k = 0; k < n; k += N) put(get(y + k * inner, n - k, inner, 0) / total, y + k * inner, n - k, inner);""",
+    )
 
 
 def log_softmax(double: bool) -> str:
     """x - top - log(sum(exp(x - top)))."""
-    return _rows(double, "log_softmax", _params("X", "Y"), f"""{_AT}
+    return _rows(
+        double,
+        "log_softmax",
+        params("X", "Y"),
+        f"""{_AT}
     __global const T* x = X + x_at + at;
     __global T* y = Y + y_at + at;
     const T top = top_of(x, n, inner);
@@ -109,12 +118,17 @@ def log_softmax(double: bool) -> str:
     for (long k = 0; k < n; k += N) sum += exp(get(x + k * inner, n - k, inner, -INFINITY) - top);
     const T less = log(add_up(sum));
     for (long k = 0; k < n; k += N)
-      put(get(x + k * inner, n - k, inner, 0) - top - less, y + k * inner, n - k, inner);""")
+      put(get(x + k * inner, n - k, inner, 0) - top - less, y + k * inner, n - k, inner);""",
+    )
 
 
 def softmax_grad(double: bool) -> str:
     """y * (g - sum(g * y))."""
-    return _rows(double, "softmax_grad", _params("GX", "Y"), f"""{_AT}
+    return _rows(
+        double,
+        "softmax_grad",
+        params("GX", "Y"),
+        f"""{_AT}
     __global const T *g = G + g_at + at, *x = X + x_at + at;
     V sum = 0;
     for (long k = 0; k < n; k += N)
@@ -122,52 +136,85 @@ def softmax_grad(double: bool) -> str:
     const T less = add_up(sum);
     for (long k = 0; k < n; k += N)
       put(get(x + k * inner, n - k, inner, 0) * (get(g + k * inner, n - k, inner, 0) - less),
-          Y + y_at + at + k * inner, n - k, inner);""")
+          Y + y_at + at + k * inner, n - k, inner);""",
+    )
 
 
 def log_softmax_grad(double: bool) -> str:
     """g - exp(y) * sum(g)."""
-    return _rows(double, "log_softmax_grad", _params("GX", "Y"), f"""{_AT}
+    return _rows(
+        double,
+        "log_softmax_grad",
+        params("GX", "Y"),
+        f"""{_AT}
     __global const T *g = G + g_at + at, *x = X + x_at + at;
     V sum = 0;
     for (long k = 0; k < n; k += N) sum += get(g + k * inner, n - k, inner, 0);
     const T all = add_up(sum);
     for (long k = 0; k < n; k += N)
       put(get(g + k * inner, n - k, inner, 0) - exp(get(x + k * inner, n - k, inner, 0)) * all,
-          Y + y_at + at + k * inner, n - k, inner);""")
+          Y + y_at + at + k * inner, n - k, inner);""",
+    )
 
 
 def softmax_cross_entropy(double: bool) -> str:
     """logsumexp(x) - x[target], and logsumexp(x), for each row."""
-    params = f"{_params('X', '')}, __global const long* restrict I, {_params('', 'YL')}"
-    return _rows(double, "softmax_cross_entropy", params, """
+    given = f"{params('X', '')}, __global const long* restrict I, {params('', 'YL')}"
+    return _rows(
+        double,
+        "softmax_cross_entropy",
+        given,
+        """
     __global const T* x = X + x_at + row * n;
     const T top = top_of(x, n, 1);
     V sum = 0;
     for (long k = 0; k < n; k += N) sum += exp(get(x + k, n - k, 1, -INFINITY) - top);
     const T found = log(add_up(sum)) + top;
     Y[row] = found - x[I[t_at + row]];
-    L[row] = found;""")
+    L[row] = found;""",
+    )
 
 
 def softmax_cross_entropy_grad(double: bool) -> str:
     """g * (exp(x - logsumexp) - 1 at the target)."""
-    params = f"{_params('GX', '')}, __global const long* restrict I, {_params('L', 'Y')}"
-    return _rows(double, "softmax_cross_entropy_grad", params, """
+    given = f"{params('GX', '')}, __global const long* restrict I, {params('L', 'Y')}"
+    return _rows(
+        double,
+        "softmax_cross_entropy_grad",
+        given,
+        """
     __global const T* x = X + x_at + row * n;
     __global T* y = Y + row * n;
     const T g = G[g_at + row], less = L[l_at + row];
     const long target = I[t_at + row];
     for (long k = 0; k < n; k += N) put(exp(get(x + k, n - k, 1, 0) - less) * g, y + k, n - k, 1);
-    y[target] = g * (exp(x[target] - less) - 1);""")
+    y[target] = g * (exp(x[target] - less) - 1);""",
+    )
 
 
-NORM: Final = ("rows", "n", "x_at", "g_at", "w_at", "b_at", "m_at", "s_at", "per", "has_weight", "has_bias", "eps")
+NORM: Final = (
+    "rows",
+    "n",
+    "x_at",
+    "g_at",
+    "w_at",
+    "b_at",
+    "m_at",
+    "s_at",
+    "per",
+    "has_weight",
+    "has_bias",
+    "eps",
+)
 
 
 def layer_norm(double: bool) -> str:
     """Each row by its own mean and variance, then the weight and the bias."""
-    return _rows(double, "layer_norm", _params("XWB", "YMS"), f"""
+    return _rows(
+        double,
+        "layer_norm",
+        params("XWB", "YMS"),
+        f"""
     __global const T *x = X + x_at + row * n;
     V sum = 0;
     for (long k = 0; k < n; k += N) sum += get(x + k, n - k, 1, 0);
@@ -185,12 +232,18 @@ def layer_norm(double: bool) -> str:
       put(v, Y + row * n + k, n - k, 1);
     }}
     M[row] = mean;
-    S[row] = scale;""", NORM)
+    S[row] = scale;""",
+        NORM,
+    )
 
 
 def layer_norm_grad(double: bool) -> str:
     """The gradient of the input, a row at a time."""
-    return _rows(double, "layer_norm_grad", _params("GXWMS", "Y"), """
+    return _rows(
+        double,
+        "layer_norm_grad",
+        params("GXWMS", "Y"),
+        """
     __global const T *x = X + x_at + row * n, *g = G + g_at + row * n;
     const T mean = M[m_at + row], scale = S[s_at + row];
     V one = 0, two = 0;
@@ -205,7 +258,9 @@ def layer_norm_grad(double: bool) -> str:
       V d = get(g + k, n - k, 1, 0);
       if (has_weight) d *= get(W + w_at + k, n - k, 1, 0);
       put(scale * (d - a - (get(x + k, n - k, 1, mean) - mean) * scale * b), Y + row * n + k, n - k, 1);
-    }""", NORM)
+    }""",
+        NORM,
+    )
 
 
 def layer_norm_sums(double: bool) -> str:
@@ -213,7 +268,7 @@ def layer_norm_sums(double: bool) -> str:
     are (blocks of columns, parts). YM get (parts, n) each."""
     return f"""{prelude(double)}
 {ALONE}
-void layer_norm_sums({_params("GXMS", "YZ")}, const Numbers w) {{
+void layer_norm_sums({params("GXMS", "YZ")}, const Numbers w) {{
 {words(NORM)}
   const long k = get_global_id(0) * N, part = get_global_id(1), left = n - k;
   V one = 0, two = 0;
@@ -224,128 +279,5 @@ void layer_norm_sums({_params("GXMS", "YZ")}, const Numbers w) {{
   }}
   put(one, Y + part * n + k, left, 1);
   put(two, Z + part * n + k, left, 1);
-}}
-"""
-
-
-CHANNEL: Final = (
-    "batch", "channels", "n", "x_at", "g_at", "w_at", "b_at", "m_at", "s_at", "w_step", "b_step", "m_step", "s_step",
-    "has_weight", "has_bias", "eps", "activation", "per",
-)  # fmt: skip
-
-
-def batch_norm_stats(double: bool) -> str:
-    """Mean and 1 / sqrt(variance + eps) of each channel of (batch, channels, n)."""
-    return f"""{prelude(double)}
-{ALONE}
-void batch_norm_stats({_params("X", "MS")}, const Numbers w) {{
-{words(CHANNEL)}
-  const long c = get_global_id(0), count = batch * n;
-  __global const T* x = X + x_at + c * n;
-  V sum = 0;
-  T rest = 0;
-  for (long b = 0; b < batch; ++b) {{
-    __global const T* p = x + b * channels * n;
-    long k = 0;
-    for (; k + N <= n; k += N) sum += LOAD(0, p + k);
-    for (; k < n; ++k) rest += p[k];
-  }}
-  const T mean = (add_up(sum) + rest) / count;
-  sum = 0;
-  rest = 0;
-  for (long b = 0; b < batch; ++b) {{
-    __global const T* p = x + b * channels * n;
-    long k = 0;
-    for (; k + N <= n; k += N) {{ const V d = LOAD(0, p + k) - mean; sum += d * d; }}
-    for (; k < n; ++k) rest += (p[k] - mean) * (p[k] - mean);
-  }}
-  M[c] = mean;
-  S[c] = 1 / sqrt((add_up(sum) + rest) / count + as_{"double((ulong)" if double else "float((uint)"}eps));
-}}
-"""
-
-
-def batch_norm_apply(double: bool) -> str:
-    """(x - mean) * scale * weight + bias, then the activation (1 relu, 2 relu6); a work-item takes `per` planes."""
-    return f"""{prelude(double)}
-V follow(V v, long how) {{
-  if (how == 0) return v;
-  v = select(v, (V)0, v < (V)0);
-  return how == 2 ? select(v, (V)6, v > (V)6) : v;
-}}
-{ALONE}
-void batch_norm_apply({_params("XWBMS", "Y")}, const Numbers w) {{
-{words(CHANNEL)}
-  for (long plane = get_global_id(0) * per; plane < min(batch * channels, (long)(get_global_id(0) + 1) * per); ++plane) {{
-    const long c = plane % channels;
-    const T mean = M[m_at + c * m_step], scale = S[s_at + c * s_step];
-    const T weight = has_weight ? W[w_at + c * w_step] : 1, bias = has_bias ? B[b_at + c * b_step] : 0;
-    __global const T* x = X + x_at + plane * n;
-    for (long k = 0; k < n; k += N) {{
-      V v = (get(x + k, n - k, 1, 0) - mean) * scale;
-      if (has_weight) v *= weight;
-      if (has_bias) v += bias;
-      put(follow(v, activation), Y + plane * n + k, n - k, 1);
-    }}
-  }}
-}}
-"""
-
-
-_SLOPE = """\
-V slope(V g, V normal, T weight, T bias, long how, long has_weight, long has_bias) {
-  if (how == 0) return g;
-  V y = normal;
-  if (has_weight) y *= weight;
-  if (has_bias) y += bias;
-  g = select((V)0, g, y > (V)0);
-  return how == 2 ? select((V)0, g, y < (V)6) : g;
-}
-"""
-
-
-def batch_norm_sums(double: bool) -> str:
-    """Sums over each channel of g * normal and of g, after the activation's slope."""
-    return f"""{prelude(double)}{_SLOPE}
-{ALONE}
-void batch_norm_sums({_params("GXWBMS", "YZ")}, const Numbers w) {{
-{words(CHANNEL)}
-  const long c = get_global_id(0);
-  const T mean = M[m_at + c * m_step], scale = S[s_at + c * s_step];
-  const T weight = has_weight ? W[w_at + c * w_step] : 1, bias = has_bias ? B[b_at + c * b_step] : 0;
-  V one = 0, two = 0;
-  for (long b = 0; b < batch; ++b) {{
-    const long at = (b * channels + c) * n;
-    for (long k = 0; k < n; k += N) {{
-      const V normal = (get(X + x_at + at + k, n - k, 1, mean) - mean) * scale;
-      const V g = slope(get(G + g_at + at + k, n - k, 1, 0), normal, weight, bias, activation, has_weight, has_bias);
-      one += g * normal;
-      two += g;
-    }}
-  }}
-  Y[c] = add_up(one);
-  Z[c] = add_up(two);
-}}
-"""
-
-
-def batch_norm_grad(double: bool) -> str:
-    """The gradient of the input, from the sums in O and R."""
-    return f"""{prelude(double)}{_SLOPE}
-{ALONE}
-void batch_norm_grad({_params("GXWBMSOR", "Y")}, const Numbers w) {{
-{words(CHANNEL)}
-  for (long plane = get_global_id(0) * per; plane < min(batch * channels, (long)(get_global_id(0) + 1) * per); ++plane) {{
-    const long c = plane % channels, count = batch * n;
-    const T mean = M[m_at + c * m_step], scale = S[s_at + c * s_step];
-    const T weight = has_weight ? W[w_at + c * w_step] : 1, bias = has_bias ? B[b_at + c * b_step] : 0;
-    const T factor = has_weight ? scale * weight : scale, one = O[c], two = R[c];
-    for (long k = 0; k < n; k += N) {{
-      const V normal = (get(X + x_at + plane * n + k, n - k, 1, mean) - mean) * scale;
-      const V g = slope(get(G + g_at + plane * n + k, n - k, 1, 0), normal, weight, bias, activation, has_weight,
-                        has_bias);
-      put(factor * (g - (two + normal * one) / count), Y + plane * n + k, n - k, 1);
-    }}
-  }}
 }}
 """

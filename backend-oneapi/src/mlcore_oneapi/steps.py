@@ -20,7 +20,12 @@ def _run(
     if first.size:
         places = [one.offset for one in held] + [0] * (4 - len(held))
         words = numbers(first.size, *places, mode, *(real(one, first.dtype) for one in values))
-        tools.run(tools.get(kernel, first.dtype, local=(source.GROUP,)), (*held, *made), words, _items(tools, first.size))
+        tools.run(
+            tools.get(kernel, first.dtype, local=(source.GROUP,)),
+            (*held, *made),
+            words,
+            _items(tools, first.size),
+        )
     return made
 
 

@@ -31,7 +31,10 @@ void {name}({params}, const Numbers w) {{
 
 def _params(inputs: str, outputs: str) -> str:
     return ", ".join(
-        [*(f"__global const T* restrict {one}" for one in inputs), *(f"__global T* restrict {one}2" for one in outputs)]
+        [
+            *(f"__global const T* restrict {one}" for one in inputs),
+            *(f"__global T* restrict {one}2" for one in outputs),
+        ]
     )
 
 
@@ -40,7 +43,12 @@ ADAM: Final = ("kept", "decay", "beta1", "rest1", "beta2", "rest2", "root", "eps
 
 def adam_step(double: bool) -> str:
     """`mode` 1: the weights themselves decay, by `kept`; else the gradient gets `decay` of them."""
-    return _kernel(double, "adam_step", _params("PGMV", "PMV"), ADAM, """
+    return _kernel(
+        double,
+        "adam_step",
+        _params("PGMV", "PMV"),
+        ADAM,
+        """
     T p = P[p_at + i], g = G[g_at + i];
     if (mode == 1) p = p * kept;
     else if (mode == 2) g = g + p * decay;
@@ -48,7 +56,8 @@ def adam_step(double: bool) -> str:
     const T scale = sqrt(v) / root + eps;
     P2[i] = p - m * rate / scale;
     M2[i] = m;
-    V2[i] = v;""")
+    V2[i] = v;""",
+    )
 
 
 MOMENTUM: Final = ("decay", "momentum", "rest", "rate")
@@ -56,14 +65,20 @@ MOMENTUM: Final = ("decay", "momentum", "rest", "rate")
 
 def sgd_momentum_step(double: bool) -> str:
     """`mode`: 1 decay, 2 the first step, 4 Nesterov's."""
-    return _kernel(double, "sgd_momentum_step", _params("PGM", "PM"), MOMENTUM, """
+    return _kernel(
+        double,
+        "sgd_momentum_step",
+        _params("PGM", "PM"),
+        MOMENTUM,
+        """
     const T p = P[p_at + i];
     T g = G[g_at + i];
     if (mode & 1) g = g + p * decay;
     const T b = mode & 2 ? g : M[m_at + i] * momentum + g * rest;
     const T step = mode & 4 ? g + b * momentum : b;
     P2[i] = p - step * rate;
-    M2[i] = b;""")
+    M2[i] = b;""",
+    )
 
 
 SGD: Final = ("decay", "rate")
@@ -71,21 +86,32 @@ SGD: Final = ("decay", "rate")
 
 def sgd_step(double: bool) -> str:
     """`mode` 1: with decay."""
-    return _kernel(double, "sgd_step", _params("PG", "P"), SGD, """
+    return _kernel(
+        double,
+        "sgd_step",
+        _params("PG", "P"),
+        SGD,
+        """
     const T p = P[p_at + i];
     T g = G[g_at + i];
     if (mode) g = g + p * decay;
-    P2[i] = p - g * rate;""")
+    P2[i] = p - g * rate;""",
+    )
 
 
 def dropout_mask(double: bool) -> str:
     """Threefry-2x32 (Salmon et al. 2011): the words are n, the place of x, both halves of the key (in g_at and m_at),
     the first counter (v_at), and the least of 24 bits that keeps an element (mode)."""
     turns = ((13, 15, 26, 6), (17, 29, 16, 24))
-    rounds = ["const uint k0 = (uint)g_at, k1 = (uint)m_at, k2 = k0 ^ k1 ^ 0x1BD11BDAu;",
-              "const ulong counter = (ulong)v_at + (ulong)i;", "uint a = (uint)(counter >> 32) + k0, b = (uint)counter + k1;"]
+    rounds = [
+        "const uint k0 = (uint)g_at, k1 = (uint)m_at, k2 = k0 ^ k1 ^ 0x1BD11BDAu;",
+        "const ulong counter = (ulong)v_at + (ulong)i;",
+        "uint a = (uint)(counter >> 32) + k0, b = (uint)counter + k1;",
+    ]
     for block in range(5):
         rounds += [f"a += b; b = rotate(b, {turn}u) ^ a;" for turn in turns[block % 2]]
         rounds.append(f"a += k{(block + 1) % 3}; b += k{(block + 2) % 3} + {block + 1}u;")
     rounds.append("P2[i] = (long)((a ^ b) >> 8) >= mode ? P[p_at + i] * scale : 0;")
-    return _kernel(double, "dropout_mask", _params("P", "P"), ("scale",), "\n".join(f"    {one}" for one in rounds))
+    return _kernel(
+        double, "dropout_mask", _params("P", "P"), ("scale",), "\n".join(f"    {one}" for one in rounds)
+    )

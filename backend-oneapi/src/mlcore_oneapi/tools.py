@@ -42,7 +42,12 @@ class Tools:
         self.made: dict[Any, Launcher] = {}
 
     def get(
-        self, source: Callable[..., str], dtype: DType, *more: Any, local: tuple[int, ...] = (1, 1, 1), **how: Any
+        self,
+        source: Callable[..., str],
+        dtype: DType,
+        *more: Any,
+        local: tuple[int, ...] = (1, 1, 1),
+        **how: Any,
     ) -> Launcher:
         """The kernel of a source function for float32 or float64."""
         key = (source, dtype, more, *how.values())

@@ -173,7 +173,10 @@ def _driver(file: Path) -> Driver:
         return Driver(str(file), "", f"{file} is empty")
     if os.path.isabs(library) and not os.path.exists(library):
         return Driver(
-            str(file), library, f"{file} names {library}, which does not exist", f"reinstall it, or remove {file}"
+            str(file),
+            library,
+            f"{file} names {library}, which does not exist",
+            f"reinstall it, or remove {file}",
         )
     return Driver(str(file), library)
 
