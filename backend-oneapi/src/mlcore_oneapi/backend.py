@@ -45,7 +45,8 @@ class OneapiBackend(KernelLibraryBackend):
     def __init__(self, queue: Queue, device: Device) -> None:
         self.queue = queue
         fp64 = "cl_khr_fp64" in queue.device.extensions.split()
-        super().__init__(OpenClRuntime(queue), opencl(fp64=fp64), device)
+        dialect = opencl(fp64=fp64)
+        super().__init__(OpenClRuntime(queue, dialect), dialect, device)
         self.tools = Tools(queue, self)
         self._formulas: dict[str, Any] = {}
         add_up, add = registry.get("reduce_sum"), registry.get("add")

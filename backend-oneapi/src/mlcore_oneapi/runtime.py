@@ -11,10 +11,11 @@ import pyopencl as cl
 
 from mlcore.backends.kernel_library import CompileError
 from mlcore.backends.protocol import MemoryStats
-from mlcore.codegen import KernelSource
+from mlcore.codegen import Dialect, KernelSource, combined
 from mlcore.errors import MlcoreError
 from mlcore_oneapi import errors
 from mlcore_oneapi.dialect import GROUP
+from mlcore_oneapi.families import family
 from mlcore_oneapi.memory import Block
 from mlcore_oneapi.queue import Launcher, Queue
 
@@ -26,12 +27,15 @@ _PLACES: Final = [(0,)]
 class OpenClRuntime:
     """One device's memory, compiler and queue."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, dialect: Dialect) -> None:
         self.queue = queue
         processor = bool(queue.device.type & cl.device_type.CPU)
         units = max(1, int(queue.device.max_compute_units))
         self.most_groups = units * (32 if processor else 64)
         self.allocate = queue.take
+        self.dialect = dialect
+        self.together = "portable" in queue.device.platform.name.lower()
+        self.made: dict[tuple[str, str], Launcher] = {}  # compiled with others and not asked for yet
 
     def upload(self, buffer: Block, data: Bytes) -> None:
         """Fill a block from its start."""
@@ -43,8 +47,20 @@ class OpenClRuntime:
 
     def compile(self, source: KernelSource) -> Launcher:
         """The kernel of a source."""
-        local = (source.group or GROUP,)
-        return self.queue.kernels(source.text, [(source.name, local)])[0]
+        made = self.made.pop((source.name, source.body), None)
+        if made is not None:
+            return made
+        sources = family(self.dialect, source) if self.together else [source]
+        names = [(one.name, (one.group or GROUP,)) for one in sources]
+        try:
+            kernels = self.queue.kernels(combined(sources), names)
+        except CompileError:
+            if len(sources) == 1:
+                raise
+            return self.queue.kernels(source.text, names[:1])[0]
+        for one, kernel in zip(sources[1:], kernels[1:], strict=True):
+            self.made[one.name, one.body] = kernel
+        return kernels[0]
 
     def launch(
         self, kernel: Launcher, source: KernelSource, buffers: Sequence[Block], words: list[int], items: int
