@@ -141,6 +141,10 @@ class OneapiBackend(KernelLibraryBackend):
         """An array of zeros."""
         return moves.fill(self, shape, 0, dtype)
 
+    def joined(self, x: KernelArray, y: KernelArray) -> KernelArray:
+        """Two arrays one behind the other."""
+        return moves.concat(self, x, y, 0)
+
     def sum_first(self, x: KernelArray) -> KernelArray:
         """The sum over the first dimension."""
         made: KernelArray = self._sum(x, (0,), False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from mlcore_oneapi import convolution, pooling, products, rows, steps
+from mlcore_oneapi import convolution, pooling, products, recurrent, rows, steps
 from mlcore_oneapi import rows_source as source
 from mlcore_oneapi.tools import Tools
 
@@ -58,6 +58,8 @@ CATALOG: Final[dict[str, Callable[..., Any]]] = {
     "layer_norm_grad": rows.layer_norm_grad,
     "batch_norm": rows.batch_norm,
     "batch_norm_grad": rows.batch_norm_grad,
+    "lstm_layer": recurrent.lstm_layer,
+    "lstm_layer_grad": recurrent.lstm_layer_grad,
     "dropout_mask": steps.dropout_mask,
     "adam_step": steps.adam_step,
     "sgd_momentum_step": steps.sgd_momentum_step,

@@ -62,7 +62,7 @@ def product(
 ) -> None:
     """C = A B + bias. C's columns lie side by side; everything else has any strides."""
     if tools.processor:
-        panels(tools, dtype, grid, a, _packed(tools, dtype, grid, b), c, bias)
+        panels(tools, dtype, grid, a, packed(tools, dtype, grid, b), c, bias)
         return
     kernel = tools.get(tiled_product, dtype, TILE, SIDE, local=(SIDE, SIDE, 1))
     size = (_up(grid.n, TILE) * SIDE, _up(grid.m, TILE) * SIDE, grid.outer * grid.batch)
@@ -120,7 +120,7 @@ def _launch(
     tools.run(kernel, (a.array, b.array, extra, c.array), words, size)
 
 
-def _packed(tools: Tools, dtype: DType, grid: Grid, b: Operand) -> Panels:
+def packed(tools: Tools, dtype: DType, grid: Grid, b: Operand) -> Panels:
     """B in panels: itself where its rows already lie side by side and no panel is broken, else a packed copy."""
     side = width(dtype)
     if b.column == 1 and grid.n % side == 0:
