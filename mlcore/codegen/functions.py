@@ -112,8 +112,8 @@ HALVES: Final[Mapping[str, str]] = {
     if (a >= 0x38800000) return ({u16})(sign | ((a - 0x38000000 + 0xfff + ((a >> 13) & 1)) >> 13));
     if (a < 0x33000000) return ({u16})sign;
     const {u32} m = (a & 0x7fffff) | 0x800000, shift = 126 - (a >> 23);
-    const {u32} kept = m >> shift, lost = m & ((1u << shift) - 1), half = 1u << (shift - 1);
-    return ({u16})(sign | (kept + (lost > half || (lost == half && (kept & 1)))));
+    const {u32} kept = m >> shift, lost = m & ((1u << shift) - 1), middle = 1u << (shift - 1);
+    return ({u16})(sign | (kept + (lost > middle || (lost == middle && (kept & 1)))));
 }}""",
 }  # fmt: skip
 

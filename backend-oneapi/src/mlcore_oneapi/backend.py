@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
-
 from mlcore.backends.kernel_library import Generated, KernelArray, KernelLibraryBackend, moves, numbers
 from mlcore.backends.protocol import Device, Kernel
 from mlcore.codegen import KernelSource
-from mlcore.dtypes import DType, all_dtypes, float64, int64, uint8, uint16, uint32, uint64
+from mlcore.dtypes import DType, all_dtypes, uint8, uint16, uint32, uint64
 from mlcore.errors import ArgumentError, DeviceError, KernelError
 from mlcore.ops import registry
 from mlcore.shapes import Shape
@@ -52,7 +50,6 @@ class OneapiBackend(KernelLibraryBackend):
         add_up, add = registry.get("reduce_sum"), registry.get("add")
         self._sum = reduction(self.tools, "reduce_sum", numbers.fold(self, add_up))
         self._plus = numbers.formula(self, add)
-        self._times = numbers.formula(self, registry.get("multiply"))
 
     def kernel(self, op: Any) -> Kernel | None:
         """Ours where it is faster, for the dtypes it is for; else a generated one, or None for a composition."""
@@ -122,18 +119,6 @@ class OneapiBackend(KernelLibraryBackend):
     def empty_cache(self) -> int:
         """Give memory kept for reuse back to the driver; how many bytes that were."""
         return self.queue.empty_cache()
-
-    def _iota(self) -> Kernel:
-        return self._counted
-
-    def _counted(self, start: Any, step: Any, size: int, dtype: DType) -> KernelArray:
-        """start + step * i: where numbers are floats in float64, if the device has that."""
-        whole = dtype.kind in "iu" and isinstance(start, int) and isinstance(step, int)
-        if whole or not size or float64 not in self.dtypes:
-            return moves.iota(self, start, step, size, dtype)
-        first, by = (self.from_host(np.full((), one, dtype=np.float64)) for one in (start, step))
-        places = numbers.astype(self, moves.iota(self, 0, 1, size, int64), float64)
-        return numbers.astype(self, self._plus(self._times(places, by), first), dtype)
 
     # -- what tuned kernels need besides their own -------------------------------------------------------------------
 
