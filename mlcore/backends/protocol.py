@@ -82,6 +82,9 @@ class Extras(Protocol):
     compiler's messages). A backend may also raise these errors itself, from `kernel`, a kernel, `from_host` and so on.
     """
 
+    flushes: frozenset[DType]
+    """The dtypes whose subnormal numbers the hardware takes for 0. The conformance kit holds it to that."""
+
     fork_safe: bool
     """False: the device does not survive a fork of the process, so loaders start their workers afresh."""
 

@@ -25,7 +25,7 @@ from mlcore.errors import DTypeError
 from mlcore.inputs import from_data
 from mlcore.ops import random
 from mlcore.testing.compare import Host, host, mismatch
-from mlcore.testing.inputs import LAYOUTS, rng_for, specials, upload, values
+from mlcore.testing.inputs import LAYOUTS, flushes, rng_for, specials, upload, values
 from mlcore.testing.units import Skip, Tally
 
 # (key, first bits) of JAX's threefry2x32, partitionable: ``jax.random.bits(jax.random.key(seed), (4,), "uint32")``;
@@ -261,6 +261,26 @@ def check_canary(device: Device) -> Callable[[Tally], None]:
             worker.join()
             assert found == [True], "a new thread flushes subnormals to zero"
         tally.compare(54)
+
+    return run
+
+
+def check_subnormals(dtype: DType, device: Device) -> Callable[[Tally], None]:
+    """Subnormal numbers count, unless the backend's `flushes` says that they are 0; then they are."""
+
+    def run(tally: Tally) -> None:
+        with tally.case(dtype):
+            tiny = np.full(9, np.nextafter(dtype.numpy.type(0), dtype.numpy.type(1)), dtype=dtype.numpy)
+            x = upload(tiny, device)
+            found = host(x + x)
+            if flushes(device, dtype):
+                assert not found.any(), f"{found[0]}: take {dtype} out of the backend's `flushes`"
+            else:
+                assert (found == tiny + tiny).all(), (
+                    f"{tiny[0]} + {tiny[0]} is {found[0]}: where the hardware flushes subnormals, the backend says so"
+                    " in `flushes`, a set of dtypes"
+                )
+            tally.compare(9)
 
     return run
 

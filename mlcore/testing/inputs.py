@@ -355,3 +355,16 @@ def specials(dtype: DType) -> Host:
     ]
     sizes += [1 + found.eps, 10.0, 88.0, 100.0, float("inf")]
     return np.asarray([*sizes, *(-v for v in sizes), float("nan")], dtype=dtype.numpy)
+
+
+def flushes(device: Device, dtype: DType) -> bool:
+    """Whether the backend says that subnormal numbers of `dtype` count as 0 there."""
+    return dtype in getattr(device.backend, "flushes", ())
+
+
+def specials_on(device: Device, dtype: DType) -> Host:
+    """The special values that formulas have to cope with on a device: without subnormals where those count as 0."""
+    found = specials(dtype)
+    if dtype.kind != "f" or not flushes(device, dtype):
+        return found
+    return found[(found == 0) | ~(np.abs(found) < dtypes.finfo(dtype).smallest_normal)]

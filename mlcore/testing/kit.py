@@ -68,6 +68,9 @@ class Kit:
         yield Unit("device/protocol", device_checks.check_protocol(d))
         for dtype in sorted(d.backend.dtypes, key=lambda one: one.index):
             yield Unit(f"device/roundtrip/{dtype}", device_checks.check_roundtrip(dtype, d))
+            if dtype.kind == "f":
+                check = device_checks.check_subnormals(dtype, d)
+                yield Unit(f"device/subnormals/{dtype}", self._strict(check), 1)
         for name, check, level in (
             ("refused dtypes", device_checks.check_refused_dtypes, 0),
             ("aliasing", device_checks.check_aliasing, 0),
@@ -100,6 +103,8 @@ class Kit:
             if (not quick or dtype in main) and op_checks.has_special(op, dtype):
                 yield each("special", dtype, op_checks.check_special(op, dtype, d))
             if op.body is not None and table.path(op, dtype, d) == table.NATIVE and (dtype in main):
+                if table.entry(op, d).origin == table.COMPOSITION:
+                    continue  # the kernel is the body itself, compiled
                 yield each("body", dtype, op_checks.check_body(op, dtype, d, quick))
         for dtype in main[: 1 if quick else 2] if op.n_inputs else []:
             yield each("layouts", dtype, op_checks.check_layouts(op, dtype, d, quick))

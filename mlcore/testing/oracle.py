@@ -51,14 +51,16 @@ class Expected:
             _bound(case, p, d, i, guard) for i, (p, d) in enumerate(zip(precise, self.dtypes, strict=True))
         ]
 
-    def judge(self, index: int, got: Host, consistent: bool = False) -> str:
-        """What is wrong with output `index`, or nothing.
+    def judge(self, index: int, got: Host, consistent: bool = False, flushed: bool = False) -> str:
+        """What is wrong with output `index`, or nothing; with `flushed`, results smaller than normal ones may be 0.
 
         `consistent` is for special values: it leaves out the elements where the reference in the case's own dtype
         is not near the oracle, since a formula overflows or underflows on its way there, and it allows four times
         as much.
         """
         want, bound = self.values[index], self.bounds[index]
+        if flushed:
+            bound = bound + dtypes.finfo(self.dtypes[index]).smallest_normal
         if consistent and got.shape == want.shape:
             bound = bound * 4
             got = np.where(_near(self.plain[index], want, bound), got, want)

@@ -18,7 +18,7 @@ from mlcore.backends import detect
 from mlcore.backends.device import Device
 from mlcore.backends.protocol import MemoryStats
 from mlcore.backends.reference import ReferenceBackend
-from mlcore.dtypes import from_numpy
+from mlcore.dtypes import float32, float64, from_numpy
 from mlcore.ops import registry
 from mlcore.tensor import wrap
 
@@ -617,3 +617,40 @@ class _Narrowing(ReferenceBackend):
 class _Missing(ReferenceBackend):
     def kernel(self, op: Any) -> Any:
         return None if op.name == "tan" else super().kernel(op)
+
+
+def flushed(array: Any) -> Any:
+    """Subnormal float32 numbers made 0, as many GPUs do it."""
+    if getattr(array, "dtype", None) != np.float32:
+        return array
+    with np.errstate(all="ignore"):
+        return np.where(np.abs(array) < np.finfo(np.float32).smallest_normal, np.float32(0) * array, array)
+
+
+class Flushing(ReferenceBackend):
+    """One of those, for formulas."""
+
+    def kernel(self, op: Any) -> Any:
+        right = super().kernel(op)
+        if right is None or not op.elementwise:
+            return right
+
+        def run(*args: Any) -> Any:
+            made = right(*map(flushed, args))
+            return tuple(map(flushed, made)) if isinstance(made, tuple) else flushed(made)
+
+        return run
+
+
+class SaysSo(Flushing):
+    """The same, and honest: no fault."""
+
+    flushes = frozenset({float32})
+
+
+backend_fault("subnormals are flushed and nobody says so", "device/subnormals/float32")(Flushing)
+
+
+@backend_fault("subnormals are said to be flushed and are not", "device/subnormals/float64")
+class _Boasting(Flushing):
+    flushes = frozenset({float32, float64})

@@ -50,6 +50,17 @@ def test_the_same_units_pass_without_a_fault() -> None:
             assert result.outcome in ("passed", "skipped"), f"{result.id}: {result.reason}"
 
 
+def test_a_device_that_says_that_it_flushes_subnormals_is_held_to_that() -> None:
+    honest, silent = (Kit(faults.device_of(kind)) for kind in (faults.SaysSo, faults.Flushing))
+    names = (
+        "device/subnormals/float32",
+        *(f"special/{op}/float32" for op in ("minimum", "greater", "multiply")),
+    )
+    for name in names:
+        outcomes = [kit.run_one(unit).outcome for kit in (honest, silent) for unit in kit.select(name)]
+        assert outcomes == ["passed", "failed"], name
+
+
 def test_how_many_were_caught(capsys: pytest.CaptureFixture[str]) -> None:
     for fault in FAULTS:
         if fault.name not in caught:

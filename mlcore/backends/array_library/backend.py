@@ -69,7 +69,7 @@ class ArrayLibraryBackend(Structure, Order, RandomBits):
             call = None
         if call is None:
             return None
-        made = LibraryKernel(call, self)
+        made = LibraryKernel(self.compiled(call, len(op.params)) if op.n_inputs else call, self)
         if op.family in ("unary", "binary", "reduction", "contraction"):
             made.dtypes = frozenset(self._taken(op, made))
             return made if made.dtypes else None
@@ -82,13 +82,17 @@ class ArrayLibraryBackend(Structure, Order, RandomBits):
         for dtype in op.accepts & self.dtypes:
             one = self.from_host(np.ones(shape, dtype=dtype.numpy))
             try:
-                made = self.to_host(kernel(*[one] * op.n_inputs, *params))
+                made = self.tried(kernel, [one] * op.n_inputs, params)
             except Exception:  # a library says in its own way that it does not take a dtype
                 continue
             wanted = op.result[dtype.index] or dtype
-            if op.family != "reduction" and from_numpy(made.dtype) is not wanted:
+            if op.family != "reduction" and made is not wanted:
                 continue
             yield dtype
+
+    def tried(self, kernel: Kernel, arrays: list[Any], params: tuple[Any, ...]) -> DType:
+        """The dtype of what a kernel makes of some arrays: found by running it."""
+        return from_numpy(self.to_host(kernel(*arrays, *params)).dtype)
 
     # -- families ----------------------------------------------------------------------------------------------
 

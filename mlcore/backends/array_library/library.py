@@ -78,6 +78,14 @@ class Library:
         """What every call of the library runs in: NumPy and its kin are told to be quiet about overflow."""
         return np.errstate(all="ignore")
 
+    def compiled(self, call: Callable[..., Any], params: int) -> Callable[..., Any]:
+        """A function of arrays and, behind them, `params` parameters, as the library runs it best: as it is.
+
+        A library that compiles overrides this; it may be given other arrays for each call, so what depends on a
+        parameter's value is compiled once for each.
+        """
+        return call
+
     def native(self, dtype: DType) -> Any:
         """The library's own name of a dtype."""
         return self._names[dtype]
@@ -95,6 +103,10 @@ class Library:
             return np.asarray(array)
         except (TypeError, ValueError):
             return np.from_dlpack(array)
+
+    def _dtype_of(self, x: Any) -> DType:
+        """The dtype of one of the library's arrays."""
+        return next(d for d, name in self._names.items() if x.dtype == name)
 
     def zero(self, like: Any) -> Any:
         """A 0-d zero of an array's dtype."""

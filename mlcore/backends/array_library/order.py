@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from mlcore.backends.array_library.library import Library
-from mlcore.dtype import DType
 from mlcore.dtypes import int64
 
 
@@ -45,9 +44,6 @@ class Order(Library):
     def _scan(self, name: str) -> Callable[..., Any] | None:
         call = self.find(name)
         return None if call is None else lambda x, axis: self.cast(call(x, axis=axis), self._dtype_of(x))
-
-    def _dtype_of(self, x: Any) -> DType:
-        return next(d for d, name in self._names.items() if x.dtype == name)
 
     def _sort_indices(self) -> Callable[..., Any] | None:
         argsort, flip = self.find("argsort"), self.find("flip")

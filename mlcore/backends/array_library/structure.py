@@ -27,14 +27,19 @@ class Structure(Library):
         if arange is None or int64 not in self.dtypes:
             return None
 
+        def line(first: Any, stride: Any, size: int, dtype: DType) -> Any:
+            count = arange(0, size, dtype=self.native(int64), **self._library_device)
+            return self.cast(first + stride * self.cast(count, self._dtype_of(first)), dtype)
+
+        made = self.compiled(line, 2)
+
         def run(start: Any, step: Any, size: int, dtype: DType) -> Any:
             kind = np.float64 if dtype.kind == "f" else np.int64
             wide = from_numpy(np.dtype(kind))
             if wide not in self.dtypes:
                 return self.from_host((start + step * np.arange(size, dtype=kind)).astype(dtype.numpy))
-            count = self.cast(arange(0, size, dtype=self.native(int64), **self._library_device), wide)
             first, stride = (self.xp_asarray(np.asarray(v, dtype=kind)) for v in (start, step))
-            return self.cast(first + stride * count, dtype)
+            return made(first, stride, size, dtype)
 
         return run
 
