@@ -367,4 +367,4 @@ def specials_on(device: Device, dtype: DType) -> Host:
     found = specials(dtype)
     if dtype.kind != "f" or not flushes(device, dtype):
         return found
-    return found[(found == 0) | ~(np.abs(found) < dtypes.finfo(dtype).smallest_normal)]
+    return np.asarray(found[(found == 0) | ~(np.abs(found) < dtypes.finfo(dtype).smallest_normal)])

@@ -69,8 +69,8 @@ class Kit:
         for dtype in sorted(d.backend.dtypes, key=lambda one: one.index):
             yield Unit(f"device/roundtrip/{dtype}", device_checks.check_roundtrip(dtype, d))
             if dtype.kind == "f":
-                check = device_checks.check_subnormals(dtype, d)
-                yield Unit(f"device/subnormals/{dtype}", self._strict(check), 1)
+                subnormals = self._strict(device_checks.check_subnormals(dtype, d))
+                yield Unit(f"device/subnormals/{dtype}", subnormals, 1)
         for name, check, level in (
             ("refused dtypes", device_checks.check_refused_dtypes, 0),
             ("aliasing", device_checks.check_aliasing, 0),

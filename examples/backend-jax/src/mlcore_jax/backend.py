@@ -99,7 +99,7 @@ class JaxBackend(ArrayLibraryBackend):
 
     def within(self) -> AbstractContextManager[Any]:
         """64 bits where they are asked for, in this thread and for this call."""
-        return jax.enable_x64(True)  # type: ignore[no-any-return, no-untyped-call]
+        return jax.enable_x64(True)  # type: ignore[no-any-return]
 
     def compiled(self, call: Callable[..., Any], params: int) -> Callable[..., Any]:
         """By XLA."""
@@ -169,7 +169,8 @@ class JaxBackend(ArrayLibraryBackend):
 
     def synchronize(self) -> None:
         """Wait for every array that somebody still holds."""
-        jax.block_until_ready([x for x in jax.live_arrays() if self.where in x.devices()])
+        held = jax.live_arrays()  # type: ignore[no-untyped-call]
+        jax.block_until_ready([x for x in held if self.where in x.devices()])  # type: ignore[no-untyped-call]
 
     def memory_stats(self) -> MemoryStats:
         """What XLA's allocator counts; on a processor it counts nothing."""
