@@ -57,6 +57,7 @@ class Dialect:
     """{v} of float32 (float64) as 32 (64) unsigned bits, and under "uint32" ("uint64") the way back."""
     wide: str = "L"  # the suffix of a 64-bit integer literal
     prelude: str = ""  # first lines of every source
+    group_prelude: str = ""  # and of one with a kernel whose groups work together
     suffix: str = ""  # of a source's file: ".cl"
     group: int = 256  # work-items of a group where they work together: a power of two
     tile: int = 16  # side of the tiles of a matrix product; tile * tile work-items are a group

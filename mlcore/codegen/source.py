@@ -54,6 +54,8 @@ def combined(sources: Iterable[KernelSource]) -> str:
     first = [text for name, text in parts.items() if name.startswith("#")]
     rest = [text for name, text in parts.items() if not name.startswith("#")]
     prelude = [dialect.prelude] if dialect.prelude else []
+    if dialect.group_prelude and any(source.group for source in sources):
+        prelude.append(dialect.group_prelude)
     return "\n".join([*first, *prelude, *rest, *(source.body for source in sources)]) + "\n"
 
 

@@ -25,13 +25,15 @@ _MATHS = (
 )  # fmt: skip
 
 _PRELUDE = """\
-#include <setjmp.h>
-#include <stdlib.h>
-#include <ucontext.h>
 static inline unsigned ml_bits(float x) { unsigned u; __builtin_memcpy(&u, &x, 4); return u; }
 static inline float ml_float(unsigned u) { float x; __builtin_memcpy(&x, &u, 4); return x; }
 static inline unsigned long long ml_bits(double x) { unsigned long long u; __builtin_memcpy(&u, &x, 8); return u; }
-static inline double ml_double(unsigned long long u) { double x; __builtin_memcpy(&x, &u, 8); return x; }
+static inline double ml_double(unsigned long long u) { double x; __builtin_memcpy(&x, &u, 8); return x; }"""
+
+_FIBERS = """\
+#include <setjmp.h>
+#include <stdlib.h>
+#include <ucontext.h>
 struct MlFibers {  // the work-items of a group
     ucontext_t start, main;
     jmp_buf item[64], back;
@@ -100,6 +102,7 @@ DIALECT = Dialect(
     },
     wide="LL",
     prelude=_PRELUDE,
+    group_prelude=_FIBERS,
     suffix=".cpp",
     group=64,
     tile=8,

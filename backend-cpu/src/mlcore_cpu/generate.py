@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mlcore.codegen.bodies import body_of
+
 TARGET = Path(__file__).resolve().parent / "csrc" / "generated_ops.inc"
 
 HEADER = """\
@@ -30,18 +32,12 @@ TRIG = re.compile(r"\b(sin|cos|tan)\(")
 WRITTEN_BY_HAND = {("reduce_sum", "f")}
 
 
-def _body(c: str | dict[str, str], kind: str) -> str | None:
-    if isinstance(c, str):
-        return c
-    return next((body for kinds, body in c.items() if kind in kinds), None)
-
-
 def _lines_of(op: Any) -> Iterator[str]:
     if op.c is None or op.family not in ("unary", "binary", "reduction"):
         return
     for kind, spelled in KINDS.items():
         dtypes = [d for d in op.accepts if d.kind == kind]
-        body = _body(op.c, kind)
+        body = body_of(op.c, kind)
         if not dtypes or body is None or (op.name, kind) in WRITTEN_BY_HAND:
             continue
         results = (

@@ -52,6 +52,7 @@ class CpuPlugin(BackendPlugin):
 
     name, api, rank = "cpu", "1.0", 100
     kind = "cpu"
+    dialect = "mlcore_cpu.dialect:DIALECT"
 
     def probe(self, ctx: ProbeContext) -> Probe:
         """Always ready where the extension was built: facts from the system, no kernel is loaded."""
