@@ -1,0 +1,3 @@
+from cupy._raw import CompileException
+
+__all__ = ["CompileException"]
