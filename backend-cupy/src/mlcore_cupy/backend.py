@@ -150,19 +150,20 @@ class CupyBackend(ArrayLibraryBackend):
 class Either:
     """The first kernel for calls of the dtypes that it has, the second for the others."""
 
-    __slots__ = ("dtypes", "first", "lead", "ours", "second")
+    __slots__ = ("dtypes", "first", "inputs", "lead", "ours", "second")
     origin = "native"
 
     def __init__(self, op: Any, first: Any, second: Any) -> None:
         self.first, self.second = first, second
         self.dtypes = first.dtypes | second.dtypes
         self.ours = frozenset(one.numpy for one in first.dtypes)
+        self.inputs = len(op.inputs)
         self.lead = min(op.promoted) if op.promoted else 0  # the input whose dtype decides
 
     def __call__(self, *args: Any) -> Any:
-        ours = args[self.lead].dtype in self.ours and not (
-            isinstance(args[-1], DType) and args[-1].numpy not in self.ours  # astype to it
-        )
+        ours = not self.inputs or args[self.lead].dtype in self.ours
+        if ours and isinstance(args[-1], DType):  # astype to it, or a range of it
+            ours = args[-1].numpy in self.ours
         return (self.first if ours else self.second)(*args)
 
 

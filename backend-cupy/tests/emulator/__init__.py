@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -109,9 +110,45 @@ class Kernel:
 class Module:
     """A compiled source."""
 
-    def __init__(self, text: str, flags: Sequence[str] = ()) -> None:
-        self.library = ctypes.CDLL(str(compile_text(text, flags)))
+    def __init__(self, text: str, flags: Sequence[str] = (), library: Path | None = None) -> None:
+        self.library = ctypes.PyDLL(str(library or compile_text(text, flags)))
         self.waits = bool(WAITS.search(text))
 
     def kernel(self, name: str) -> Kernel:
         return Kernel(self.library, name, self.waits)
+
+
+_modules: dict[str, Module] = {}
+_index: dict[str, str] | None = None
+
+
+def digest_of(text: str) -> str:
+    """The name of a source in the index of what was compiled ahead."""
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def found(text: str) -> Module:
+    """The module of a source: from a library that was compiled ahead, or compiled now."""
+    global _index
+    module = _modules.get(text)
+    if module is None:
+        if _index is None:
+            listed = cache() / "index.json"
+            _index = json.loads(listed.read_text()) if listed.exists() else {}
+        ready = _index.get(digest_of(text))
+        module = _modules[text] = Module(text) if ready is None else Module(text, library=cache() / ready)
+    return module
+
+
+def compile_ahead(groups: Sequence[tuple[str, Sequence[str]]], workers: int = 2) -> int:
+    """Compile sources that stand together in one text, in parallel, and note which library has which of them.
+
+    Each group is (the text, the sources as they will be asked for). Returns how many sources there are.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(workers) as pool:
+        libraries = list(pool.map(lambda group: compile_text(group[0]), groups))
+    index = {digest_of(one): made.name for made, (_, texts) in zip(libraries, groups, strict=True) for one in texts}
+    (cache() / "index.json").write_text(json.dumps(index))
+    return len(index)

@@ -47,8 +47,7 @@ asm(".text\n.hidden emulated_switch\n.globl emulated_switch\nemulated_switch:\n"
     "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n");
 inline void* fresh(char* top, void (*start)()) {
   void** at = (void**)((uintptr_t)top & ~(uintptr_t)63);
-  *--at = 0;
-  *--at = 0;
+  *--at = 0;  // where a call would have left its return address: the stack is aligned as functions expect it
   *--at = (void*)start;
   for (int i = 0; i < 6; i++) *--at = 0;
   return at;
