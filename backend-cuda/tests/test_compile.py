@@ -10,12 +10,12 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-import nvrtc  # noqa: E402
+import nvrtc
+from mlcore_cuda.dialect import DIALECT
+from mlcore_cupy import every
+from mlcore_cupy.source import ELEMENTS, FILES
 
-import mlcore.optim  # noqa: E402, F401  (declares the optimizers' steps)
-from mlcore_cuda.dialect import DIALECT  # noqa: E402
-from mlcore_cupy import every  # noqa: E402
-from mlcore_cupy.source import ELEMENTS, FILES  # noqa: E402
+import mlcore.optim  # noqa: F401  (declares the optimizers' steps)
 
 why = nvrtc.missing()
 pytestmark = pytest.mark.skipif(bool(why) and not nvrtc.required(), reason=f"cannot compile: {why}")
@@ -27,9 +27,11 @@ def test_every_kernel_compiles(target: int, record_property: pytest.Function) ->
     started = time.perf_counter()
     groups = list(every.groups(DIALECT))
     sizes = nvrtc.compile_all([text for text, _, _ in groups], target)
-    assert len(sizes) == len(groups) and all(size > 1000 for size in sizes)
+    assert len(sizes) == len(groups)
+    assert all(size > 1000 for size in sizes)
     count = sum(number for _, _, number in groups)
-    assert count > 1900 and len(groups) > len(FILES) * len(ELEMENTS)
+    assert count > 1900
+    assert len(groups) > len(FILES) * len(ELEMENTS)
     seconds = time.perf_counter() - started
     print(f"sm_{target}: {count} kernels in {len(groups)} modules, {sum(sizes):,} bytes, {seconds:.0f} s,"
           f" NVRTC {nvrtc.version()}")  # fmt: skip

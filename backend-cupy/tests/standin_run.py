@@ -1,6 +1,6 @@
 """The `mlcore` command on a machine that seems to have two NVIDIA GPUs and CuPy: the stand-in, and facts to match.
 
-    python backend-cupy/tests/standin_run.py conformance cuda --level 1
+python backend-cupy/tests/standin_run.py conformance cuda --level 1
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "standin"), str(HERE)]
 
 import cupy  # noqa: E402
-
 from mlcore_cuda.facts import Facts, Gpu  # noqa: E402
 from mlcore_cuda.plugin import plugin  # noqa: E402
 from mlcore_cupy.installed import Distribution  # noqa: E402

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlcore_cupy.backend import CupyBackend
+
 from mlcore.backends.protocol import Device
 from mlcore_cuda.dialect import DIALECT
-from mlcore_cupy.backend import CupyBackend
 
 
 class CudaBackend(CupyBackend):

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcore.plugin import probes
 from mlcore_cupy.installed import Distribution, distributions
+
+from mlcore.plugin import probes
 
 DRIVERS = {"13": "580.65", "12": "525.60", "11": "450.80"}
 """The oldest Linux driver that runs each CUDA version that CuPy is built for (NVIDIA's CUDA release notes)."""

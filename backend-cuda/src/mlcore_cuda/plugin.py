@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mlcore_cupy.installed import choose, visible
+
 from mlcore import config
 from mlcore.plugin import BackendPlugin, DeviceInfo, Probe, probes
 from mlcore.plugin.api import ProbeContext
 from mlcore_cuda.facts import Facts, Gpu, needed
-from mlcore_cupy.installed import choose, visible
 
 if TYPE_CHECKING:
     from mlcore.backends.protocol import Backend, Device

@@ -136,7 +136,16 @@ def _tiled_grad(rt: Runtime, call: Call, g: Any, y: Any, lse: Any) -> tuple[Any,
     if call.m:
         grid = (-(-call.m // KEYS), call.batches)
         rt.launch(
-            "attention", "attention_grad_keys", g.dtype, grid, (THREADS,), *arrays, gk, gv, *how, shared=shared
+            "attention",
+            "attention_grad_keys",
+            g.dtype,
+            grid,
+            (THREADS,),
+            *arrays,
+            gk,
+            gv,
+            *how,
+            shared=shared,
         )
     return gq, gk, gv
 

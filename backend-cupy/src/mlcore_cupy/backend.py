@@ -34,7 +34,9 @@ class CupyBackend(ArrayLibraryBackend):
 
     own_products: frozenset[DType] = frozenset()  # dtypes whose matrix products are not left to CuPy
 
-    def __init__(self, cupy: Any, device: Device, dialect: Any, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, cupy: Any, device: Device, dialect: Any, options: Mapping[str, str] | None = None
+    ) -> None:
         self.runtime = Runtime(cupy, device)
         self.transfers = Transfers(self.runtime)
         self._peak = 0
@@ -47,7 +49,9 @@ class CupyBackend(ArrayLibraryBackend):
         tf32 = options.pop("tf32", "0")
         memory = options.pop("memory", None)
         if options or tf32 not in ("0", "1") or not (memory is None or memory.isdigit()):
-            given = ", ".join(f"{k}={v}" for k, v in {**options, "tf32": tf32, "memory": memory}.items() if v is not None)
+            given = ", ".join(
+                f"{k}={v}" for k, v in {**options, "tf32": tf32, "memory": memory}.items() if v is not None
+            )
             raise ArgumentError(f"device options {given}", known="tf32=0|1, memory=BYTES")
         if tf32 == "1":
             linalg = self.xp._core._routines_linalg  # CuPy's own switch; CUPY_TF32=1 sets the same
@@ -84,8 +88,7 @@ class CupyBackend(ArrayLibraryBackend):
     def kernel(self, op: Any) -> Kernel | None:
         """Hand-written, else generated from the operation's declaration, else CuPy's."""
         with self.runtime.current():
-            made = written(self.runtime, op, self.dtypes) or self._other(op)
-        return made
+            return written(self.runtime, op, self.dtypes) or self._other(op)
 
     def _other(self, op: Any) -> Kernel | None:
         generated = self.generated.serve(op, self.dtypes)

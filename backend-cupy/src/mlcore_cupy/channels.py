@@ -50,13 +50,37 @@ def batch_norm(
     wide = accumulator(x.dtype)
     parts, exact = rt.empty((channels, splits, 2), wide), rt.empty((channels, 2), wide)
     rt.launch(
-        "channels", "batch_stats", x.dtype, (channels, splits), _threads(piece), x, parts, count, channels, size, piece
+        "channels",
+        "batch_stats",
+        x.dtype,
+        (channels, splits),
+        _threads(piece),
+        x,
+        parts,
+        count,
+        channels,
+        size,
+        piece,
     )
     _join(
-        rt, "batch_stats_join", x.dtype, channels, parts, mean, rstd, exact, count, channels, piece, splits, eps
+        rt,
+        "batch_stats_join",
+        x.dtype,
+        channels,
+        parts,
+        mean,
+        rstd,
+        exact,
+        count,
+        channels,
+        piece,
+        splits,
+        eps,
     )
     how = ACTIVATIONS[activation]
-    rt.each("channels", "batch_apply", x.dtype, x.size, x, exact, weight, bias, y, x.size, channels, size, how)
+    rt.each(
+        "channels", "batch_apply", x.dtype, x.size, x, exact, weight, bias, y, x.size, channels, size, how
+    )
     return y, mean, rstd
 
 

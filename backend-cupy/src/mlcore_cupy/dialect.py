@@ -1,4 +1,4 @@
-"""The dialect of CUDA C++ and of HIP, which differ in how two-byte floats are converted: mlcore.codegen writes in it."""
+"""The dialect of CUDA C++ and of HIP, which kernels do not tell apart: what mlcore.codegen writes in."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def dialect(name: str, suffix: str) -> Dialect:
         function="static __device__ __forceinline__ {text}",
         as_bits={
             "float32": "__float_as_uint({v})", "uint32": "__uint_as_float({v})",
-            "float64": "(unsigned long long)__double_as_longlong({v})", "uint64": "__longlong_as_double((long long)({v}))",
+            "float64": "(unsigned long long)__double_as_longlong({v})",
+            "uint64": "__longlong_as_double((long long)({v}))",
         },
         wide="LL",
         prelude=_PRELUDE,

@@ -1,4 +1,4 @@
-"""Every kernel that the backends can ask for, as text: what is compiled in CI for every target, and for the emulator."""
+"""Every kernel that the backends can ask for, as text: what CI compiles for every target, and for the emulator."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def _all(dialect: Dialect) -> Iterator[KernelSource]:
             elif op.elementwise:
                 yield from (elementwise(dialect, op, dtype, form) for form in FORMS)
     for dtype in held:
-        yield from (cast(dialect, dtype, target, form) for target in held if target is not dtype for form in FORMS)
+        yield from (
+            cast(dialect, dtype, target, form) for target in held if target is not dtype for form in FORMS
+        )
         yield from (copy(dialect, dtype, form) for form in FORMS)
         yield from _others(dialect, dtype)
     yield from (places.compact(dialect), places.unravel(dialect), places.random_bits(dialect))

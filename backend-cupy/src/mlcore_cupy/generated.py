@@ -41,9 +41,7 @@ class Driver:
         """A KernelError of our own says more than the library's would."""
         return self.rt.compiled(source.name, source.text, source.op)
 
-    def launch(
-        self, kernel: Any, source: Any, buffers: Sequence[Any], words: list[int], items: int
-    ) -> None:
+    def launch(self, kernel: Any, source: Any, buffers: Sequence[Any], words: list[int], items: int) -> None:
         threads = source.group or THREADS
         groups = items if source.group else -(-items // threads)
         struct = np.array((words,), dtype=[("v", "<i8", (len(words),))])
@@ -102,4 +100,3 @@ def _on_cupy(rt: Runtime, call: Callable[..., Any], params: int) -> Callable[...
         return given(rt, made, inputs)
 
     return run
-

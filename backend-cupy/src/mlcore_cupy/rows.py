@@ -58,9 +58,7 @@ def log_softmax_grad(rt: Runtime, g: Any, y: Any, axis: int) -> Any:
 
 def logsumexp(rt: Runtime, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     kept = tuple(d for d in range(x.ndim) if d not in axis)
-    shape = tuple(
-        1 if d in axis else size for d, size in enumerate(x.shape) if keepdims or d not in axis
-    )
+    shape = tuple(1 if d in axis else size for d, size in enumerate(x.shape) if keepdims or d not in axis)
     n = math.prod(x.shape[d] for d in axis)
     rows = math.prod(x.shape[d] for d in kept)
     y = rt.empty(shape, x.dtype)
@@ -88,7 +86,9 @@ def cross_entropy_grad(rt: Runtime, g: Any, logits: Any, target: Any, lse: Any) 
     rows, n = logits.shape
     gx = rt.empty(logits.shape, logits.dtype)
     if gx.size:
-        rt.launch("rows", "cross_entropy_grad", logits.dtype, *team(rows, n), g, logits, target, lse, gx, rows, n)
+        rt.launch(
+            "rows", "cross_entropy_grad", logits.dtype, *team(rows, n), g, logits, target, lse, gx, rows, n
+        )
     return gx
 
 
@@ -134,9 +134,7 @@ def layer_norm_grad(
     rows, n, _ = _norm_shape(x, n_axes)
     gx, gw, gb = (rt.empty(shape, x.dtype) for shape in (x.shape, x.shape[-n_axes:], x.shape[-n_axes:]))
     if rows:
-        rt.launch(
-            "norms", "layer_norm_grad", x.dtype, *team(rows, n), g, x, weight, mean, rstd, gx, rows, n
-        )
+        rt.launch("norms", "layer_norm_grad", x.dtype, *team(rows, n), g, x, weight, mean, rstd, gx, rows, n)
     _columns(rt, g, x, mean, rstd, gw, gb, rows, n)
     return gx, gw, gb
 

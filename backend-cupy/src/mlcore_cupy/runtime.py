@@ -110,7 +110,14 @@ class Runtime:
     # -- launching -----------------------------------------------------------------------------------------------
 
     def launch(
-        self, file: str, name: str, dtype: Any, grid: Sequence[int], block: Sequence[int], *values: Any, shared: int = 0
+        self,
+        file: str,
+        name: str,
+        dtype: Any,
+        grid: Sequence[int],
+        block: Sequence[int],
+        *values: Any,
+        shared: int = 0,
     ) -> None:
         """A hand-written kernel for elements of a dtype; `values` are arrays, None (no array) and numbers."""
         key = (file, name, dtype)

@@ -173,5 +173,7 @@ def avg_pool_grad(
     gx = rt.empty(input_shape, grad.dtype)
     if gx.size:
         lead, window = _pool(input_shape, grad.shape, kernel, stride, padding, ones)
-        rt.each("pooling", "avg_pool_grad", grad.dtype, gx.size, grad, gx, lead, int(count_include_pad), window)
+        rt.each(
+            "pooling", "avg_pool_grad", grad.dtype, gx.size, grad, gx, lead, int(count_include_pad), window
+        )
     return gx

@@ -20,7 +20,8 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 NAMES = re.compile(
-    r"(?:^KERNEL|^extern \"C\" __global__ void)\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(", re.MULTILINE
+    r"(?:^KERNEL|^extern \"C\" __global__ void)\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(",
+    re.MULTILINE,
 )
 WAITS = re.compile(r"__syncthreads\s*\(|SHUFFLE_XOR\s*\(|team_fold\s*\(")
 _cache: Any = None
@@ -63,8 +64,10 @@ def compile_text(text: str, flags: Sequence[str] = ()) -> Path:
         f" {{ return emulated::launch({name}, d, v, s, n); }}"
         for name in kernel_names(text)
     ]
-    whole = "\n".join(['#define MLCORE_EMULATED 1', '#include "emulator.h"', text, *launchers, ""])
-    digest = hashlib.sha256((whole + (FOLDER / "emulator.h").read_text() + " ".join(flags)).encode()).hexdigest()[:24]
+    whole = "\n".join(["#define MLCORE_EMULATED 1", '#include "emulator.h"', text, *launchers, ""])
+    digest = hashlib.sha256(
+        (whole + (FOLDER / "emulator.h").read_text() + " ".join(flags)).encode()
+    ).hexdigest()[:24]
     made = cache() / f"{digest}.so"
     if made.exists():
         return made
@@ -95,9 +98,17 @@ class Kernel:
             raise EmulatorError(f"the module has no kernel {name}") from None
         self.call.restype = ctypes.c_char_p
 
-    def __call__(self, grid: Sequence[int], block: Sequence[int], values: Sequence[np.ndarray], shared: int = 0) -> None:
+    def __call__(
+        self, grid: Sequence[int], block: Sequence[int], values: Sequence[np.ndarray], shared: int = 0
+    ) -> None:
         """Launch; `values` are the parameters' bytes as 0-d arrays, pointers as uint64."""
-        dims = [*(tuple(grid) + (1, 1))[:3], *(tuple(block) + (1, 1))[:3], shared, int(self.backwards), int(self.waits)]
+        dims = [
+            *((*tuple(grid), 1, 1))[:3],
+            *((*tuple(block), 1, 1))[:3],
+            shared,
+            int(self.backwards),
+            int(self.waits),
+        ]
         n = len(values)
         places = (ctypes.c_void_p * n)(*[one.ctypes.data for one in values])
         sizes = (ctypes.c_longlong * n)(*[one.nbytes for one in values])
@@ -149,6 +160,8 @@ def compile_ahead(groups: Sequence[tuple[str, Sequence[str]]], workers: int = 2)
 
     with ThreadPoolExecutor(workers) as pool:
         libraries = list(pool.map(lambda group: compile_text(group[0]), groups))
-    index = {digest_of(one): made.name for made, (_, texts) in zip(libraries, groups, strict=True) for one in texts}
+    index = {
+        digest_of(one): made.name for made, (_, texts) in zip(libraries, groups, strict=True) for one in texts
+    }
     (cache() / "index.json").write_text(json.dumps(index))
     return len(index)

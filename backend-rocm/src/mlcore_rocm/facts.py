@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcore.plugin import probes
 from mlcore_cupy.installed import Distribution, distributions
+
+from mlcore.plugin import probes
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mlcore_cupy.installed import choose, visible
+
 from mlcore.plugin import BackendPlugin, DeviceInfo, Probe, probes
 from mlcore.plugin.api import ProbeContext
-from mlcore_cupy.installed import choose, visible
 from mlcore_rocm.facts import Facts, Gpu, needed
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ class RocmPlugin(BackendPlugin):
         if missing:
             return Probe.missing_dependency(
                 f"HIP's library {library} cannot be loaded: {missing}",
-                fix=f"install ROCm {wanted or ''}, and name its lib folder in LD_LIBRARY_PATH".replace(" ,", ","),
+                fix=f"install ROCm {wanted or ''}, and name its lib folder in LD_LIBRARY_PATH".replace(
+                    " ,", ","
+                ),
             )
         return Probe.ready([_info(i, gpu, version or "") for i, gpu in enumerate(gpus)], evidence=(node,))
 
@@ -68,7 +71,9 @@ class RocmPlugin(BackendPlugin):
         if isinstance(chosen, Probe) and chosen.state == "broken":
             return chosen
         if node:
-            return Probe.no_hardware(f"{node} lists no GPU", fix="check the amdgpu driver: dmesg | grep amdgpu")
+            return Probe.no_hardware(
+                f"{node} lists no GPU", fix="check the amdgpu driver: dmesg | grep amdgpu"
+            )
         if 0x1002 in probes.pci_vendors():
             return Probe.no_hardware(
                 "an AMD GPU is on the PCI bus, but there is no /dev/kfd device: its compute driver is not loaded",

@@ -19,7 +19,13 @@ __version__ = "14.2.0"
 
 bool_, int8, int16, int32, int64 = np.bool_, np.int8, np.int16, np.int32, np.int64
 uint8, uint16, uint32, uint64 = np.uint8, np.uint16, np.uint32, np.uint64
-float16, float32, float64, complex64, complex128 = np.float16, np.float32, np.float64, np.complex64, np.complex128
+float16, float32, float64, complex64, complex128 = (
+    np.float16,
+    np.float32,
+    np.float64,
+    np.complex64,
+    np.complex128,
+)
 newaxis, inf, nan = None, np.inf, np.nan
 
 _SAME = (
@@ -27,8 +33,9 @@ _SAME = (
     " bitwise_or bitwise_xor ceil concatenate conj conjugate copysign cos cosh cumprod cumsum divide equal exp expm1"
     " flip floor floor_divide greater greater_equal hypot imag invert isfinite isinf isnan left_shift less less_equal"
     " log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul max maximum mean min minimum"
-    " multiply negative nextafter nonzero not_equal pad positive power prod real reciprocal remainder reshape right_shift"
-    " rint round searchsorted sign signbit sin sinh sqrt square stack subtract sum take tan tanh transpose trunc where"
+    " multiply negative nextafter nonzero not_equal pad positive power prod real reciprocal remainder reshape"
+    " right_shift rint round searchsorted"
+    " sign signbit sin sinh sqrt square stack subtract sum take tan tanh transpose trunc where"
 )
 _NEWER = {  # the standard's names, which CuPy 14 has too
     "abs": "absolute", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan",
@@ -66,11 +73,15 @@ class _Add:
 add = _Add()
 
 
-def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Any:
+def cumulative_sum(
+    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
     return call(np.cumsum, x, axis=axis, dtype=dtype)
 
 
-def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Any:
+def cumulative_prod(
+    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
     return call(np.cumprod, x, axis=axis, dtype=dtype)
 
 
@@ -81,7 +92,11 @@ def argsort(a: Any, axis: int = -1, kind: Any = None) -> Any:
 
 
 def broadcast_to(array: ndarray, shape: Any) -> ndarray:
-    return viewed(array, np.broadcast_to(array._a, shape)) if array.size else wrapped(np.broadcast_to(array._a, shape))
+    return (
+        viewed(array, np.broadcast_to(array._a, shape))
+        if array.size
+        else wrapped(np.broadcast_to(array._a, shape))
+    )
 
 
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, blocking: bool = False) -> ndarray:
@@ -127,7 +142,16 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> nd
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> ndarray:
-    return wrapped(np.arange(start, dtype=dtype) if stop is None else np.arange(start, stop, step, dtype=dtype))
+    return wrapped(
+        np.arange(start, dtype=dtype) if stop is None else np.arange(start, stop, step, dtype=dtype)
+    )
 
 
-__all__ = ["RawKernel", "RawModule", "cuda", "get_default_memory_pool", "get_default_pinned_memory_pool", "ndarray"]
+__all__ = [
+    "RawKernel",
+    "RawModule",
+    "cuda",
+    "get_default_memory_pool",
+    "get_default_pinned_memory_pool",
+    "ndarray",
+]

@@ -29,7 +29,12 @@ class ndarray:
     __slots__ = ("__weakref__", "_a", "base", "data")
 
     def __init__(
-        self, shape: Any, dtype: Any = float, memptr: MemoryPointer | None = None, strides: Any = None, order: str = "C"
+        self,
+        shape: Any,
+        dtype: Any = float,
+        memptr: MemoryPointer | None = None,
+        strides: Any = None,
+        order: str = "C",
     ) -> None:
         shape = tuple(shape) if isinstance(shape, (tuple, list)) else (int(shape),)
         dtype = np.dtype(dtype)
@@ -58,7 +63,9 @@ class ndarray:
     imag = property(lambda self: call(np.imag, self))
 
     def __array__(self, *args: Any, **how: Any) -> Any:
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array."
+        )
 
     def __len__(self) -> int:
         return len(self._a)
@@ -81,7 +88,9 @@ class ndarray:
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> Any:
         """To the host, as a copy."""
         if capturing() is not None:
-            raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+            raise CUDARuntimeError(
+                900, "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing"
+            )
         if out is None:
             return np.array(self._a, order=order, copy=True)
         if not isinstance(out, np.ndarray) or out.dtype != self.dtype or out.shape != self.shape:
@@ -119,7 +128,9 @@ class ndarray:
         to, where, what = self._a, bare(key), bare(value)
         record(lambda: to.__setitem__(where, what))
 
-    def astype(self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True) -> Any:
+    def astype(
+        self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True
+    ) -> Any:
         if not copy and np.dtype(dtype) == self.dtype:
             return self
         return call(lambda a: a.astype(dtype, order=order), self)
@@ -225,7 +236,9 @@ def _result(found: Any, owners: list[ndarray], again: Callable[[], Any] | None) 
     steps = capturing()
     if steps is not None:
         if again is None:
-            raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+            raise CUDARuntimeError(
+                900, "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing"
+            )
         if made.size:
             made._a.view(np.uint8)[...] = 0xFF if made.ndim and made.flags.c_contiguous else 0
         steps.append(lambda: made._a.__setitem__(..., again()))
@@ -248,7 +261,21 @@ def _swapped(name: str) -> Callable[..., Any]:
     return lambda self, other: call(lambda a, b: function(b, a), self, other)
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and_", "or_", "xor", "lshift", "rshift", "matmul"):
+for _name in (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "and_",
+    "or_",
+    "xor",
+    "lshift",
+    "rshift",
+    "matmul",
+):
     setattr(ndarray, f"__{_name.strip('_')}__", _operator(_name))
     setattr(ndarray, f"__r{_name.strip('_')}__", _swapped(_name))
 for _name in ("eq", "ne", "lt", "le", "gt", "ge", "neg", "pos", "invert", "abs"):

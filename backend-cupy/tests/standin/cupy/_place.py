@@ -77,7 +77,9 @@ class Graph:
 class Stream:
     """Work is done at once, in the order of the calls; a stream only knows its device and what it captures."""
 
-    def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None) -> None:
+    def __init__(
+        self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None
+    ) -> None:
         self.device_id = current_device()
         self.captured: list[Callable[[], None]] | None = None
 
@@ -91,7 +93,9 @@ class Stream:
 
     def synchronize(self) -> None:
         if self.captured is not None:
-            raise CUDARuntimeError(900, "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+            raise CUDARuntimeError(
+                900, "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing"
+            )
 
     def begin_capture(self, mode: int | None = None) -> None:
         self.captured = []

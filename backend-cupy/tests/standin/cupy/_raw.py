@@ -14,13 +14,13 @@ from cupy._place import CUDARuntimeError, current_device
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-import emulator  # noqa: E402  (beside the stand-in's folder)
+import emulator
 
 
 class CompileException(Exception):
     """As cupy.cuda.compiler.CompileException."""
 
-    def __init__(self, msg: str, source: str, name: str, options: Any, backend: str = "nvrtc") -> None:
+    def __init__(self, msg: str, source: str, name: str, options: Any, backend: str = "") -> None:
         super().__init__(msg)
         self._msg, self.source, self.name, self.options, self.backend = msg, source, name, options, backend
 
@@ -30,7 +30,8 @@ class CompileException(Exception):
 
 class RawModule:
     def __init__(
-        self, code: str | None = None, *, path: str | None = None, options: tuple[str, ...] = (), backend: str = "nvrtc",
+        self, code: str | None = None, *, path: str | None = None, options: tuple[str, ...] = (),
+        backend: str = "nvrtc",
         translate_cucomplex: bool = False, enable_cooperative_groups: bool = False, name_expressions: Any = None,
         jitify: Any = None,
     ) -> None:  # fmt: skip
@@ -57,7 +58,9 @@ class RawKernel:
         self.kernel = kernel
         self.name = kernel.name
 
-    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0) -> None:
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
+    ) -> None:
         if not all(isinstance(one, tuple) for one in (grid, block, args)):
             raise TypeError("grid, block and args are tuples")
         memories: list[Memory] = []
@@ -67,7 +70,9 @@ class RawKernel:
             self.kernel(grid, block, values, shared_mem)
             for memory in memories:
                 if not memory.intact():
-                    raise CUDARuntimeError(700, f"cudaErrorIllegalAddress: {self.name} wrote outside of an array")
+                    raise CUDARuntimeError(
+                        700, f"cudaErrorIllegalAddress: {self.name} wrote outside of an array"
+                    )
 
         record(run)
 
@@ -85,7 +90,9 @@ def _value(one: Any, memories: list[Memory]) -> Any:
         return np.array(one.ptr, dtype=np.uint64)
     if isinstance(one, np.ndarray):
         if one.size != 1:
-            raise TypeError(f"You are trying to pass a numpy.ndarray of shape {one.shape} as a kernel parameter.")
+            raise TypeError(
+                f"You are trying to pass a numpy.ndarray of shape {one.shape} as a kernel parameter."
+            )
         return np.ascontiguousarray(one)
     if isinstance(one, (bool, int, float, np.generic)):
         return np.asarray(one)

@@ -1,8 +1,8 @@
 """cupy.cuda of the stand-in."""
 
 from cupy._memory import (
-    MemoryPool,
     MemoryPointer,
+    MemoryPool,
     PinnedMemoryPool,
     alloc,
     alloc_pinned_memory,
