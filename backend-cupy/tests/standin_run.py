@@ -16,6 +16,8 @@ from mlcore_cuda.facts import Facts, Gpu  # noqa: E402
 from mlcore_cuda.plugin import plugin  # noqa: E402
 from mlcore_cupy.installed import Distribution  # noqa: E402
 
+from mlcore.plugin import isolation  # noqa: E402
+
 assert Path(cupy.__file__).is_relative_to(HERE), "this needs the stand-in, not CuPy"
 
 
@@ -38,6 +40,9 @@ class TwoGpus(Facts):
         return ""
 
 
+isolation.SLOW_MS = float(
+    "inf"
+)  # a probe that was slow once moves to a child process, which has not these facts
 plugin.facts = TwoGpus()  # at import: the processes that the command starts import this file too
 
 if __name__ == "__main__":

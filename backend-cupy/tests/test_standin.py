@@ -264,3 +264,29 @@ def test_a_step_writes_over_what_nobody_else_holds_and_over_nothing_else(cuda: A
     assert seen.tolist() == [1.0] * 10, "a tensor that shares the old value keeps it"
     assert p.detach().to("cpu").tolist()[:2] == [-0.5, -0.5]
     assert shared.detach().tolist()[0] == -0.5
+
+
+# -- ROCm ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_backend_for_rocm_is_the_same_but_for_what_cupy_lacks_there(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    from mlcore_rocm.backend import RocmBackend
+
+    from mlcore.backends.device import Device
+    from mlcore.dtypes import bfloat16
+    from mlcore.ops import registry
+
+    monkeypatch.setattr(cupy.cuda.runtime, "is_hip", True)
+    device = Device("rocm", 0)
+    backend = device.backend = RocmBackend(cupy, device)
+    a, b = (rng.standard_normal(shape).astype(bfloat16.numpy) for shape in ((20, 33), (33, 9)))
+    wanted = a.astype(np.float32) @ b.astype(np.float32)
+    monkeypatch.setattr(cupy, "matmul", lambda *_: pytest.fail("bfloat16 products are left to CuPy"))
+    product = backend.kernel(registry.get("contract"))
+    found = backend.to_host(product(backend.from_host(a), backend.from_host(b)))
+    assert found.dtype == bfloat16.numpy
+    assert np.allclose(found.astype(np.float32), wanted, rtol=2e-2, atol=2e-2)
+    with pytest.raises(errors.DeviceError, match="no graphs on ROCm"), backend.capture():
+        pass

@@ -114,7 +114,7 @@ def attention_grad(
 ) -> tuple[Any, ...]:
     call = Call(rt, q, k, v, mask, is_causal, scale)
     g, y = call.spread(g), call.spread(y)
-    lse = rt.dense(lse).reshape((call.batches, call.n))
+    lse = rt.dense(lse.astype(accumulator(g.dtype), copy=False)).reshape((call.batches, call.n))
     found = (_tiled_grad if call.tiled(True) else _plain_grad)(rt, call, g, y, lse)
     return tuple([_fold(rt, call, one, to) for one, to in zip(found, (q, k, v), strict=True)])
 

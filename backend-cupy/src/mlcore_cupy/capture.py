@@ -16,7 +16,7 @@ class Capture:
 
     It replays the same kernels on the same memory: inputs are changed in place, results are read from the tensors
     that the block made. Run the block once before capturing, so that every kernel is compiled and no value has to
-    come to the host: reading one inside the block is an error.
+    come to the host: reading one inside the block is an error. Random numbers are those of the capture, every time.
     """
 
     def __init__(self, backend: CupyBackend) -> None:

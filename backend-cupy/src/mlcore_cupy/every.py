@@ -91,4 +91,4 @@ def groups(dialect: Dialect, size: int = 128) -> Iterator[tuple[str, list[str], 
         part = sources[at : at + size]
         yield combined(part), [one.text for one in part], len(part)
     for _, _, text in modules():
-        yield text, [text], text.count("\nKERNEL ")
+        yield text, [text], text.count("\nKERNEL")

@@ -29,7 +29,7 @@ class Driver:
         return self.rt.cupy.cuda.alloc(size)
 
     def upload(self, buffer: Any, data: Any) -> None:
-        self._bytes(buffer, data.size).set(data)
+        self._bytes(buffer, data.size).set(data, stream=self.rt.stream)
 
     def download(self, buffer: Any, start: int, data: Any) -> None:
         data[...] = self._bytes(buffer + start, data.size).get(stream=self.rt.stream)

@@ -17,7 +17,7 @@ from mlcore.backends.failure import kernel_error
 from mlcore_cupy.source import module_source
 
 OPTIONS = ("-std=c++17",)
-_SIGNATURE = r"^KERNEL\s+(?:__launch_bounds__\([^)]*\)\s*)?{name}\s*\(([^)]*)\)"
+_SIGNATURE = r"^KERNEL(?:_OF\(\w+\))?\s+{name}\s*\(([^)]*)\)"
 _SCALARS: dict[str, Callable[[Any], Any]] = {
     "i64": np.int64, "u64": np.uint64, "int": np.int32, "u32": np.uint32, "double": np.float64,
 }  # fmt: skip

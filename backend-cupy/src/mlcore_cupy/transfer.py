@@ -38,7 +38,7 @@ class Transfers:
         if not array.size:
             return made
         if array.nbytes < PINNED_FROM:
-            made.set(np.array(array, dtype=dtype, order="C", copy=True, ndmin=0))
+            made.set(np.array(array, dtype=dtype, order="C", copy=True, ndmin=0), stream=self.rt.stream)
             return made
         staged = self._pinned(array.shape, dtype)
         staged[...] = array

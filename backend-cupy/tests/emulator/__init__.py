@@ -20,7 +20,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 NAMES = re.compile(
-    r"(?:^KERNEL|^extern \"C\" __global__ void)\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(",
+    r"^(?:KERNEL(?:_OF\(\w+\))?|extern \"C\" __global__ void(?:\s+__launch_bounds__\s*\([^)]*\))?)\s+(\w+)\s*\(",
     re.MULTILINE,
 )
 WAITS = re.compile(r"__syncthreads\s*\(|SHUFFLE_XOR\s*\(|team_fold\s*\(")

@@ -29,7 +29,7 @@ INLINE A dot(const A* a, const A* b, int w) {
   return sum;
 }
 
-KERNEL __launch_bounds__(THREADS) attention(const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v,
+KERNEL_OF(THREADS) attention(const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v,
                                              T* __restrict__ y, A* __restrict__ lse, SHAPES) {
   DYNAMIC_SHARED(dynamic_memory);
   A* qs = (A*)dynamic_memory;
@@ -132,7 +132,7 @@ KERNEL attention_inner(const T* __restrict__ g, const T* __restrict__ y, A* __re
   A scale = (A)scale_;                          \
   i64 batch = blockIdx.y
 
-KERNEL __launch_bounds__(THREADS) attention_grad_queries(const T* __restrict__ g, const T* __restrict__ q, const T* __restrict__ k,
+KERNEL_OF(THREADS) attention_grad_queries(const T* __restrict__ g, const T* __restrict__ q, const T* __restrict__ k,
                                                           const T* __restrict__ v, const A* __restrict__ lse,
                                                           const A* __restrict__ inner, T* __restrict__ gq, SHAPES) {
   TILES;
@@ -156,7 +156,7 @@ KERNEL __launch_bounds__(THREADS) attention_grad_queries(const T* __restrict__ g
     if (row0 + i / d < n) gq[(batch * n + row0) * d + i] = narrow(acc[i] * scale);
 }
 
-KERNEL __launch_bounds__(THREADS) attention_grad_keys(const T* __restrict__ g, const T* __restrict__ q, const T* __restrict__ k,
+KERNEL_OF(THREADS) attention_grad_keys(const T* __restrict__ g, const T* __restrict__ q, const T* __restrict__ k,
                                                        const T* __restrict__ v, const A* __restrict__ lse,
                                                        const A* __restrict__ inner, T* __restrict__ gk, T* __restrict__ gv, SHAPES) {
   TILES;

@@ -139,7 +139,7 @@ INLINE A activated(A y, int how) {
            once && row < of.rows() && column < of.columns(); once = 0)
 
 // Bias, then a scale and a shift for each channel and an activation, where given, before the result is written.
-KERNEL __launch_bounds__(THREADS) convolution(const T* __restrict__ x, const T* __restrict__ w, const T* bias, const T* scale,
+KERNEL_OF(THREADS) convolution(const T* __restrict__ x, const T* __restrict__ w, const T* bias, const T* scale,
                                                const T* shift, T* __restrict__ y, int how, Shape shape) {
   Forward of = {Problem(shape), x, w, (int)blockIdx.z};
   A sums[4][4] = {};
@@ -154,7 +154,7 @@ KERNEL __launch_bounds__(THREADS) convolution(const T* __restrict__ x, const T* 
   }
 }
 
-KERNEL __launch_bounds__(THREADS) convolution_data(const T* __restrict__ g, const T* __restrict__ w, T* __restrict__ gx, Shape shape) {
+KERNEL_OF(THREADS) convolution_data(const T* __restrict__ g, const T* __restrict__ w, T* __restrict__ gx, Shape shape) {
   Data of = {Problem(shape), g, w, (int)blockIdx.z};
   A sums[4][4] = {};
   i64 row0 = (i64)blockIdx.y * TILE, column0 = (i64)blockIdx.x * TILE;
@@ -166,7 +166,7 @@ KERNEL __launch_bounds__(THREADS) convolution_data(const T* __restrict__ g, cons
 }
 
 // The depth, images times positions, is cut into pieces: parts (splits, all weights), which `join_splits` adds up.
-KERNEL __launch_bounds__(THREADS) convolution_weights(const T* __restrict__ g, const T* __restrict__ x, A* __restrict__ parts,
+KERNEL_OF(THREADS) convolution_weights(const T* __restrict__ g, const T* __restrict__ x, A* __restrict__ parts,
                                                        i64 piece, int splits, Shape shape) {
   Weights of = {Problem(shape), g, x, (int)blockIdx.z / splits};
   A sums[4][4] = {};

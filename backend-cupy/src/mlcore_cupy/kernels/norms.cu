@@ -26,13 +26,13 @@ INLINE void norm_row(const T* x, const T* weight, const T* bias, T* y, T* mean, 
   }
 }
 
-KERNEL layer_norm(const T* __restrict__ x, const T* weight, const T* bias, T* __restrict__ y, T* __restrict__ mean,
+KERNEL_OF(1024) layer_norm(const T* __restrict__ x, const T* weight, const T* bias, T* __restrict__ y, T* __restrict__ mean,
                   T* __restrict__ rstd, i64 rows, i64 n, double eps) {
   i64 row = team_row();
   if (row < rows) norm_row<true>(x, weight, bias, y, mean, rstd, row, n, (A)eps);
 }
 
-KERNEL rms_norm(const T* __restrict__ x, const T* weight, T* __restrict__ y, T* __restrict__ rstd, i64 rows, i64 n, double eps) {
+KERNEL_OF(1024) rms_norm(const T* __restrict__ x, const T* weight, T* __restrict__ y, T* __restrict__ rstd, i64 rows, i64 n, double eps) {
   i64 row = team_row();
   if (row < rows) norm_row<false>(x, weight, (const T*)0, y, (T*)0, rstd, row, n, (A)eps);
 }
@@ -59,20 +59,20 @@ INLINE void norm_grad_row(const T* g, const T* x, const T* weight, const T* mean
   }
 }
 
-KERNEL layer_norm_grad(const T* __restrict__ g, const T* __restrict__ x, const T* weight, const T* __restrict__ mean,
+KERNEL_OF(1024) layer_norm_grad(const T* __restrict__ g, const T* __restrict__ x, const T* weight, const T* __restrict__ mean,
                        const T* __restrict__ rstd, T* __restrict__ gx, i64 rows, i64 n) {
   i64 row = team_row();
   if (row < rows) norm_grad_row<true>(g, x, weight, mean, rstd, gx, row, n);
 }
 
-KERNEL rms_norm_grad(const T* __restrict__ g, const T* __restrict__ x, const T* weight, const T* __restrict__ rstd,
+KERNEL_OF(1024) rms_norm_grad(const T* __restrict__ g, const T* __restrict__ x, const T* weight, const T* __restrict__ rstd,
                      T* __restrict__ gx, i64 rows, i64 n) {
   i64 row = team_row();
   if (row < rows) norm_grad_row<false>(g, x, weight, (const T*)0, rstd, gx, row, n);
 }
 
 // Gradients of weight and bias: sums down the rows, 32 columns a block of 32 x 8 threads. `mean` and `gb` may be null.
-KERNEL norm_grad_columns(const T* __restrict__ g, const T* __restrict__ x, const T* mean, const T* __restrict__ rstd,
+KERNEL_OF(1024) norm_grad_columns(const T* __restrict__ g, const T* __restrict__ x, const T* mean, const T* __restrict__ rstd,
                          T* __restrict__ gw, T* gb, i64 rows, i64 n) {
   __shared__ A along[8][33];
   __shared__ A plain[8][33];

@@ -18,6 +18,7 @@
 #endif
 
 #define KERNEL extern "C" __global__ void
+#define KERNEL_OF(threads) extern "C" __global__ void __launch_bounds__(threads)
 #define INLINE static __device__ __forceinline__
 #define INLINE_MEMBER __device__ __forceinline__
 

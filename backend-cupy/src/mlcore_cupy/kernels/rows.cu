@@ -20,7 +20,7 @@ INLINE A exp_sum(const T* x, i64 n, i64 inner, A shift) {
   return team_fold(total, Sum());
 }
 
-KERNEL softmax(const T* __restrict__ x, T* __restrict__ y, i64 rows, i64 n, i64 inner) {
+KERNEL_OF(1024) softmax(const T* __restrict__ x, T* __restrict__ y, i64 rows, i64 n, i64 inner) {
   i64 row = team_row();
   if (row >= rows) return;
   i64 at = row_start(row, n, inner);
@@ -30,7 +30,7 @@ KERNEL softmax(const T* __restrict__ x, T* __restrict__ y, i64 rows, i64 n, i64 
   for (i64 i = threadIdx.x; i < n; i += blockDim.x) y[at + i * inner] = narrow(exp(wide(x[at + i * inner]) - shift) / total);
 }
 
-KERNEL log_softmax(const T* __restrict__ x, T* __restrict__ y, i64 rows, i64 n, i64 inner) {
+KERNEL_OF(1024) log_softmax(const T* __restrict__ x, T* __restrict__ y, i64 rows, i64 n, i64 inner) {
   i64 row = team_row();
   if (row >= rows) return;
   i64 at = row_start(row, n, inner);
@@ -39,7 +39,7 @@ KERNEL log_softmax(const T* __restrict__ x, T* __restrict__ y, i64 rows, i64 n, 
   for (i64 i = threadIdx.x; i < n; i += blockDim.x) y[at + i * inner] = narrow(wide(x[at + i * inner]) - shift - total);
 }
 
-KERNEL softmax_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ gx, i64 rows, i64 n, i64 inner) {
+KERNEL_OF(1024) softmax_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ gx, i64 rows, i64 n, i64 inner) {
   i64 row = team_row();
   if (row >= rows) return;
   i64 at = row_start(row, n, inner);
@@ -50,7 +50,7 @@ KERNEL softmax_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restr
     gx[at + i * inner] = narrow(wide(y[at + i * inner]) * (wide(g[at + i * inner]) - total));
 }
 
-KERNEL log_softmax_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ gx, i64 rows, i64 n, i64 inner) {
+KERNEL_OF(1024) log_softmax_grad(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ gx, i64 rows, i64 n, i64 inner) {
   i64 row = team_row();
   if (row >= rows) return;
   i64 at = row_start(row, n, inner);
@@ -61,7 +61,7 @@ KERNEL log_softmax_grad(const T* __restrict__ g, const T* __restrict__ y, T* __r
     gx[at + i * inner] = narrow(wide(g[at + i * inner]) - exp(wide(y[at + i * inner])) * total);
 }
 
-KERNEL logsumexp(const T* __restrict__ x, T* __restrict__ y, i64 rows, i64 n, i64 inner) {
+KERNEL_OF(1024) logsumexp(const T* __restrict__ x, T* __restrict__ y, i64 rows, i64 n, i64 inner) {
   i64 row = team_row();
   if (row >= rows) return;
   i64 at = row_start(row, n, inner);
@@ -70,7 +70,7 @@ KERNEL logsumexp(const T* __restrict__ x, T* __restrict__ y, i64 rows, i64 n, i6
   if (threadIdx.x == 0) y[row] = narrow(total);
 }
 
-KERNEL cross_entropy(const T* __restrict__ logits, const i64* __restrict__ target, T* __restrict__ loss, T* __restrict__ lse,
+KERNEL_OF(1024) cross_entropy(const T* __restrict__ logits, const i64* __restrict__ target, T* __restrict__ loss, T* __restrict__ lse,
                      i64 rows, i64 n) {
   i64 row = team_row();
   if (row >= rows) return;
@@ -83,7 +83,7 @@ KERNEL cross_entropy(const T* __restrict__ logits, const i64* __restrict__ targe
   }
 }
 
-KERNEL cross_entropy_grad(const T* __restrict__ g, const T* __restrict__ logits, const i64* __restrict__ target,
+KERNEL_OF(1024) cross_entropy_grad(const T* __restrict__ g, const T* __restrict__ logits, const i64* __restrict__ target,
                           const T* __restrict__ lse, T* __restrict__ gx, i64 rows, i64 n) {
   i64 row = team_row();
   if (row >= rows) return;
