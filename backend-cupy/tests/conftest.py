@@ -52,6 +52,12 @@ def pose() -> None:
     """The plugin sees two GPUs from now on."""
     import standin_run  # noqa: F401
 
+    from mlcore.backends import detect
+    from mlcore.plugin import discovery
+
+    discovery.reset()
+    detect.reset()
+
 
 @pytest.fixture(scope="session")
 def cuda() -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from mlcore.backends.array_library import ArrayLibraryBackend
 from mlcore.backends.protocol import Array, Device, Kernel, MemoryStats
 from mlcore.dtype import DType
 from mlcore.dtypes import bfloat16
-from mlcore.errors import ArgumentError, DeviceLostError, KernelError, MlcoreError, OutOfMemoryError
+from mlcore.errors import DeviceError, DeviceLostError, KernelError, MlcoreError, OutOfMemoryError
 from mlcore_cupy.capture import Capture
 from mlcore_cupy.catalog import Native, written
 from mlcore_cupy.generated import Generated
@@ -52,7 +52,7 @@ class CupyBackend(ArrayLibraryBackend):
             given = ", ".join(
                 f"{k}={v}" for k, v in {**options, "tf32": tf32, "memory": memory}.items() if v is not None
             )
-            raise ArgumentError(f"device options {given}", known="tf32=0|1, memory=BYTES")
+            raise DeviceError(f"device {self.device}: options {given}", known="tf32=0|1, memory=BYTES")
         if tf32 == "1":
             linalg = self.xp._core._routines_linalg  # CuPy's own switch; CUPY_TF32=1 sets the same
             linalg.set_compute_type(np.float32, linalg.COMPUTE_TYPE_TF32)
@@ -97,13 +97,16 @@ class CupyBackend(ArrayLibraryBackend):
         library = super().kernel(op)
         if library is None:
             return generated
-        dtypes = getattr(library, "dtypes", self.dtypes)
-        if op.name == "contract":
-            dtypes = frozenset(d for d in dtypes - self.own_products if d.kind in "fc")
-        theirs = Native(self.runtime, op.name, _first(library), dtypes)
+        theirs = Native(self.runtime, op.name, _first(library), getattr(library, "dtypes", self.dtypes))
         if generated is None:
             return theirs
         return Either(op, theirs, generated) if op.name in LIBRARY_FIRST else Either(op, generated, theirs)
+
+    def _taken(self, op: Any, kernel: Kernel) -> Iterable[DType]:
+        """What CuPy takes, by trying; but its products are known, and one that crashes must not be tried."""
+        if op.family != "contraction":
+            return super()._taken(op, kernel)
+        return [d for d in op.accepts & self.dtypes - self.own_products if d.kind in "fc"]
 
     # -- memory ----------------------------------------------------------------------------------------------------
 
