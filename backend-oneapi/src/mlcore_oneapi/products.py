@@ -17,6 +17,7 @@ from mlcore_oneapi.tools import Tools, numbers
 
 VECTORS: Final = 2
 TILE, SIDE = 32, 8
+NEAR, FEW = 512, 64  # elements between rows, and rows of A, up to which B is read as it lies
 PACKED: Final = 64  # rows of B that one work-item packs
 
 
@@ -121,9 +122,10 @@ def _launch(
 
 
 def packed(tools: Tools, dtype: DType, grid: Grid, b: Operand) -> Panels:
-    """B in panels: itself where its rows already lie side by side and no panel is broken, else a packed copy."""
+    """B in panels: itself where its rows already lie side by side and no panel is broken, else a packed copy. Rows
+    that lie far apart share a few lines of a cache, so what is read often is packed all the same."""
     side = width(dtype)
-    if b.column == 1 and grid.n % side == 0:
+    if b.column == 1 and grid.n % side == 0 and (abs(b.row) <= NEAR or grid.m <= FEW):
         return Panels(b.array, b.at, side, b.row, b.repeat, b.outer, b.batch)
     count = _up(grid.n, side)
     outer, batch = (grid.outer if b.outer else 1), (grid.batch if b.batch else 1)
