@@ -144,7 +144,7 @@ def _unfolded(
     one = geometry.elements * side
     made = tools.arrays.empty((count * geometry.groups * across * one,), dtype)
     chunks = -(-geometry.elements // CHUNK)
-    kernel = tools.get(source.unfold, dtype, VECTORS, turned=False)
+    kernel = tools.get(source.unfold, dtype, VECTORS)
     tools.run(
         kernel, (x, made),
         numbers(*words, geometry.places, geometry.elements, geometry.groups, CHUNK, chunks, count, first),
@@ -262,14 +262,16 @@ def convolution_grad_weight(
     for first, count in geometry.pieces(groups * across * one * dtype.itemsize, 8 * whole * dtype.itemsize):
         parts = _parts(count, tiles, tools.units)
         made_panels = tools.arrays.empty((groups * across * count * one,), dtype)
-        chunks = -(-geometry.places // CHUNK)
+        rows = geometry.out_sizes[0] * geometry.out_sizes[1]
+        chunk = max(1, CHUNK // geometry.out_sizes[2])
+        chunks = -(-rows // chunk)
         tools.run(
-            tools.get(source.unfold, dtype, VECTORS, turned=True), (x, made_panels),
+            tools.get(source.unfold_turned, dtype, VECTORS), (x, made_panels),
             numbers(
                 *geometry.described(
                     x.offset + first * x.strides[0], x.strides[0], x.strides[1], x.strides[2:]
                 ),
-                geometry.elements, geometry.places, groups, CHUNK, chunks, count, 0,
+                geometry.elements, geometry.places, groups, chunk, chunks, count, 0,
             ),
             (across, chunks, count * groups),
         )  # fmt: skip

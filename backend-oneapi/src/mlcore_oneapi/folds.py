@@ -25,12 +25,23 @@ def reduction(tools: Tools, kind: str, generated: Callable[..., Any]) -> Callabl
             elif axes == list(range(len(axes))):
                 made = _columns(tools, kind, x, len(axes))
             else:
-                made = None
+                made = _around(tools, kind, x, axes)
             if made is not None:
                 return made.view(reduced(x.shape, axis, keepdims))
         return generated(x, axis, keepdims)
 
     return run
+
+
+def _around(tools: Tools, kind: str, x: Any, axes: list[int]) -> Any | None:
+    """Over dimensions at both ends, such as all but the channels: rows first, then columns of what is left."""
+    n = len(x.shape)
+    kept = [i for i in range(n) if i not in axes]
+    if not kept or kept != list(range(kept[0], kept[-1] + 1)):
+        return None
+    first, last = kept[0], kept[-1] + 1
+    made = _rows(tools, kind, x, n - last)
+    return None if made is None else _columns(tools, kind, made.view(x.shape[:last]), first)
 
 
 def _rows(tools: Tools, kind: str, x: Any, count: int) -> Any | None:

@@ -17,25 +17,10 @@ IMAGE: Final = (
 PANELS: Final = (*IMAGE, "n", "inner", "groups", "chunk", "chunks", "pictures", "first")
 
 
-def unfold(double: bool, vectors: int = 2, *, turned: bool = False) -> str:
-    """Panels for a product: columns are places and rows are (channel, kernel element); `turned` the other way."""
+def unfold(double: bool, vectors: int = 2) -> str:
+    """Panels for a product whose columns are places and whose rows are (channel, kernel element). A panel's places
+    are a few pieces of output rows, and each piece of a row is copied as it stands."""
     width = (8 if double else 16) * vectors
-    place = """\
-    const long od = p / (OH * OW), oh = (p - od * OH * OW) / OW, ow = p % OW;
-    const int d0 = (int)(od * SD - PD), h0 = (int)(oh * SH - PH), w0 = (int)(ow * SW - PW);"""
-    element = """\
-    const long c = k / (KD * KH * KW), e = k - c * KD * KH * KW;
-    const int d1 = (int)(e / (KH * KW) * DD), h1 = (int)(e / KW % KH * DH), w1 = (int)(e % KW * DW);"""
-    place_at = "d0 * x_d + h0 * x_h + w0 * x_w"
-    element_at = "c * x_c + d1 * x_d + h1 * x_h + w1 * x_w"
-    column, row = (element, place) if turned else (place, element)
-    column_at, row_at = (element_at, place_at) if turned else (place_at, element_at)
-    cv, rv, ci, ri = ("1", "0", "k", "p") if turned else ("0", "1", "p", "k")
-    where = (
-        "((g * get_global_size(0) + panel) * pictures + first + picture) * inner"
-        if turned
-        else "(batch * get_global_size(0) + panel) * inner"
-    )
     return f"""{header(double)}
 {ALONE}
 void unfold(__global const T* restrict X, __global T* restrict P, const Numbers w) {{
@@ -43,26 +28,73 @@ void unfold(__global const T* restrict X, __global T* restrict P, const Numbers 
   const long panel = get_global_id(0), batch = get_global_id(2), picture = batch / groups;
   const long g = batch - picture * groups, start = get_global_id(1) * chunk, stop = min(start + chunk, inner);
   __global const T* x = X + x_at + (first + picture) * x_n + g * x_g;
-  __global T* out = P + {where} * {width};
-  int d_[{width}], h_[{width}], w_[{width}];
-  long at_[{width}];
-  for (int j = 0; j < {width}; ++j) {{
-    const long {ci} = panel * {width} + j;
-    d_[j] = -(1 << 30); h_[j] = 0; w_[j] = 0; at_[j] = 0;
-    if ({ci} >= n) continue;
-{column}
-    d_[j] = d{cv}; h_[j] = h{cv}; w_[j] = w{cv};
-    at_[j] = {column_at};
+  __global T* out = P + (batch * get_global_size(0) + panel) * inner * {width};
+  int from_[{width}], to_[{width}], d_[{width}], h_[{width}], w_[{width}], pieces = 0;
+  const int there = (int)min((long){width}, n - panel * {width});
+  for (int j = 0; j < there;) {{
+    const int p = (int)(panel * {width}) + j, row = p / (int)OW, ow = p - row * (int)OW;
+    from_[pieces] = j;
+    d_[pieces] = row / (int)OH * (int)SD - (int)PD;
+    h_[pieces] = row % (int)OH * (int)SH - (int)PH;
+    w_[pieces] = ow * (int)SW - (int)PW;
+    j = min(there, j + (int)OW - ow);
+    to_[pieces++] = j;
   }}
-  for (long {ri} = start; {ri} < stop; ++{ri}) {{
-{row}
-    const long at = {row_at};
-    for (int j = 0; j < {width}; ++j) {{
-      const int id = d_[j] + d{rv}, ih = h_[j] + h{rv}, iw = w_[j] + w{rv};
-      const int in = (uint)id < (uint)D & (uint)ih < (uint)H & (uint)iw < (uint)W;
-      out[{ri} * {width} + j] = in ? x[in ? at_[j] + at : 0] : (T)0;
+  const int wide = (int)W, by = (int)SW;
+  for (long k = start; k < stop; ++k) {{
+    const long c = k / (KD * KH * KW), e = k - c * KD * KH * KW;
+    const int d1 = (int)(e / (KH * KW) * DD), h1 = (int)(e / KW % KH * DH), w1 = (int)(e % KW * DW);
+    __global T* o = out + k * {width};
+    for (int s = 0; s < pieces; ++s) {{
+      const int id = d_[s] + d1, ih = h_[s] + h1, iw = w_[s] + w1, from = from_[s], to = to_[s];
+      if ((uint)id >= (uint)D || (uint)ih >= (uint)H) {{
+        for (int j = from; j < to; ++j) o[j] = 0;
+        continue;
+      }}
+      const int low = iw >= 0 ? from : min(to, from + (by - 1 - iw) / by);
+      const int high = iw >= wide ? low : max(low, min(to, from + (wide - 1 - iw) / by + 1));
+      __global const T* in = x + c * x_c + id * x_d + ih * x_h + iw * x_w;
+      for (int j = from; j < low; ++j) o[j] = 0;
+      if (by == 1 && x_w == 1) for (int j = low; j < high; ++j) o[j] = in[j - from];
+      else for (int j = low; j < high; ++j) o[j] = in[(j - from) * by * x_w];
+      for (int j = high; j < to; ++j) o[j] = 0;
+    }}
+    for (int j = there; j < {width}; ++j) o[j] = 0;
+  }}
+}}
+"""
+
+
+def unfold_turned(double: bool, vectors: int = 2) -> str:
+    """Panels whose columns are (channel, kernel element) and whose rows are places, `chunk` output rows to a
+    work-item: a column of an output row is a piece of an input row."""
+    width = (8 if double else 16) * vectors
+    return f"""{header(double)}
+{ALONE}
+void unfold_turned(__global const T* restrict X, __global T* restrict P, const Numbers w) {{
+{words(PANELS)}
+  const long panel = get_global_id(0), batch = get_global_id(2), picture = batch / groups;
+  const long g = batch - picture * groups, start = get_global_id(1) * chunk, stop = min(start + chunk, OD * OH);
+  __global const T* x = X + x_at + (first + picture) * x_n + g * x_g;
+  __global T* out = P + ((g * get_global_size(0) + panel) * pictures + first + picture) * inner * {width};
+  const int wide = (int)W, by = (int)SW, outs = (int)OW, there = (int)min((long){width}, n - panel * {width});
+  for (int j = 0; j < there; ++j) {{
+    const long k = panel * {width} + j, c = k / (KD * KH * KW), e = k - c * KD * KH * KW;
+    const int d1 = (int)(e / (KH * KW) * DD - PD), h1 = (int)(e / KW % KH * DH - PH), iw = (int)(e % KW * DW - PW);
+    const int low = iw >= 0 ? 0 : min(outs, (by - 1 - iw) / by);
+    const int high = iw >= wide ? low : max(low, min(outs, (wide - 1 - iw) / by + 1));
+    for (long row = start; row < stop; ++row) {{
+      const int id = (int)(row / OH * SD) + d1, ih = (int)(row % OH * SH) + h1;
+      __global T* o = out + row * OW * {width} + j;
+      const int in_row = (uint)id < (uint)D && (uint)ih < (uint)H;
+      __global const T* in = x + c * x_c + id * x_d + ih * x_h + iw * x_w;
+      const int a = in_row ? low : 0, b = in_row ? high : 0;
+      for (int p = 0; p < a; ++p) o[p * {width}] = 0;
+      for (int p = a; p < b; ++p) o[p * {width}] = in[p * by * x_w];
+      for (int p = b; p < outs; ++p) o[p * {width}] = 0;
     }}
   }}
+  for (long p = start * OW; p < stop * OW; ++p) for (int j = there; j < {width}; ++j) out[p * {width} + j] = 0;
 }}
 """
 
