@@ -83,7 +83,7 @@ def lstm_cell_grad(double: bool) -> str:
     const T gc = (flags & 2 ? X[last_at + k] : D[k]) + gh * o * (1 - top * top);
     __global T* inner = Y + y_at + at;
     inner[0] = gc * g * (i * (1 - i));
-    inner[H] = gc * old * (f * (1 - f));
+    inner[H] = flags & 1 ? gc * old * (f * (1 - f)) : f * 0;
     inner[2 * H] = gc * i * (1 - g * g);
     inner[3 * H] = gh * top * (o * (1 - o));
     D[k] = gc * f;""",
