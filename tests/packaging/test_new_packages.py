@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from workshop import Workshop  # (a module beside this one)
 
 MADE = {
     "mlcore-toychip": "backend toychip",
+    "mlcore-toyboard": "backend toyboard --kind kernels",
     "mlcore-toybirds": "domain toybirds",
     "mlcore-toyclip": "op toyclip",
 }
@@ -43,9 +45,15 @@ def steps(shop: Workshop, folder: str) -> list[str]:
     return found[1:]
 
 
+def needs_compiler(name: str) -> None:
+    if "toyboard" in name and shutil.which("g++") is None:
+        pytest.skip("g++ is not installed, which the package of kernels compiles with")
+
+
 @pytest.mark.parametrize("folder", MADE)
 def test_its_own_ci_passes(shop: Workshop, folder: str) -> None:
     """Lint, types, tests, conformance and badge, as its CI file says; level 1 is the tutorial's to prove."""
+    needs_compiler(folder)
     missing = [tool for tool in ("ruff", "mypy") if importlib.util.find_spec(tool) is None]
     commands = [one for one in steps(shop, folder) if one.partition(" ")[0] not in missing]
     assert {one.partition(" ")[0] for one in commands} >= {"pytest", "mlcore"}
@@ -61,6 +69,14 @@ def test_its_own_ci_passes(shop: Workshop, folder: str) -> None:
 def test_a_wheel_has_everything(shop: Workshop) -> None:
     for package, names in {
         "mlcore_toychip": ["plugin.py", "backend.py", "conformance.toml", "py.typed"],
+        "mlcore_toyboard": [
+            "plugin.py",
+            "backend.py",
+            "dialect.py",
+            "runtime.py",
+            "conformance.toml",
+            "py.typed",
+        ],
         "mlcore_toybirds": ["plugin.py", "models.py", "toysmooth.py", "py.typed"],
         "mlcore_toyclip": ["toyclip.py", "py.typed"],
     }.items():
@@ -68,10 +84,24 @@ def test_a_wheel_has_everything(shop: Workshop) -> None:
         assert not [name for name in names if not (folder / name).is_file()]
 
 
-def test_an_untouched_backend_boots(shop: Workshop) -> None:
-    said = shop.check("mlcore conformance toychip --level 0")
-    assert "level L0" in said
-    assert ", 0 failed" not in said
+@pytest.mark.parametrize("name", ["toychip", "toyboard"])
+def test_an_untouched_backend_boots(shop: Workshop, name: str) -> None:
+    needs_compiler(name)
+    assert "level L0" in shop.check(f"mlcore conformance {name} --level 0")
+
+
+def test_kernels_are_printed_in_the_package_s_own_dialect(shop: Workshop) -> None:
+    said = shop.check("mlcore kernel exp --backend toyboard")
+    assert 'extern "C" void ml_exp_' in said
+    assert "__builtin_expf" in said
+
+
+def test_a_board_without_its_compiler_says_so(shop: Workshop) -> None:
+    empty = shop.home / "empty"
+    empty.mkdir(exist_ok=True)
+    made = shop.run(f"'{shop.home}/venv/bin/python' -m mlcore doctor toyboard --json", PATH=str(empty))
+    (plugin,) = json.loads(made.stdout)["plugins"]
+    assert (plugin["state"], plugin["reason"]) == ("missing_dependency", "g++ is not on PATH")
 
 
 def test_the_domain_is_found_and_makes_models(shop: Workshop) -> None:
@@ -91,8 +121,9 @@ def test_the_operations_are_mlcore_s_own(shop: Workshop, name: str) -> None:
     assert python(shop, code) == "[0.5, -0.75] [0.25, 0.0625]"
 
 
-@pytest.mark.parametrize("device", ["reference", "cpu", "toychip"])
+@pytest.mark.parametrize("device", ["reference", "cpu", "toychip", "toyboard"])
 def test_the_operations_conform_everywhere(shop: Workshop, device: str) -> None:
+    needs_compiler(device)
     if device == "cpu" and importlib.util.find_spec("mlcore_cpu") is None:
         pytest.skip("mlcore-cpu is not installed")
     said = shop.check(f"mlcore conformance {device} -k '/toyclip or /toysmooth'")

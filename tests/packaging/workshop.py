@@ -13,7 +13,9 @@ from pathlib import Path
 
 import mlcore
 
-TOOLS = ("mlcore", "pytest", "mypy")  # ruff is a program of its own, beside this Python
+# Run with this Python; ruff is a program of its own beside it. Where mlcore is no installed package, mypy takes its
+# sources for a part of the project, and would tell what it says of them.
+TOOLS = {"mlcore": "", "pytest": "", "mypy": "--follow-imports=silent"}
 # What pip does without in a test: the index, other distributions, an environment to build in.
 OFFLINE = "--no-deps --no-index --no-build-isolation --no-compile --quiet --disable-pip-version-check"
 
@@ -41,8 +43,8 @@ class Workshop:
         (self.site / "parent.pth").write_text("".join(lines))
         programs = self.home / "venv" / "bin"
         python = shlex.quote(str(programs / "python"))
-        for tool in TOOLS:
-            self._program(programs / tool, f'exec {python} -m {tool} "$@"\n')
+        for tool, options in TOOLS.items():
+            self._program(programs / tool, f'exec {python} -m {tool} {options} "$@"\n')
         self._program(programs / "pip", f'shift; exec {python} -m pip install {OFFLINE} "$@"\n')
         source = str(Path(mlcore.__file__).parents[1])
         clean = {
