@@ -1,7 +1,7 @@
 """Packages to start from: the templates beside this file, filled in and written as a whole or not at all.
 
-A template is a file that ends in ``.tmpl``; ``{{name}}`` in it, and PACKAGE and OP in its path, are filled in. A
-starter is some of the folders of `templates/`, laid over each other.
+A template is a file that ends in ``.tmpl``; ``{{name}}`` in it, and PACKAGE and OP in its path, are filled in, and DOT
+is a dot, since wheels leave out what is hidden. A starter is some of the folders of `templates/`, laid over each other.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def filled(layers: tuple[str, ...], values: Mapping[str, str], only: str = "") -
 def path_of(source: Path, layer: str, values: Mapping[str, str]) -> str:
     """Where a template's text goes, in the package."""
     path = source.relative_to(TEMPLATES / layer).as_posix().removesuffix(".tmpl")
-    return path.replace("PACKAGE", values["PACKAGE"]).replace("OP", values["OP"])
+    return path.replace("DOT", ".").replace("PACKAGE", values["PACKAGE"]).replace("OP", values["OP"])
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:

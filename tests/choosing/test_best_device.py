@@ -168,7 +168,16 @@ def test_many_small_operations_stay_on_the_host_and_a_large_product_leaves_it(pr
     assert text == large.explain() == repr(large)
     lines = text.splitlines()
     assert lines[0] == "best device for Mlp (time): far, estimated from its profile"
-    assert lines[1].split() == ["device", "hardware", "compute", "traffic", "launch", "transfer", "step", "memory"]
+    assert lines[1].split() == [
+        "device",
+        "hardware",
+        "compute",
+        "traffic",
+        "launch",
+        "transfer",
+        "step",
+        "memory",
+    ]
     assert lines[2].startswith("*  far     Simulated far   ")
     assert lines[2].endswith("estimated")
     assert lines[-1].startswith("one training step: 51.5 GFLOP in products, ")

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -105,6 +106,31 @@ def test_without_cython_it_warns_and_is_pure(tree: Path) -> None:
     names, said = build(tree, PYTHONPATH=str(blocked.parent))
     assert not compiled(names)
     assert "uncompiled, as pure Python: Cython is not installed" in said
+
+
+def test_the_templates_of_new_packages_are_in_wheel_and_source_distribution(tree: Path) -> None:
+    """They are data in folders that are no packages: easily left out."""
+    templates = {
+        path.relative_to(tree).as_posix() for path in (tree / "mlcore").rglob("*") if path.suffix == ".tmpl"
+    }
+    assert len(templates) > 20
+    names, _ = build(tree, MLCORE_PURE="1")
+    assert not templates - set(names)
+
+    folder = tree.parent / "source"
+    folder.mkdir()
+    code = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tree,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "MLCORE_PURE": "1"},
+    )
+    [made] = folder.iterdir()
+    with tarfile.open(made) as archive:
+        kept = {name.partition("/")[2] for name in archive.getnames()}
+    assert not templates - kept
 
 
 def test_an_editable_install_leaves_no_extension_in_the_tree(tree: Path) -> None:

@@ -219,7 +219,16 @@ print(detect.devices())
     by_rank = "['healthy:0', 'healthy:1', 'slow:0', 'reference:0'] static rank"
     assert lines[:2] == [by_rank, by_rank]  # one figure missing: a figure cannot be held against a rank
     assert lines[2] == "['slow:0', 'healthy:1', 'healthy:0', 'reference:0'] measured profiles"
-    assert lines[3].split() == ["device", "hardware", "GFLOP/s", "GB/s", "launch", "transfer", "measured", "why"]
+    assert lines[3].split() == [
+        "device",
+        "hardware",
+        "GFLOP/s",
+        "GB/s",
+        "launch",
+        "transfer",
+        "measured",
+        "why",
+    ]
     assert lines[4].startswith("*  slow       Slow chip")
     assert "a nominal training step would take" in lines[4]
 
