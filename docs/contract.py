@@ -38,7 +38,7 @@ def page(pages: ModuleType) -> str:
         *kernels(pages),
         "## Hooks",
         pages.markdown(inspect.getdoc(hooks) or ""),
-        *members(pages, hooks.Specs),
+        *classes(pages, hooks.Specs, hooks.Check),
         "## Adoption levels",
         listing({f"L{level}": text for level, text in LEVELS.items()}, "level"),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -50,8 +51,14 @@ class Step:
             yield command, [line for line in shown if line.strip()]
 
 
-def steps() -> list[Step]:
-    found = [Step(kind, text) for kind, text in FENCE.findall(PAGE.read_text(encoding="utf-8"))]
+OTHER_KIND = "## 6. Or"  # where the page turns to the other kind of backend
+
+
+def steps(part: str = "whole") -> list[Step]:
+    """The blocks of the page, or of what leads to level 1 ("first"), or of the other kind ("second")."""
+    first, _, second = PAGE.read_text(encoding="utf-8").partition(OTHER_KIND)
+    text = {"whole": first + second, "first": first, "second": second}[part]
+    found = [Step(kind, body) for kind, body in FENCE.findall(text)]
     return [step for step in found if step.kind in ("console", "diff", "{code-block}")]
 
 
@@ -88,11 +95,11 @@ def test_the_page_is_true_from_zero_to_level_1(tmp_path: Path) -> None:
     pytest.importorskip("array_api_strict")
     shop = Workshop(tmp_path).prepare()
     spent = 0.0
-    for step in steps():
+    for step in steps("first"):
         started = time.monotonic()
         follow(shop, step)
         spent += time.monotonic() - started
-    print(f"{spent:.0f} s of machine time, {sum(len(step.typed) for step in steps())} lines typed")
+    print(f"{spent:.0f} s of machine time, {sum(len(step.typed) for step in steps('first'))} lines typed")
     written = [path for path in (tmp_path / "mlcore-mychip").rglob("*") if path.is_file()]
     assert (tmp_path / "mlcore-mychip/src/mlcore_mychip/conformance.json") in written
     for tool in ("ruff check .", "ruff format --check .", "mypy"):
@@ -100,9 +107,20 @@ def test_the_page_is_true_from_zero_to_level_1(tmp_path: Path) -> None:
             shop.check(tool, "mlcore-mychip")
 
 
+@pytest.mark.slow
+def test_the_page_is_true_of_own_kernels(tmp_path: Path) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed, which the example compiles with")
+    shop = Workshop(tmp_path).prepare()
+    for step in steps("second"):
+        follow(shop, step)
+
+
 def test_the_page_counts_right() -> None:
     stated = figures()
-    assert int(stated["Lines typed: commands, and lines of code"]) == sum(len(s.typed) for s in steps())
+    assert int(stated["Lines typed: commands, and lines of code"]) == sum(
+        len(s.typed) for s in steps("first")
+    )
     shown = [
         lines
         for s in steps()
