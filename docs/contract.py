@@ -8,6 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from mlcore.backends import protocol
+from mlcore.backends.kernel_library import Runtime
+from mlcore.codegen import Dialect
 from mlcore.plugin import api, hooks, probes
 from mlcore.testing.stamp import LEVELS
 
@@ -34,8 +36,11 @@ def page(pages: ModuleType) -> str:
         *functions(pages, probes),
         "## The backend: a device's arrays and kernels",
         pages.markdown(inspect.getdoc(protocol) or ""),
-        *classes(pages, protocol.Backend, *extras(), protocol.MemoryStats),
-        *kernels(pages),
+        *classes(pages, protocol.Backend, protocol.Extras, protocol.MemoryStats),
+        "## Own memory and generated kernels",
+        "A backend whose device has a compiler for a C-like language gives a runtime and a dialect to "
+        "`mlcore.backends.kernel_library.KernelLibraryBackend`, and has every operation.",
+        *classes(pages, Runtime, Dialect),
         "## Hooks",
         pages.markdown(inspect.getdoc(hooks) or ""),
         *classes(pages, hooks.Specs, hooks.Check),
@@ -43,27 +48,6 @@ def page(pages: ModuleType) -> str:
         listing({f"L{level}": text for level, text in LEVELS.items()}, "level"),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def extras() -> list[type]:
-    """What a backend may have besides, where that is declared."""
-    found = getattr(protocol, "Extras", None)
-    return [] if found is None else [found]
-
-
-def kernels(pages: ModuleType) -> Iterator[str]:
-    """What a backend of generated kernels consists of."""
-    try:
-        from mlcore.backends.kernel_library import Runtime
-        from mlcore.codegen import Dialect
-    except ModuleNotFoundError:
-        return
-    yield "## Own memory and generated kernels"
-    yield (
-        "A backend whose device has a compiler for a C-like language gives a runtime and a dialect to "
-        "`mlcore.backends.kernel_library.KernelLibraryBackend`, and has every operation."
-    )
-    yield from classes(pages, Runtime, Dialect)
 
 
 def listing(facts: Any, head: str) -> str:

@@ -90,12 +90,6 @@ def test_an_untouched_backend_boots(shop: Workshop, name: str) -> None:
     assert "level L0" in shop.check(f"mlcore conformance {name} --level 0")
 
 
-def test_kernels_are_printed_in_the_package_s_own_dialect(shop: Workshop) -> None:
-    said = shop.check("mlcore kernel exp --backend toyboard")
-    assert 'extern "C" void ml_exp_' in said
-    assert "__builtin_expf" in said
-
-
 def test_a_board_without_its_compiler_says_so(shop: Workshop) -> None:
     empty = shop.home / "empty"
     empty.mkdir(exist_ok=True)
