@@ -90,6 +90,18 @@ def test_an_untouched_backend_boots(shop: Workshop, name: str) -> None:
     assert "level L0" in shop.check(f"mlcore conformance {name} --level 0")
 
 
+@pytest.mark.slow
+def test_generated_kernels_are_complete(shop: Workshop) -> None:
+    """No operation is left to the host, and the models of level 1 train beside the reference.
+
+    The whole of level 1 compiles thousands of kernels, which takes many minutes: it is run where the templates change.
+    """
+    needs_compiler("toyboard")
+    assert ", 0 host" in shop.check("mlcore coverage toyboard")
+    said = shop.check("mlcore conformance toyboard -k 'model/ or gradient/matmul or values/softmax/float32'")
+    assert re.search(r"; (\d+) passed of \1 units", said), said[-500:]
+
+
 def test_a_board_without_its_compiler_says_so(shop: Workshop) -> None:
     empty = shop.home / "empty"
     empty.mkdir(exist_ok=True)
