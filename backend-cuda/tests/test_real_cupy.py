@@ -38,9 +38,7 @@ def test_the_plugin_reports_no_hardware_and_never_imports_it() -> None:
     told = run(
         "import sys, mlcore as ml\n"
         "from mlcore.plugin import discovery\n"
-        "from mlcore.backends import detect\n"
         "record = discovery.find_backend('cuda')\n"
-        "detect.available() if hasattr(detect, 'available') else ml.devices()\n"
         "print(record.state, '|', record.reason, '|', record.fix, '|', 'cupy' in sys.modules)\n"
         "try: ml.ones((1,), device='cuda')\n"
         "except ml.errors.DeviceError as error: print(error)\n"
@@ -90,8 +88,7 @@ def test_the_stand_in_has_nothing_that_cupy_has_not() -> None:
             PYTHONPATH=os.pathsep.join([str(STANDIN.parent), os.environ.get("PYTHONPATH", "")]),
         )
     )
-    helpers = {"Any", "annotations", "np", "call", "viewed", "wrapped", "cumulative_sum", "cumulative_prod"}
-    helpers -= {"cumulative_sum", "cumulative_prod"}
+    helpers = {"Any", "annotations", "np", "call", "viewed", "wrapped"}
     assert not set(own[0]) - set(theirs) - helpers
     for kind, members in own[1].items():
         extra = set(members) - set(kinds[kind]) - {"captured", "device_id", "steps"}

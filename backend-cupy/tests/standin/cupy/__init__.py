@@ -117,7 +117,7 @@ def asnumpy(a: Any, stream: Any = None, order: str = "C", out: Any = None, *, bl
     return a.get(stream=stream, order=order, out=out) if isinstance(a, ndarray) else np.asarray(a)
 
 
-def astype(x: ndarray, dtype: Any, /, *, copy: bool = True, device: Any = None) -> ndarray:
+def astype(x: ndarray, dtype: Any, /, *, copy: bool = True) -> ndarray:
     return x.astype(dtype, copy=copy)
 
 
