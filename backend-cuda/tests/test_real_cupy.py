@@ -128,3 +128,17 @@ def test_every_name_that_the_backend_uses_is_there() -> None:
     ).split()
     assert len(used) > 15
     assert not missing
+
+
+def test_compiled_kernels_are_kept_under_our_cache_folder(tmp_path: Path) -> None:
+    """CuPy reads the variable once, when it is imported."""
+    code = (
+        "from mlcore_cupy.loading import load\ncupy = load()\n"
+        "from cupy.cuda import compiler\nprint(compiler._kernel_cache_backend._cache_dir)"
+    )
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    assert run(code, MLCORE_CACHE_DIR=str(ours)).strip() == str(ours / "cupy")
+    assert run(code, MLCORE_CACHE_DIR=str(ours), CUPY_CACHE_DIR=str(theirs)).strip() == str(theirs)
+    assert run(f"import cupy\n{code}", MLCORE_CACHE_DIR=str(ours), CUPY_CACHE_DIR=str(theirs)).strip() == str(
+        theirs
+    )

@@ -84,11 +84,11 @@ class CudaPlugin(BackendPlugin):
     def open(self, device: Device, options: Mapping[str, str]) -> Backend:
         """The backend of one GPU; this imports CuPy."""
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order in which the probe lists them
-        import cupy
+        from mlcore_cupy.loading import load
 
         from mlcore_cuda.backend import CudaBackend
 
-        return CudaBackend(cupy, device, {"tf32": "1" if TF32.get() else "0", **options})
+        return CudaBackend(load(), device, {"tf32": "1" if TF32.get() else "0", **options})
 
 
 def _info(index: int, gpu: Gpu, driver: str) -> DeviceInfo:

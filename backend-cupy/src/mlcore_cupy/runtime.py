@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from mlcore import config
 from mlcore.backends.device import Device
 from mlcore.backends.failure import kernel_error
 from mlcore_cupy.source import module_source
@@ -53,7 +51,6 @@ class Runtime:
     """
 
     def __init__(self, cupy: Any, device: Device) -> None:
-        keep_compiled(cupy)
         self.cupy, self.owner = cupy, device
         self.index = device.index
         self.device = cupy.cuda.Device(device.index)
@@ -142,9 +139,3 @@ class Runtime:
     def dense(self, x: Any) -> Any:
         """The array itself where it is contiguous in row-major order, else a copy that is; None stays None."""
         return None if x is None else self.cupy.ascontiguousarray(x)
-
-
-def keep_compiled(cupy: Any) -> None:
-    """Let CuPy keep compiled kernels under mlcore's cache folder, unless the user named another place."""
-    if "CUPY_CACHE_DIR" not in os.environ:
-        os.environ["CUPY_CACHE_DIR"] = str(config.cache_dir() / f"kernels-{cupy.__name__}-{cupy.__version__}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import threading
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ class Transfers:
 
     def __init__(self, rt: Runtime) -> None:
         self.rt = rt
+        self._lock = threading.Lock()
         self._staged: collections.deque[tuple[Any, Any]] = collections.deque()
 
     def _pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
@@ -50,10 +52,11 @@ class Transfers:
         """Hold what the device still reads until it has done so."""
         event = self.rt.cupy.cuda.Event(block=True, disable_timing=True)
         event.record(self.rt.stream)
-        self._staged.append((event, staged))
-        while self._staged and (self._staged[0][0].done or len(self._staged) > MOST_STAGED):
-            first = self._staged.popleft()
-            first[0].synchronize()
+        with self._lock:
+            self._staged.append((event, staged))
+            while self._staged and (self._staged[0][0].done or len(self._staged) > MOST_STAGED):
+                first, _ = self._staged.popleft()
+                first.synchronize()
 
     def down(self, array: Any) -> np.ndarray[Any, Any]:
         """The values on the host; returns when they are there."""

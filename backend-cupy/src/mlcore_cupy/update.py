@@ -13,6 +13,7 @@ from mlcore_cupy.runtime import Runtime
 
 PIECE = 4096  # elements that one block takes
 THREADS = 256
+KEPT = 16  # tables of addresses
 # References to an array that nobody but the list and its tensor has: those two, and getrefcount's own argument.
 ALONE = 3
 
@@ -47,13 +48,13 @@ class Step:
     addresses, of which the table is made, as they are for the next step.
     """
 
-    __slots__ = ("dtypes", "name", "numbers", "rt", "states", "table")
+    __slots__ = ("dtypes", "name", "numbers", "rt", "states", "tables")
     origin = "native"
 
     def __init__(self, rt: Runtime, name: str, dtypes: frozenset[Any]) -> None:
         self.rt, self.name, self.dtypes = rt, name, dtypes
         self.states, self.numbers = STEPS[name]
-        self.table: tuple[tuple[int, ...], Any, int] | None = None
+        self.tables: dict[tuple[int, ...], tuple[Any, int]] = {}
 
     def __call__(self, *args: Any) -> tuple[Any, ...]:
         count = self.numbers.__code__.co_argcount
@@ -96,16 +97,24 @@ class Step:
             self.rt.launch("update", self.name, given[0].dtype, (pieces,), (THREADS,), table, *numbers)
 
     def _lines(self, given: Sequence[Any], made: Sequence[Any], n: int) -> tuple[Any, int]:
-        """The table on the device, and how many lines it has; the last one is kept, since addresses rarely change."""
+        """The table on the device, and how many lines it has; the last ones are kept, since addresses rarely change."""
         columns = (*given, *made)
         key = tuple([one.data.ptr for one in columns]) + tuple([one.size for one in columns[:n]])
-        if self.table is not None and self.table[0] == key:
-            return self.table[1], self.table[2]
-        lines = []
-        for i in range(n):
-            addresses = [one.data.ptr for one in columns[i::n]]
-            size = columns[i].size
-            lines += [[*addresses, at, min(at + PIECE, size)] for at in range(0, size, PIECE)]
-        table = self.rt.cupy.asarray(np.array(lines, dtype=np.int64)) if lines else None
-        self.table = (key, table, len(lines))
-        return table, len(lines)
+        found = self.tables.get(key)
+        if found is None:
+            lines = np.concatenate([_pieces(columns[i::n]) for i in range(n)])
+            table = self.rt.cupy.asarray(lines) if len(lines) else None
+            if len(self.tables) >= KEPT:
+                self.tables.clear()
+            found = self.tables[key] = (table, len(lines))
+        return found
+
+
+def _pieces(arrays: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """The lines of one parameter: addresses, then where each piece begins and ends."""
+    size = arrays[0].size
+    starts = np.arange(0, size, PIECE, dtype=np.int64)
+    lines = np.empty((len(starts), len(arrays) + 2), dtype=np.int64)
+    lines[:, :-2] = np.array([one.data.ptr for one in arrays], dtype=np.uint64).view(np.int64)
+    lines[:, -2], lines[:, -1] = starts, np.minimum(starts + PIECE, size)
+    return lines

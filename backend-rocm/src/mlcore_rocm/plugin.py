@@ -85,11 +85,11 @@ class RocmPlugin(BackendPlugin):
 
     def open(self, device: Device, options: Mapping[str, str]) -> Backend:
         """The backend of one GPU; this imports CuPy."""
-        import cupy
+        from mlcore_cupy.loading import load
 
         from mlcore_rocm.backend import RocmBackend
 
-        return RocmBackend(cupy, device, options)
+        return RocmBackend(load(), device, options)
 
 
 def _info(index: int, gpu: Gpu, version: str) -> DeviceInfo:
