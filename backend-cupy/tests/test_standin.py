@@ -198,6 +198,28 @@ def test_a_captured_step_replays_on_new_inputs(cuda: Any, rng: np.random.Generat
         assert np.allclose(backend.to_host(y.array), np.repeat(wanted.sum(1, keepdims=True), 2, 1), atol=1e-5)
 
 
+def test_a_captured_training_step_replays(cuda: Any) -> None:
+    """Optimizer and all: as many replays give what as many steps do."""
+    values = {}
+    for way in ("steps", "replays"):
+        p = nn.Parameter(ml.ones((5000,), device="cuda"))
+        optimizer = optim.SGD([p], lr=0.25, momentum=0.5)
+
+        def step(p: Any = p, optimizer: Any = optimizer) -> None:
+            optimizer.zero_grad()
+            (p * p).sum().backward()
+            optimizer.step()
+
+        step()
+        if way == "replays":
+            with cuda.backend.capture() as captured:
+                step()
+        for _ in range(3):
+            captured.replay() if way == "replays" else step()
+        values[way] = np.asarray(p.detach().to("cpu"))
+    assert np.array_equal(values["steps"], values["replays"])
+
+
 def test_reading_a_value_while_capturing_is_an_error(cuda: Any) -> None:
     x = ml.ones((3,), device="cuda")
     with pytest.raises(errors.MlcoreError, match="Capture"), cuda.backend.capture():

@@ -23,6 +23,7 @@ class Capture:
         self.backend = backend
         self.graph: Any = None
         self._stack = ExitStack()
+        self._held: list[Any] = []
         # Memory of its own: what the graph writes must not be given to anybody else between replays.
         self._pool = backend.runtime.cupy.cuda.MemoryPool()
 
@@ -36,10 +37,12 @@ class Capture:
         self._stack.enter_context(rt.current())
         self._stack.enter_context(rt.cupy.cuda.using_allocator(self._pool.malloc))
         rt.stream.begin_capture()
+        rt.held = self._held
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         rt = self.backend.runtime
+        rt.held = None
         try:
             graph = rt.stream.end_capture()
         except Exception as failure:

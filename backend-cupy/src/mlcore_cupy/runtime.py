@@ -57,6 +57,7 @@ class Runtime:
         with self.device:
             self.stream = cupy.cuda.Stream(non_blocking=True)
         self._modules: dict[Any, Any] = {}
+        self.held: list[Any] | None = None  # while a capture is on: arrays that only its kernels refer to
         self._functions: dict[Any, Any] = {}
 
     @contextmanager

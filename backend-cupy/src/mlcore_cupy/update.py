@@ -92,6 +92,8 @@ class Step:
 
     def _launch(self, given: Sequence[Any], made: Sequence[Any], n: int, values: Sequence[Any]) -> None:
         table, pieces = self._lines(given, made, n)
+        if self.rt.held is not None:
+            self.rt.held.append(table)
         if pieces:
             numbers = self.numbers(*values)
             self.rt.launch("update", self.name, given[0].dtype, (pieces,), (THREADS,), table, *numbers)
