@@ -13,6 +13,9 @@ seven methods around its driver. That is a complete backend: arrays with views b
 kernels of mlcore.codegen, compiled when first used; what has none is composed from the others. Subclass to go faster:
 override `kernel`, and end it in ``super().kernel(op)``, or write methods ``_NAME`` for single operations.
 
+A device's limits go into the dialect that it is opened with: ``dataclasses.replace(DIALECT, group=64, tile=8)`` for
+small groups or little local memory, `types` without float64 where it has none.
+
 A runtime to start from, complete and short, is tests/backends/dists/mlcore-hostc: it compiles with g++ and launches
 through ctypes.
 """

@@ -101,6 +101,12 @@ class Machine:
         """Launch an elementwise kernel on arrays of one shape, in the form that their strides allow."""
         if 0 in shape:
             return
+        if all(x.contiguous for x in arrays):  # the frequent case, without looking at dimensions
+            words = [arrays[0].size]
+            for x in arrays:
+                words += (x.offset, 1)
+            self.run((*key, "flat"), lambda: make("flat"), arrays, words, words[0])
+            return
         for form, words in launches(shape, [(x.offset, x.strides) for x in arrays]):
             self.run((*key, form), lambda form=form: make(form), arrays, words, words[0])  # type: ignore[misc]
 

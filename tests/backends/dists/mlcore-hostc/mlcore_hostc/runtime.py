@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -16,9 +18,7 @@ import numpy as np
 from mlcore.backends.kernel_library import CompileError
 from mlcore.backends.protocol import MemoryStats
 from mlcore.codegen import KernelSource
-
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-w")
-"""Signed integers wrap around, and products and sums round one by one, as they do in NumPy."""
+from mlcore_cpu.dialect import FLAGS
 
 
 class Memory:
@@ -42,6 +42,7 @@ class HostRuntime:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mlcore-hostc-"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self.in_use = self.peak = 0
         self.lock = threading.Lock()
 
