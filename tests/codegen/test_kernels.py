@@ -86,7 +86,7 @@ def laid_out(array: Array, how: str) -> tuple[Array, int, tuple[int, ...]]:
     if how == "plain":
         return np.array(array, order="C"), 0, row_major(array.shape)
     room = np.zeros([2 * d + 3 for d in reversed(array.shape)], dtype=array.dtype)
-    view = room.T[tuple(slice(2 * d, 0, -2) for d in array.shape)]  # permuted, apart, and backwards
+    view = room.T[(*(slice(2 * d, 0, -2) for d in array.shape), ...)]  # permuted, apart, and backwards
     view[...] = array
     start = (view.ctypes.data - room.ctypes.data) // array.itemsize
     return room, start, tuple(step // array.itemsize for step in view.strides)
