@@ -45,12 +45,23 @@ def test_synchronize_computes_what_is_held_and_only_that(backend, mx):
     x = backend.from_host(np.ones(1 << 20, dtype=np.float32))
     backend.synchronize()
     before = mx.get_active_memory()
-    kept = [square(backend)(x) for _ in range(3)]
     square(backend)(x)  # nobody holds it: it is never computed
+    kept = [square(backend)(x) for _ in range(3)]
     assert mx.get_active_memory() == before
     backend.synchronize()
     assert mx.get_active_memory() - before == 3 * (4 << 20)
     assert len(kept) == 3
+
+
+def test_the_last_call_is_computed_even_if_its_result_is_dropped(backend):
+    seen = []
+    x = backend.from_host(np.ones(3, dtype=np.float32))
+    run = square(backend)
+    run(x)
+    seen.append(backend.runtime.last)
+    backend.synchronize()
+    assert backend.runtime.last is None
+    assert np.asarray(seen[0]).tolist() == [1, 1, 1]
 
 
 def test_a_long_chain_is_computed_on_the_way(backend):

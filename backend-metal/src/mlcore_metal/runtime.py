@@ -3,8 +3,9 @@
 MLX is lazy: a call makes a node of a graph, and `eval` runs it. Its streams belong to the thread that made them, and
 arrays of one thread cannot be evaluated in another; mlcore's tensors may be used anywhere. So there is one stream of
 the kind that may, and a lock around every evaluation. What has been made and not evaluated is known by weak
-references: every `FLUSH` results their evaluation is started, `synchronize` waits for all of it, and what nobody holds
-any more is never computed for its own sake.
+references: every `FLUSH` results their evaluation is started, `synchronize` waits for all of it, and what nobody
+holds any more is never computed for its own sake. The last call's results are held until then: who times a call and
+drops what it returns still times the work.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Runtime:
         self.limit = memory_limit or _limit(self.gpu)
         self.lock = threading.RLock()
         self.pending: list[weakref.ref[Any]] = []
+        self.last: Any = None
         self.owner = os.getpid()
         if hasattr(os, "register_at_fork"):
             here = weakref.ref(self)
@@ -62,6 +64,7 @@ class Runtime:
 
     def note(self, made: Any) -> None:
         """Remember results until they are evaluated; evaluate them at once where that was asked for."""
+        self.last = made
         for one in made if isinstance(made, (tuple, list)) else (made,):
             if one.nbytes >= LARGE:
                 self._check_room(one)
@@ -100,6 +103,7 @@ class Runtime:
         """Compute what is pending, and wait for it and for what was begun before."""
         with self.lock, _translated(), self.building():
             mx.eval(self._taken())
+            self.last = None
             mx.synchronize(self.stream)
 
     def evaluate(self, array: Any) -> None:
@@ -120,7 +124,7 @@ class Runtime:
     def _after_in_child(self) -> None:
         """The stream's thread is not here: take a new stream. Arrays that were computed keep their values."""
         self.lock = threading.RLock()
-        self.pending = []
+        self.pending, self.last = [], None
         if not self.gpu:
             self.stream = mx.new_thread_unsafe_stream(self.mlx_device)
             self.owner = os.getpid()
