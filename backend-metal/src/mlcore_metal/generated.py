@@ -22,9 +22,8 @@ from mlcore_metal.dialect import HEADER, THROUGH_MLX
 from mlcore_metal.library import mx
 from mlcore_metal.metal_kernels import MetalSource
 
-# Not nextafter: two-byte floats are computed in float32, whose neighbours are others.
 OPS = frozenset((
-    "bitwise_left_shift", "bitwise_right_shift", "copysign", "floor_divide", "hypot", "logaddexp", "relu6",
+    "bitwise_left_shift", "bitwise_right_shift", "copysign", "floor_divide", "hypot", "logaddexp", "nextafter", "relu6",
     "relu6_grad", "relu_grad", "remainder", "sigmoid_grad", "sign", "silu", "silu_grad", "softplus", "tanh_grad",
 ))  # fmt: skip
 _DTYPES = {d.name: d for d in all_dtypes}
