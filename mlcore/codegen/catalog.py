@@ -136,6 +136,9 @@ def _each(dialect: Dialect, ops: Iterable[Any]) -> Iterator[KernelSource]:
             yield from (make(dialect, dtype) for dtype in dtypes_of(op, dialect))
         if op.family == "reduction":
             yield from _partial(dialect, op)
+        if op.name in reduce.SCANS:
+            for form in FORMS:
+                yield from (reduce.carried(dialect, op.name, dtype, form) for dtype in dtypes_of(op, dialect))
 
 
 def _partial(dialect: Dialect, op: Any) -> Iterator[KernelSource]:

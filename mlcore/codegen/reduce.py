@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from mlcore.codegen.bodies import op_body
 from mlcore.codegen.dialect import Dialect
+from mlcore.codegen.elementwise import expression
 from mlcore.codegen.functions import Functions
 from mlcore.codegen.source import KernelSource
 from mlcore.codegen.template import kernel, local, walker
@@ -261,3 +262,11 @@ def scan(dialect: Dialect, op: str, dtype: DType, form: str = "group") -> Kernel
         load=f.load(dtype, "x", x_at), fold=body.replace("x", "x_"), store=f.store(dtype, "y", y_at, "a"),
         local=local(f, ctype, "shared_a", group) if group else "",
     )  # fmt: skip
+
+
+def carried(dialect: Dialect, op: str, dtype: DType, form: str = "flat") -> KernelSource:
+    """What went before a block of a scan, folded into each of its elements: y = x1 + x2, or the product."""
+    body = re.sub(r"\b[ax]\b", lambda found: "x1" if found[0] == "a" else "x2", SCANS[op][0])
+    return expression(
+        dialect, op, [("x1", dtype), ("x2", dtype)], [("y", dtype, body)], dtype=dtype, form=form, tag="carry"
+    )

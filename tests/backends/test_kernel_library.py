@@ -57,6 +57,7 @@ def device(runtime: object) -> Device:
 # -- complete ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_hostc_is_found_and_complete(hostc: Run) -> None:
     """Every unit of the quick kit at level 1 but the compositions that its naive products make slow."""
     made = hostc("-m", "mlcore", "conformance", "hostc", "--quick", "-n", "2", "-k", "not body/index")
@@ -160,6 +161,20 @@ def test_long_folds_in_parts(device: Device, name: str, shape: tuple[int, ...], 
     assert (
         x.astype("int64").cumulative_sum(axis=axis).numpy() == data.astype(np.int64).cumsum(axis=axis)
     ).all()
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((150_007,), 0), ((3, 9000), 1), ((40_000, 2), 0), ((4096,), 0)])
+def test_long_scans_in_blocks(device: Device, shape: tuple[int, ...], axis: int) -> None:
+    """Blocks and their totals, whole blocks and a rest; where nothing is 0 to tell, all coordinates are there."""
+    rng = np.random.default_rng(10)
+    data = rng.integers(-9, 10, shape)
+    x = from_data(data, None, device)
+    assert (x.cumulative_sum(axis=axis).numpy() == data.cumsum(axis=axis)).all()
+    wrapped = from_data((data | 1).astype(np.int32), None, device)
+    want = (data | 1).astype(np.int32).cumprod(axis=axis, dtype=np.int32)
+    assert (wrapped.cumulative_prod(axis=axis, dtype="int32").numpy() == want).all()
+    for found, there in zip(ml.nonzero(x), np.nonzero(data), strict=True):
+        assert (found.numpy() == there).all()
 
 
 def test_repeated_indices_add_in_their_order(device: Device) -> None:

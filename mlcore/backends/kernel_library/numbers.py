@@ -12,7 +12,7 @@ from mlcore.codegen import RANK, cast, elementwise
 from mlcore.codegen.index import random_bits
 from mlcore.codegen.layout import collapse, padded
 from mlcore.codegen.product import contract
-from mlcore.codegen.reduce import accumulator, arg_extremum, reduction, scan
+from mlcore.codegen.reduce import accumulator, arg_extremum, carried, reduction, scan
 from mlcore.dtypes import DType, int64, uint32
 from mlcore.shapes import Shape, broadcast, reduced
 
@@ -133,27 +133,59 @@ def extremum(machine: Machine, name: str) -> Callable[..., KernelArray]:
 
 
 def running(machine: Machine, name: str) -> Callable[..., KernelArray]:
-    """scan_sum and scan_prod."""
+    """scan_sum and scan_prod: a launch, or for few long lines several, over blocks and then over their totals."""
+
+    def once(x: KernelArray, y: KernelArray) -> None:
+        lines, count = math.prod(x.shape[:-1]), x.shape[-1]
+        form = "group" if machine.together(lines, count) else "each"
+        views = [(one.offset, one.strides[:-1]) for one in (x, y)]
+        words = [lines, *_walker(x.shape[:-1], *views), count, x.strides[-1], y.strides[-1]]
+        if x.size:
+            key = (name, x.dtype.index, form)
+            machine.run(key, lambda: scan(machine.dialect, name, x.dtype, form), [x, y], words, lines)
+
+    def carry(x: KernelArray, y: KernelArray) -> None:
+        if x.size:
+            key = (name, "carry", x.dtype.index)
+            machine.walk(
+                key,
+                lambda form: carried(machine.dialect, name, x.dtype, form),
+                [x.broadcast(y.shape), y, y],
+                y.shape,
+            )
+
+    def blocks(x: KernelArray, y: KernelArray, length: int) -> None:
+        lines, count = x.shape
+        whole = count // length
+        cut, ends = (lines, whole, length), (lines, count - whole * length)
+        once(*(one.view(cut, (count, length, 1)) for one in (x, y)))
+        once(*(one.view(ends, (count, 1), whole * length) for one in (x, y)))
+        totals = machine.contiguous(y.view((lines, whole), (count, length), length - 1))
+        before = run(totals, 1)
+        carry(
+            before.view((lines, whole - 1, 1), (whole, 1, 0)),
+            y.view((lines, whole - 1, length), (count, length, 1), length),
+        )
+        carry(before.view((lines, 1), (whole, 1), whole - 1), y.view(ends, (count, 1), whole * length))
 
     def run(x: KernelArray, axis: int) -> KernelArray:
         turned, outer, _ = apart(machine, x, (axis,))
-        y = machine.empty(x.shape, x.dtype)
-        aside, _, _ = apart(machine, y, (axis,))
-        if len(collapse(outer, [turned.strides[:-1], aside.strides[:-1]])[0]) > RANK:
+        lines, count = math.prod(outer), x.shape[axis]
+        if (
+            x.size
+            and machine.parts(lines, count) > 1
+            and machine.dialect.compute(x.dtype) == machine.dialect.memory(x.dtype)
+        ):
             turned = machine.contiguous(turned)
             y = machine.empty(turned.shape, x.dtype)
-            aside = y
-        lines, count = math.prod(outer), x.shape[axis]
-        form = "group" if machine.together(lines, count) else "each"
-        views = [(one.offset, one.strides[:-1]) for one in (turned, aside)]
-        words = [lines, *_walker(outer, *views), count, turned.strides[-1], aside.strides[-1]]
-        if x.size:
-            key = (name, x.dtype.index, form)
-            machine.run(key, lambda: scan(machine.dialect, name, x.dtype, form), [turned, y], words, lines)
-        if y.shape == x.shape and aside is not y:
-            return y
-        back = [*range(axis), len(x.shape) - 1, *range(axis, len(x.shape) - 1)]
-        return y.permuted(back)
+            blocks(turned.view((lines, count)), y.view((lines, count)), 16 * machine.dialect.group)
+        else:
+            y = machine.empty(turned.shape, x.dtype)
+            if len(collapse(outer, [turned.strides[:-1], y.strides[:-1]])[0]) > RANK:
+                turned = machine.contiguous(turned)
+            once(turned, y)
+        last = len(x.shape) - 1
+        return y if axis == last else y.permuted([*range(axis), last, *range(axis, last)])
 
     return run
 
