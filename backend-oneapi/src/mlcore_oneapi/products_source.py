@@ -48,23 +48,33 @@ def panel_product(double: bool, rows: int, vectors: int = 2) -> str:
         + " ".join(f"c{i}_{v} = fma(s, b{v}, c{i}_{v});" for v in range(vectors)) + " }"
         for i in range(rows)
     )  # fmt: skip
-    store = "\n".join(
-        f"  if (first + {i} < m) {{\n    T out[{width}];\n"
-        + "\n".join(f"    vstore{lanes}(c{i}_{v}, {v}, out);" for v in range(vectors))
-        + f"\n    put(out, C + c_at + outer * c_outer + inner_batch * c_batch + (first + {i}) * c_row + column,"
-        f" n - column, bias, bias == 2 ? P + bias_at + (group + first + {i}) * bias_step : P + bias_at + column"
-        f" * bias_step, bias_step);\n  }}"
+    extra = "\n".join(
+        f"    const {kind} e{v} = bias == 1 ? several({v}, extra, bias_step) : ({kind})0;"
+        for v in range(vectors)
+    )
+    whole = "\n".join(
+        f"    if (first + {i} < m) {{\n      const T e = bias == 2 ? extra[{i} * bias_step] : 0;\n"
+        + "\n".join(f"      vstore{lanes}(c{i}_{v} + e{v} + e, {v}, c + {i} * c_row);" for v in range(vectors)) + "\n    }"
+        for i in range(rows)
+    )  # fmt: skip
+    part = "\n".join(
+        f"    if (first + {i} < m) {{\n      T out[{width}];\n"
+        + "\n".join(f"      vstore{lanes}(c{i}_{v}, {v}, out);" for v in range(vectors))
+        + f"\n      put(out, c + {i} * c_row, n - column, bias, bias == 2 ? extra + {i} * bias_step : extra, bias_step);"
+        + "\n    }"
         for i in range(rows)
     )
     return f"""{header(double)}
 #pragma OPENCL FP_CONTRACT ON
 void put(const T* out, __global T* c, long left, long bias, __global const T* p, long step) {{
   const T one = bias == 2 ? *p : 0;
-  if (left >= {width}) {{
-    for (int j = 0; j < {width}; ++j) c[j] = out[j] + (bias == 1 ? p[j * step] : one);
-  }} else {{
-    for (int j = 0; j < left; ++j) c[j] = out[j] + (bias == 1 ? p[j * step] : one);
-  }}
+  for (int j = 0; j < left; ++j) c[j] = out[j] + (bias == 1 ? p[j * step] : one);
+}}
+{kind} several(int v, __global const T* p, long step) {{
+  if (step == 1) return vload{lanes}(v, p);
+  T out[{lanes}];
+  for (int j = 0; j < {lanes}; ++j) out[j] = p[(v * {lanes} + j) * step];
+  return vload{lanes}(0, out);
 }}
 {ALONE}
 void panel_product(__global const T* restrict A, __global const T* restrict B, __global const T* restrict P,
@@ -72,7 +82,6 @@ void panel_product(__global const T* restrict A, __global const T* restrict B, _
 {words(PRODUCT)}
   const long column = get_global_id(0) * {width}, first = get_global_id(1) * {rows};
   const long batch = get_global_id(2), outer = batch / batches, inner_batch = batch - outer * batches;
-  const long group = inner_batch * m;
 {sums}
   for (long r = 0; r < repeats; ++r) {{
     __global const T* b = B + b_at + outer * b_outer + inner_batch * b_batch + r * b_repeat;
@@ -87,7 +96,14 @@ void panel_product(__global const T* restrict A, __global const T* restrict B, _
       at += a_inner;
     }}
   }}
-{store}
+  __global const T* extra = P + bias_at + (bias == 2 ? inner_batch * m + first : column) * bias_step;
+  __global T* c = C + c_at + outer * c_outer + inner_batch * c_batch + first * c_row + column;
+  if (n - column >= {width}) {{
+{extra}
+{whole}
+  }} else {{
+{part}
+  }}
 }}
 """
 
