@@ -13,7 +13,7 @@ from mlcore.dtypes import DType
 from mlcore.shapes import windows
 from mlcore_oneapi import windows_source as source
 from mlcore_oneapi.planes_source import fold_planes
-from mlcore_oneapi.products import VECTORS, Bias, Grid, Operand, Panels, panels, product, width
+from mlcore_oneapi.products import VECTORS, Bias, Grid, Operand, Panels, packed, panels, product, width
 from mlcore_oneapi.products_source import ROW_BIAS
 from mlcore_oneapi.tools import Tools, numbers
 
@@ -144,7 +144,7 @@ def _unfolded(
     one = geometry.elements * side
     made = tools.arrays.empty((count * geometry.groups * across * one,), dtype)
     chunks = -(-geometry.elements // CHUNK)
-    kernel = tools.get(source.unfold, dtype, VECTORS)
+    kernel = tools.get(source.unfold, dtype, VECTORS, joined=False)
     tools.run(
         kernel, (x, made),
         numbers(*words, geometry.places, geometry.elements, geometry.groups, CHUNK, chunks, count, first),
@@ -247,52 +247,47 @@ def items(tools: Tools, count: int) -> tuple[int, int, int]:
 def convolution_grad_weight(
     tools: Tools, grad: Any, x: Any, weight_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
-    """The gradient of the weight: over all images and places, the gradient times the unfolded picture."""
+    """The gradient of the weight: the unfolded pictures, whose places are what is summed over, times the gradient.
+    It comes out turned, since the large operand is then read as it was unfolded."""
     if not math.prod(weight_shape) or not math.prod(grad.shape):
         return tools.arrays.zeros(weight_shape, grad.dtype)
     geometry = Geometry(x.shape, weight_shape, grad.shape[2:], stride, padding, dilation, groups)
     if not _joined(grad):
         grad = tools.arrays.contiguous(grad)
-    dtype, side = grad.dtype, width(grad.dtype)
-    across = -(-geometry.elements // side)
-    one = geometry.places * side
+    elements, outputs = geometry.elements, geometry.outputs
+    shape = (groups, elements, outputs)
     made = None
-    tiles = across * groups * -(-geometry.outputs // 8)
-    whole = groups * geometry.outputs * geometry.elements
-    for first, count in geometry.pieces(groups * across * one * dtype.itemsize, 8 * whole * dtype.itemsize):
-        parts = _parts(count, tiles, tools.units)
-        made_panels = tools.arrays.empty((groups * across * count * one,), dtype)
-        rows = geometry.out_sizes[0] * geometry.out_sizes[1]
-        chunk = max(1, CHUNK // geometry.out_sizes[2])
-        chunks = -(-rows // chunk)
-        tools.run(
-            tools.get(source.unfold_turned, dtype, VECTORS), (x, made_panels),
-            numbers(
-                *geometry.described(
-                    x.offset + first * x.strides[0], x.strides[0], x.strides[1], x.strides[2:]
-                ),
-                geometry.elements, geometry.places, groups, chunk, chunks, count, 0,
-            ),
-            (across, chunks, count * groups),
-        )  # fmt: skip
-        each = count // parts
-        right = Panels(made_panels, 0, count * one, side, one, each * one, across * count * one)
-        left = Operand(
-            grad, grad.offset + first * grad.strides[0], grad.strides[1], _last(grad), grad.strides[0],
-            each * grad.strides[0], geometry.outputs * grad.strides[1],
-        )  # fmt: skip
-        found = tools.arrays.empty((parts, *weight_shape), dtype)
-        result = Operand(
-            found, found.offset, geometry.elements, 1, 0, whole, geometry.outputs * geometry.elements
-        )
-        size = Grid(geometry.outputs, geometry.elements, geometry.places, each, parts, groups)
-        panels(tools, dtype, size, left, right, result)
-        part = found.view(weight_shape) if parts == 1 else tools.arrays.sum_first(found)
+    each = groups * elements * geometry.places * grad.dtype.itemsize
+    for first, count in geometry.pieces(each, 8 * math.prod(shape) * grad.dtype.itemsize):
+        part = _weight_part(tools, geometry, grad, x, first, count, shape)
         made = part if made is None else tools.arrays.add(made, part)
-    return made
+    return tools.arrays.contiguous(made.permuted((0, 2, 1))).view(tuple(weight_shape))
 
 
-def _parts(images: int, tiles: int, units: int) -> int:
-    """Into how many parts a sum over images is cut, so that every unit has something to do."""
-    wanted = max(1, 4 * units // tiles)
-    return next(parts for parts in range(min(wanted, images), 0, -1) if images % parts == 0)
+def _weight_part(
+    tools: Tools, geometry: Geometry, grad: Any, x: Any, first: int, count: int, shape: tuple[int, int, int]
+) -> Any:
+    """The turned gradient (groups, elements, outputs) from some images."""
+    groups, elements, outputs = shape
+    dtype, side, places = grad.dtype, width(grad.dtype), count * geometry.places
+    across, chunks = -(-places // side), -(-elements // CHUNK)
+    unfolded = tools.arrays.empty((groups * across * elements * side,), dtype)
+    tools.run(
+        tools.get(source.unfold, dtype, VECTORS, joined=True), (x, unfolded),
+        numbers(*geometry.words(x), places, elements, groups, CHUNK, chunks, count, first),
+        (across, chunks, groups),
+    )  # fmt: skip
+    step = grad.strides[1]
+    right = packed(
+        tools, dtype, Grid(elements, outputs, geometry.places, count, 1, groups),
+        Operand(
+            grad, grad.offset + first * grad.strides[0], _last(grad), step, grad.strides[0], 0, outputs * step
+        ),
+        always=True,
+    )  # fmt: skip
+    found = tools.arrays.empty(shape, dtype)
+    left = Operand(unfolded, 0, side, 1, elements * side, 0, across * elements * side)
+    size = Grid(elements, outputs, side, across, 1, groups, places - (across - 1) * side)
+    right = right._replace(repeat=side * right.inner)
+    panels(tools, dtype, size, left, right, Operand(found, 0, outputs, 1, 0, 0, elements * outputs))
+    return found

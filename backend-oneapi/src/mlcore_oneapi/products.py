@@ -34,7 +34,8 @@ class Operand(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """How large a product is: rows, columns, inner, repeats of inner, and the two batch dimensions."""
+    """How large a product is: rows, columns, inner, repeats of inner, the two batch dimensions, and how much of the
+    inner dimension the last repeat has (0: all)."""
 
     m: int
     n: int
@@ -42,6 +43,7 @@ class Grid(NamedTuple):
     repeats: int = 1
     outer: int = 1
     batch: int = 1
+    tail: int = 0
 
 
 class Bias(NamedTuple):
@@ -116,16 +118,16 @@ def _launch(
     words = numbers(
         grid.m, grid.n, grid.inner, grid.repeats, a.at, a.row, a.column, a.repeat, a.outer, a.batch,
         b.at, b.panel, b.inner, b.repeat, b.outer, b.batch, c.at, c.row, c.outer, c.batch,
-        grid.batch, how, extra_at, step, b.column,
+        grid.batch, how, extra_at, step, b.column, grid.tail or grid.inner,
     )  # fmt: skip
     tools.run(kernel, (a.array, b.array, extra, c.array), words, size)
 
 
-def packed(tools: Tools, dtype: DType, grid: Grid, b: Operand) -> Panels:
+def packed(tools: Tools, dtype: DType, grid: Grid, b: Operand, always: bool = False) -> Panels:
     """B in panels: itself where its rows already lie side by side and no panel is broken, else a packed copy. Rows
     that lie far apart share a few lines of a cache, so what is read often is packed all the same."""
     side = width(dtype)
-    if b.column == 1 and grid.n % side == 0 and (abs(b.row) <= NEAR or grid.m <= FEW):
+    if not always and b.column == 1 and grid.n % side == 0 and (abs(b.row) <= NEAR or grid.m <= FEW):
         return Panels(b.array, b.at, side, b.row, b.repeat, b.outer, b.batch)
     count = _up(grid.n, side)
     outer, batch = (grid.outer if b.outer else 1), (grid.batch if b.batch else 1)

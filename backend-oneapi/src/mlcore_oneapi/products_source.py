@@ -8,11 +8,12 @@ NUMBERS: Final = 36  # 64-bit words that every kernel of this package takes, by 
 STRUCT: Final = f"typedef struct {{ long v[{NUMBERS}]; }} Numbers;\n"
 ALONE: Final = "__kernel __attribute__((reqd_work_group_size(1, 1, 1)))"
 
-# Words of a product: C (m, n) = sum over r, k of A[row, r, k] * B[r, k, column], for a grid of two batch dimensions.
+# Words of a product: C (m, n) = sum over r, k of A[row, r, k] * B[r, k, column], for a grid of two batch dimensions;
+# the last repeat has `tail` of k.
 PRODUCT: Final = (
     "m", "n", "inner", "repeats", "a_at", "a_row", "a_inner", "a_repeat", "a_outer", "a_batch",
     "b_at", "b_panel", "b_inner", "b_repeat", "b_outer", "b_batch", "c_at", "c_row", "c_outer", "c_batch",
-    "batches", "bias", "bias_at", "bias_step", "b_column",
+    "batches", "bias", "bias_at", "bias_step", "b_column", "tail",
 )  # fmt: skip
 NO_BIAS, COLUMN_BIAS, ROW_BIAS = 0, 1, 2
 
@@ -54,14 +55,15 @@ def panel_product(double: bool, rows: int, vectors: int = 2) -> str:
     )
     whole = "\n".join(
         f"    if (first + {i} < m) {{\n      const T e = bias == 2 ? extra[{i} * bias_step] : 0;\n"
-        + "\n".join(f"      vstore{lanes}(c{i}_{v} + e{v} + e, {v}, c + {i} * c_row);" for v in range(vectors)) + "\n    }"
+        + "\n".join(f"      vstore{lanes}(c{i}_{v} + e{v} + e, {v}, c + {i} * c_row);" for v in range(vectors))
+        + "\n    }"
         for i in range(rows)
     )  # fmt: skip
     part = "\n".join(
         f"    if (first + {i} < m) {{\n      T out[{width}];\n"
         + "\n".join(f"      vstore{lanes}(c{i}_{v}, {v}, out);" for v in range(vectors))
-        + f"\n      put(out, c + {i} * c_row, n - column, bias, bias == 2 ? extra + {i} * bias_step : extra, bias_step);"
-        + "\n    }"
+        + f"\n      put(out, c + {i} * c_row, n - column, bias, bias == 2 ? extra + {i} * bias_step : extra,"
+        " bias_step);" + "\n    }"
         for i in range(rows)
     )
     return f"""{header(double)}
@@ -89,7 +91,8 @@ void panel_product(__global const T* restrict A, __global const T* restrict B, _
     __global const T* a = A + a_at + outer * a_outer + inner_batch * a_batch + r * a_repeat;
 {begin}
     long at = 0;
-    for (long k = 0; k < inner; ++k) {{
+    const long stop = r + 1 < repeats ? inner : tail;
+    for (long k = 0; k < stop; ++k) {{
 {loads}
 {fold}
       b += b_inner;

@@ -17,22 +17,25 @@ IMAGE: Final = (
 PANELS: Final = (*IMAGE, "n", "inner", "groups", "chunk", "chunks", "pictures", "first")
 
 
-def unfold(double: bool, vectors: int = 2) -> str:
+def unfold(double: bool, vectors: int = 2, joined: bool = False) -> str:
     """Panels for a product whose columns are places and whose rows are (channel, kernel element). A panel's places
-    are a few pieces of output rows, and each piece of a row is copied as it stands."""
+    are a few pieces of output rows, and each piece of a row is copied as it stands. `joined`: the places of all
+    pictures follow each other, and only the last panel may be broken."""
     width = (8 if double else 16) * vectors
     return f"""{header(double)}
 {ALONE}
 void unfold(__global const T* restrict X, __global T* restrict P, const Numbers w) {{
 {words(PANELS)}
-  const long panel = get_global_id(0), batch = get_global_id(2), picture = batch / groups;
+  const long panel = get_global_id(0), batch = get_global_id(2), picture = {"0" if joined else "batch / groups"};
   const long g = batch - picture * groups, start = get_global_id(1) * chunk, stop = min(start + chunk, inner);
   __global const T* x = X + x_at + (first + picture) * x_n + g * x_g;
   __global T* out = P + (batch * get_global_size(0) + panel) * inner * {width};
-  int from_[{width}], to_[{width}], d_[{width}], h_[{width}], w_[{width}], pieces = 0;
+  int from_[{width}], to_[{width}], d_[{width}], h_[{width}], w_[{width}], n_[{width}], pieces = 0;
   const int there = (int)min((long){width}, n - panel * {width});
   for (int j = 0; j < there;) {{
-    const int p = (int)(panel * {width}) + j, row = p / (int)OW, ow = p - row * (int)OW;
+    const int p = (int)(panel * {width}) + j, line = p / (int)OW, ow = p - line * (int)OW;
+    const int row = {"line % (int)(OD * OH)" if joined else "line"};
+    n_[pieces] = {"line / (int)(OD * OH)" if joined else "0"};
     from_[pieces] = j;
     d_[pieces] = row / (int)OH * (int)SD - (int)PD;
     h_[pieces] = row % (int)OH * (int)SH - (int)PH;
@@ -53,7 +56,7 @@ void unfold(__global const T* restrict X, __global T* restrict P, const Numbers 
       }}
       const int low = iw >= 0 ? from : min(to, from + (by - 1 - iw) / by);
       const int high = iw >= wide ? low : max(low, min(to, from + (wide - 1 - iw) / by + 1));
-      __global const T* in = x + c * x_c + id * x_d + ih * x_h + iw * x_w;
+      __global const T* in = x + n_[s] * x_n + c * x_c + id * x_d + ih * x_h + iw * x_w;
       for (int j = from; j < low; ++j) o[j] = 0;
       if (by == 1 && x_w == 1) for (int j = low; j < high; ++j) o[j] = in[j - from];
       else for (int j = low; j < high; ++j) o[j] = in[(j - from) * by * x_w];
@@ -61,40 +64,6 @@ void unfold(__global const T* restrict X, __global T* restrict P, const Numbers 
     }}
     for (int j = there; j < {width}; ++j) o[j] = 0;
   }}
-}}
-"""
-
-
-def unfold_turned(double: bool, vectors: int = 2) -> str:
-    """Panels whose columns are (channel, kernel element) and whose rows are places, `chunk` output rows to a
-    work-item: a column of an output row is a piece of an input row."""
-    width = (8 if double else 16) * vectors
-    return f"""{header(double)}
-{ALONE}
-void unfold_turned(__global const T* restrict X, __global T* restrict P, const Numbers w) {{
-{words(PANELS)}
-  const long panel = get_global_id(0), batch = get_global_id(2), picture = batch / groups;
-  const long g = batch - picture * groups, start = get_global_id(1) * chunk, stop = min(start + chunk, OD * OH);
-  __global const T* x = X + x_at + (first + picture) * x_n + g * x_g;
-  __global T* out = P + ((g * get_global_size(0) + panel) * pictures + first + picture) * inner * {width};
-  const int wide = (int)W, by = (int)SW, outs = (int)OW, there = (int)min((long){width}, n - panel * {width});
-  for (int j = 0; j < there; ++j) {{
-    const long k = panel * {width} + j, c = k / (KD * KH * KW), e = k - c * KD * KH * KW;
-    const int d1 = (int)(e / (KH * KW) * DD - PD), h1 = (int)(e / KW % KH * DH - PH), iw = (int)(e % KW * DW - PW);
-    const int low = iw >= 0 ? 0 : min(outs, (by - 1 - iw) / by);
-    const int high = iw >= wide ? low : max(low, min(outs, (wide - 1 - iw) / by + 1));
-    for (long row = start; row < stop; ++row) {{
-      const int id = (int)(row / OH * SD) + d1, ih = (int)(row % OH * SH) + h1;
-      __global T* o = out + row * OW * {width} + j;
-      const int in_row = (uint)id < (uint)D && (uint)ih < (uint)H;
-      __global const T* in = x + c * x_c + id * x_d + ih * x_h + iw * x_w;
-      const int a = in_row ? low : 0, b = in_row ? high : 0;
-      for (int p = 0; p < a; ++p) o[p * {width}] = 0;
-      for (int p = a; p < b; ++p) o[p * {width}] = in[p * by * x_w];
-      for (int p = b; p < outs; ++p) o[p * {width}] = 0;
-    }}
-  }}
-  for (long p = start * OW; p < stop * OW; ++p) for (int j = there; j < {width}; ++j) out[p * {width} + j] = 0;
 }}
 """
 
