@@ -44,9 +44,10 @@ void unfold(__global const T* restrict X, __global T* restrict P, const Numbers 
     to_[pieces++] = j;
   }}
   const int wide = (int)W, by = (int)SW;
+  const int size = (int)(KD * KH * KW), e0 = (int)start % size, deep = (int)KD, tall = (int)KH, across = (int)KW;
+  int c = (int)start / size, kd = e0 / (tall * across), kh = e0 / across % tall, kw = e0 % across;
   for (long k = start; k < stop; ++k) {{
-    const long c = k / (KD * KH * KW), e = k - c * KD * KH * KW;
-    const int d1 = (int)(e / (KH * KW) * DD), h1 = (int)(e / KW % KH * DH), w1 = (int)(e % KW * DW);
+    const int d1 = kd * (int)DD, h1 = kh * (int)DH, w1 = kw * (int)DW;
     __global T* o = out + k * {width};
     for (int s = 0; s < pieces; ++s) {{
       const int id = d_[s] + d1, ih = h_[s] + h1, iw = w_[s] + w1, from = from_[s], to = to_[s];
@@ -63,6 +64,16 @@ void unfold(__global const T* restrict X, __global T* restrict P, const Numbers 
       for (int j = high; j < to; ++j) o[j] = 0;
     }}
     for (int j = there; j < {width}; ++j) o[j] = 0;
+    if (++kw == across) {{  // the next kernel element, without a division
+      kw = 0;
+      if (++kh == tall) {{
+        kh = 0;
+        if (++kd == deep) {{
+          kd = 0;
+          ++c;
+        }}
+      }}
+    }}
   }}
 }}
 """
