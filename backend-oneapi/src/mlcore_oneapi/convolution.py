@@ -256,7 +256,7 @@ def convolution_grad_weight(
         grad = tools.arrays.contiguous(grad)
     elements, outputs = geometry.elements, geometry.outputs
     shape = (groups, elements, outputs)
-    made = None
+    made: Any = None
     each = groups * elements * geometry.places * grad.dtype.itemsize
     for first, count in geometry.pieces(each, 8 * math.prod(shape) * grad.dtype.itemsize):
         part = _weight_part(tools, geometry, grad, x, first, count, shape)
