@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from mlcore_oneapi.settings import MEMORY_LIMIT
 _enqueue: Final[Any] = (
     cl._cl.enqueue_nd_range_kernel
 )  # cl.enqueue_nd_range_kernel without keywords, which cost 2 µs
+SMALL: Final = 1 << 16  # bytes of an upload that does not wait
+_left: Final[list[Any]] = []  # in a forked child: what must never be waited for
 _open: Final[weakref.WeakSet[Queue]] = weakref.WeakSet()
 
 
@@ -52,6 +55,7 @@ class Queue:
         self.lock = threading.RLock()
         self.lost: MlcoreError | None = None  # why nothing works any more
         self.launches = 0
+        self.sent: deque[Any] = deque(maxlen=64)
         self.events: list[tuple[str, Any]] | None = [] if profile else None
         flags, context = cl.mem_flags.READ_WRITE, self.context
         memory, asked = int(device.global_mem_size), MEMORY_LIMIT.get()
@@ -76,11 +80,22 @@ class Queue:
         return errors.no_room(self.name, size, error, self.pool.text())
 
     def upload(self, block: Block, array: np.ndarray[Any, Any]) -> None:
-        """Copy a contiguous host array into a block; the array may change after the call."""
-        if array.nbytes:
+        """Copy a contiguous host array into a block; the array may change after the call.
+
+        A small one is copied first and sent in its turn, so that nobody waits for the work that was queued before.
+        """
+        if not array.nbytes:
+            return
+        if array.nbytes > SMALL:
             self._command(
                 lambda: cl.enqueue_copy(self.queue, block.buffer, array, is_blocking=True), "an upload"
             )
+            return
+        own = array.copy()
+        event = self._command(
+            lambda: cl.enqueue_copy(self.queue, block.buffer, own, is_blocking=False), "an upload"
+        )
+        self.sent.append(event)  # it holds the copy; the oldest goes, and is waited for, when there are many
 
     def download(self, block: Block, array: np.ndarray[Any, Any], offset: int = 0) -> None:
         """Copy a block, from `offset` in bytes on, into a contiguous host array; waits for all work before it."""
@@ -184,6 +199,8 @@ def _after_fork() -> None:
     """In the child the driver's threads are missing, and its locks may be held for ever: nothing may touch it."""
     for queue in list(_open):
         queue.lost = errors.forked(queue.name)
+        _left.append(queue.sent)
+        queue.sent = deque()
         queue.lock = threading.RLock()
         queue.pool.lock = threading.RLock()
 
