@@ -202,6 +202,14 @@ SAFE_PROBE: Final = declare(
 PROBE_TIMEOUT: Final = declare(
     Variable("MLCORE_PROBE_TIMEOUT", 5.0, as_seconds, "seconds a probe in a child process may take")
 )
+OPEN_TIMEOUT: Final = declare(
+    Variable(
+        "MLCORE_OPEN_TIMEOUT",
+        60.0,
+        as_seconds,
+        "seconds to open, in a child process, what crashed a process before",
+    )
+)
 CONFIG: Final = declare(
     Variable[str | None]("MLCORE_CONFIG", None, str, "the user's configuration file, or off")
 )

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mlcore import config
 from mlcore._version import __version__
+from mlcore.backends.opening import on_open as on_open
+from mlcore.backends.opening import open_backend
 from mlcore.backends.protocol import Backend, Device
 from mlcore.config import log
 from mlcore.errors import (
@@ -26,7 +28,7 @@ from mlcore.errors import (
     MlcoreError,
     did_you_mean,
 )
-from mlcore.plugin import discovery, isolation
+from mlcore.plugin import discovery
 from mlcore.plugin.api import BackendPlugin, DeviceInfo, Probe, ProbeContext
 from mlcore.plugin.examine import describe, traceback_text
 from mlcore.plugin.records import CORE, Record, table
@@ -54,9 +56,6 @@ class _Reference(BackendPlugin):
 
 
 REFERENCE: Final = discovery.provide(_Reference(), CORE, __version__)
-
-on_open: Final[list[Callable[[Device], None]]] = []
-"""Called with each device when it opens, before anybody gets it: the self-test. One that raises closes it."""
 
 lost: Final[dict[str, str]] = {}
 """The devices that stopped working in this process, and at what."""
@@ -246,18 +245,7 @@ def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: 
         device = Device(info.type, info.index, info)
         device.id += suffix
         try:
-            plugin = discovery.load(record)
-            unknown = [key for key in options if key not in plugin.options]
-            if unknown:
-                hint = did_you_mean(unknown[0], plugin.options)
-                raise DeviceError(
-                    f"device {record.name!r} has no option {unknown[0]!r}{hint}",
-                    options=", ".join(plugin.options) or "none",
-                )
-            with isolation.marked(record):
-                device.backend = plugin.open(device, dict(options))
-                for check in on_open:
-                    check(device)
+            open_backend(record, device, options)
         except (DeviceBusyError, MemoryError) as failure:  # it may work later: its record stays as it is
             raise _unusable(record, origin, _busy(failure, info)) from failure
         except (DeviceError, KeyboardInterrupt):
@@ -355,9 +343,13 @@ def devices() -> Devices:
     except DeviceError as error:  # the environment names one that is unusable: all the more reason to list
         log.warning("no default device: %s", error.what)
         chosen = ""
-    from mlcore.backends.ranking import Devices
+    from mlcore.backends.ranking import Devices, ranking
 
-    return Devices(replace(usable, chosen=usable.id == chosen) for usable in _ranked()[0])
+    found = ranking()
+    marked = [
+        [replace(one, chosen=one.id == chosen) for one in part] for part in (found.usable, found.duplicates)
+    ]
+    return Devices(*marked)
 
 
 def explain_device() -> str:
@@ -373,8 +365,13 @@ def explain_device() -> str:
     lines = [f"default device: {device}" + (f" ({hardware})" if hardware else "")]
     lines.append(f"chosen by: {'with device(...)' if inside else choice.by}")
     lines.extend(choice.notes)
-    usable, by = _ranked()
-    rows = [("*" if d.id == device.id else "", d.info.short, "ready", d.reason) for d in usable]
+    from mlcore.backends.ranking import ranking
+
+    found = ranking()
+    usable, by = found.usable, found.by
+    id = device.id.partition("?")[0]
+    rows = [("*" if d.id == id else "", d.info.short, "ready", d.reason) for d in usable]
+    rows += [("*" if d.id == id else "", d.info.short, "duplicate", d.reason) for d in found.duplicates]
     rows += [("", id.removesuffix(":0"), "lost", f"stopped working at {cause}") for id, cause in lost.items()]
     rows += [("", r.name, r.state, r.reason) for r in discovery.backends() if r.state != "ready"]
     lines.append(table(rows))

@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "error": str(error) if error else None,
                 "explanation": explanation.splitlines(),
                 "devices": [device.to_json() for device in listed],
+                "duplicates": [device.to_json() for device in listed.duplicates],
                 "environment": profile.environment(),
             }
         )

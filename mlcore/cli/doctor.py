@@ -139,7 +139,9 @@ def _checks(plugins: list[Record], failures: list[str]) -> list[Check]:
             checks.append(
                 Check(record.name, "warning", text, f"report this to the makers of {record.distribution}")
             )
-    checks += [_computes(device.id) for device in detect.devices()]
+    listed = detect.devices()
+    checks += [_computes(device.id) for device in listed]
+    checks += [Check(device.info.short, "ok", device.reason) for device in listed.duplicates]
     checks += _unused_accelerators(plugins)
     for name, found in hooks.call("mlcore_doctor_checks"):
         checks += [

@@ -26,6 +26,7 @@ State = Literal[
     "missing_dependency",
     "incompatible_api",
     "driver_too_old",
+    "busy",
     "disabled",
     "duplicate",
     "broken",
@@ -39,8 +40,9 @@ MEANINGS: Final[Mapping[State, str]] = {
     "missing_dependency": "a library or driver that it needs is not installed",
     "incompatible_api": "made for another version of the plugin API, or of the core",
     "driver_too_old": "the driver is there, and older than what it needs",
+    "busy": "somebody else holds the device, or its memory is full; it may work later",
     "disabled": "switched off by MLCORE_BACKENDS or MLCORE_PLUGINS",
-    "duplicate": "two distributions provide the name: ask for `dist/name`",
+    "duplicate": "two distributions provide the name (ask for `dist/name`), or its hardware is another one's too",
     "broken": "loading or probing it raised, or its answer keeps not to the contract",
     "crashed": "it ended the child process in which it was tried; off until its version changes",
 }
@@ -124,6 +126,11 @@ class Probe:
     def driver_too_old(cls, reason: str, *, fix: str = "", evidence: Iterable[str] = ()) -> Probe:
         """The driver is there, and older than what the backend needs."""
         return cls("driver_too_old", reason=reason, fix=fix, evidence=tuple(evidence))
+
+    @classmethod
+    def busy(cls, reason: str, *, fix: str = "", evidence: Iterable[str] = ()) -> Probe:
+        """Somebody else holds the device: it may work later."""
+        return cls("busy", reason=reason, fix=fix, evidence=tuple(evidence))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back."""

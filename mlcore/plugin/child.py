@@ -20,6 +20,7 @@ from mlcore.plugin.isolation import CHILD
 from mlcore.plugin.records import Record
 
 START_LIMIT: Final = 60.0  # seconds for the child's interpreter to start, on a machine that is busy
+MEMORY_LIMIT: Final = 2 << 30  # bytes that loading and probing plugins may take in the child
 _BOOT: Final = (
     "import json, sys\n"
     "job = json.load(sys.stdin)\n"
@@ -75,6 +76,39 @@ def _one_child(records: list[Record], limit: float) -> int:
             process.wait()
             reader.join()
             process.stdout.close()
+
+
+def open_in_child(record: Record, device: str, limit: float) -> tuple[str, str, str] | None:
+    """Open a device in a child process; reason, fix and traceback when that dies or does not end, else None.
+
+    An error that the child reports in good order is none of this: it is met again, and told, in this process.
+    """
+    boot = (
+        "import sys\n"
+        "sys.path[:] = sys.argv[2:]\n"
+        "import mlcore\n"
+        "from mlcore.errors import MlcoreError\n"
+        "try:\n"
+        "    print(mlcore.ones((2,), device=sys.argv[1]).sum().item(), file=sys.stderr)\n"
+        "except MlcoreError as error:\n"
+        "    print(error, file=sys.stderr)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "MLCORE_DEVICE"} | {CHILD: "1"}
+    name = device.replace(record.short, record.qualified, 1) if "/" not in device else device
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", boot, name, *sys.path],
+            env=environment, capture_output=True, timeout=limit, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"did not open {device} within {limit:g} s in a child process", _retry(record), ""
+    except OSError as error:
+        log.debug("no child process to open %s in: %s", device, error)
+        return None
+    if run.returncode == 0:
+        return None
+    how = f"{_ending(run.returncode)} while opening {device} in a child process"
+    return how, _retry(record), run.stderr.decode(errors="replace")[-2000:].strip()
 
 
 def _drain(stream: IO[bytes], put: Callable[[bytes], None]) -> None:
@@ -150,6 +184,7 @@ def main(data: list[dict[str, Any]]) -> None:
     """The child's side: look at each plugin, and write a line before it and one with what came out."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a plugin prints must not mix with the report
+    _limit_memory()
     for item in data:
         out.write(b"null\n")
         out.flush()
@@ -159,3 +194,17 @@ def main(data: list[dict[str, Any]]) -> None:
         out.write(json.dumps(record.to_json()).encode() + b"\n")
         out.flush()
     os._exit(0)  # nothing of the plugins' may run at exit
+
+
+def _limit_memory() -> None:
+    """Let a probe that takes memory without end fail here, before the machine does. Where the system can do that."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    except (OSError, ValueError):
+        log.debug("no limit of memory for probes")

@@ -298,7 +298,7 @@ def _needs_child(record: Record) -> bool:
     """Whether to look at the plugin in a child process; a remembered outcome that still holds is entered."""
     if isolation.in_child():
         return False
-    crashed_here = isolation.crashed_here_before(record)
+    crashed_here = isolation.died(record)
     known = isolation.proof(record)
     if not known:
         return True

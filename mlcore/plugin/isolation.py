@@ -22,6 +22,8 @@ from mlcore.plugin.records import Record
 
 SLOW_MS: Final = 50.0
 CHILD: Final = "MLCORE__PROBE_CHILD"  # set in the child, which must not start children of its own
+RUNNING: Final = "running"  # the kinds of markers: while a plugin is loaded and probed
+OPENING: Final = "opening"  # while it opens a device
 
 
 def in_child() -> bool:
@@ -70,7 +72,8 @@ def keep_proof(record: Record) -> None:
 def forget(record: Record) -> None:
     """Drop what is remembered, so that the plugin is looked at afresh."""
     folder = config.cache_dir() / "probes"
-    config.remove_files([config.cache_dir() / _file(record), *folder.glob(f"{_stem(record)}.*.running")])
+    markers = [path for kind in (RUNNING, OPENING) for path in folder.glob(f"{_stem(record)}.*.{kind}")]
+    config.remove_files([config.cache_dir() / _file(record), *markers])
 
 
 def visible(names: tuple[str, ...]) -> dict[str, str]:
@@ -118,9 +121,9 @@ def _stamp(target: str) -> str:
 
 
 @contextmanager
-def marked(record: Record) -> Iterator[None]:
+def marked(record: Record, kind: str = RUNNING) -> Iterator[None]:
     """Leave a marker in the cache folder for as long as the plugin's code runs in this process."""
-    path = config.cache_dir() / f"probes/{_stem(record)}.{os.getpid()}.running"
+    path = config.cache_dir() / f"probes/{_stem(record)}.{os.getpid()}.{kind}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(boot_id())
@@ -132,11 +135,11 @@ def marked(record: Record) -> Iterator[None]:
         config.remove_files([path])
 
 
-def crashed_here_before(record: Record) -> bool:
-    """Whether a process died while it looked at this plugin directly; clears its marker."""
+def died(record: Record, kind: str = RUNNING) -> bool:
+    """Whether a process died while it looked at this plugin directly, or opened a device of it; clears its marker."""
     stale = False
-    for path in (config.cache_dir() / "probes").glob(f"{_stem(record)}.*.running"):
-        pid = path.name.removesuffix(".running").rpartition(".")[2]
+    for path in (config.cache_dir() / "probes").glob(f"{_stem(record)}.*.{kind}"):
+        pid = path.name.removesuffix(f".{kind}").rpartition(".")[2]
         try:
             same_boot = path.read_text() == boot_id()
         except OSError:
