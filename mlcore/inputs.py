@@ -72,14 +72,15 @@ def check_memory(what: str, shape: Shape, dtype: DType, device: Device) -> None:
         raise out_of_memory(what, shape, dtype, device)
 
 
-def out_of_memory(what: str, shape: Shape, dtype: DType, device: Device) -> OutOfMemoryError:
-    """The error for a result that did not fit."""
+def out_of_memory(what: str, shape: Shape, dtype: DType, device: Device, cause: str = "") -> OutOfMemoryError:
+    """The error for a result that did not fit; `cause` is what its allocator said."""
     count = 1
     for dim in shape:
         count *= dim
     stats = device.backend.memory_stats()
     return OutOfMemoryError(
         f"{what}: cannot allocate {count * dtype.itemsize:,} bytes for shape {shape}, {dtype}, on {device}",
+        cause=cause,
         in_use=None if stats.in_use is None else f"{stats.in_use:,} bytes",
         limit=None if stats.limit is None else f"{stats.limit:,} bytes",
         fix="use a smaller size or batch, or a narrower dtype",
@@ -89,8 +90,9 @@ def out_of_memory(what: str, shape: Shape, dtype: DType, device: Device) -> OutO
 def no_memory(error: MemoryError, what: str, shape: Shape, dtype: DType, device: Device) -> OutOfMemoryError:
     """What a kernel's MemoryError becomes: its own account, where it has one, with the operation's name."""
     if not isinstance(error, OutOfMemoryError):
-        return out_of_memory(what, shape, dtype, device)
-    return OutOfMemoryError(f"{what}: {error.what}", **error.details)
+        said = "" if type(error).__module__.startswith("numpy") else str(error)  # it says no more than we do
+        return out_of_memory(what, shape, dtype, device, said)
+    return OutOfMemoryError(f"{what} on {device}: {error.what}", **error.details)
 
 
 def _is_scalar(value: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlcore.errors import ArgumentTypeError, AutogradError, MlcoreError, ShapeError
+from mlcore.errors import ArgumentTypeError, AutogradError, DeviceError, MlcoreError, ShapeError
 
 COMPILED = not __file__.endswith(".py")
 _BLANK_NODE = ("shapes", "out", "extra", "where", "hooks", "retains", "checkpoint")
@@ -240,6 +240,11 @@ class Tensor(TensorBase):
         """
         if not isinstance(other, TensorBase) or other.shape != self.shape or other.dtype is not self.dtype:
             raise MlcoreError("rebind: a value of another shape or dtype")  # an internal error: callers check
+        if other.device is not self.device:
+            raise DeviceError(
+                f"in-place: a value on {other.device} for a tensor on {self.device}",
+                fix=f"move the value first: value.to({str(self.device)!r})",
+            )
         if self.requires_grad and self.node is None:
             if other.requires_grad and (other.node is None or not _only_from(other.node, self)):
                 raise AutogradError(

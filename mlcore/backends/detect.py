@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mlcore import config
 from mlcore._version import __version__
-from mlcore.backends.opening import on_open as on_open
-from mlcore.backends.opening import open_backend
+from mlcore.backends import opening
 from mlcore.backends.protocol import Backend, Device
 from mlcore.config import log
 from mlcore.errors import (
+    ArgumentError,
     ArgumentTypeError,
     DeviceBusyError,
     DeviceError,
@@ -57,8 +57,12 @@ class _Reference(BackendPlugin):
 
 REFERENCE: Final = discovery.provide(_Reference(), CORE, __version__)
 
+on_open: Final = opening.on_open
 lost: Final[dict[str, str]] = {}
 """The devices that stopped working in this process, and at what."""
+
+failed: Final[dict[str, tuple[str, str, str]]] = {}
+"""The devices that did not open, of plugins that have others: state, reason and fix."""
 
 _lock = threading.RLock()
 _opened: Final[dict[str, Device]] = {}  # by every text that led to it
@@ -242,24 +246,34 @@ def _open(record: Record, info: DeviceInfo, options: Mapping[str, str], origin: 
         if info.id in lost:
             cause = f"it stopped working in this process, at {lost[info.id]}"
             raise _unusable(record, origin, ("lost", cause, "start the program again, or use another device"))
+        if info.id in failed:
+            raise _unusable(record, origin, failed[info.id])
         device = Device(info.type, info.index, info)
         device.id += suffix
         try:
-            open_backend(record, device, options)
+            opening.open_backend(record, device, options)
         except (DeviceBusyError, MemoryError) as failure:  # it may work later: its record stays as it is
             raise _unusable(record, origin, _busy(failure, info)) from failure
-        except (DeviceError, KeyboardInterrupt):
-            raise
+        except (DeviceError, ArgumentError, KeyboardInterrupt):
+            raise  # what was asked for is at fault, and the plugin says how
         except BaseException as failure:
-            if record.state == "ready":
-                reason = f"{describe(failure)} while opening {info.id}"
-                fix = f"update or reinstall {record.distribution or 'it'}, or choose another device"
-                record.settle("broken", reason, fix, traceback_text(failure))
-            raise _unusable(record, origin) from failure
+            raise _unusable(record, origin, _broken(record, info, failure)) from failure
         log.info("opened device %s of %s", device.id, record.source)
         for text in (device.id, repr(device)):
             _opened.setdefault(text, device)
         return device
+
+
+def _broken(record: Record, info: DeviceInfo, failure: BaseException) -> tuple[str, str, str]:
+    """Enter that a device does not open; where its plugin has others, they stay usable. State, cause and fix."""
+    if record.state == "ready":
+        reason = f"{describe(failure)} while opening {info.id}"
+        fix = f"update or reinstall {record.distribution or 'it'}, or choose another device"
+        if len(record.devices) > 1:
+            failed[info.id] = ("broken", reason, fix)
+            return failed[info.id]
+        record.settle("broken", reason, fix, traceback_text(failure))
+    return record.state, record.reason, record.fix
 
 
 def _busy(failure: Exception, info: DeviceInfo) -> tuple[str, str, str]:
@@ -373,6 +387,7 @@ def explain_device() -> str:
     rows = [("*" if d.id == id else "", d.info.short, "ready", d.reason) for d in usable]
     rows += [("*" if d.id == id else "", d.info.short, "duplicate", d.reason) for d in found.duplicates]
     rows += [("", id.removesuffix(":0"), "lost", f"stopped working at {cause}") for id, cause in lost.items()]
+    rows += [("", id.removesuffix(":0"), state, reason) for id, (state, reason, _) in failed.items()]
     rows += [("", r.name, r.state, r.reason) for r in discovery.backends() if r.state != "ready"]
     lines.append(table(rows))
     if by == "static rank":
@@ -415,6 +430,7 @@ def reset() -> None:
     with _lock:
         config.reload()
         discovery.reset()
+        failed.clear()
         for text in [text for text in _opened if _opened[text].id != text and repr(_opened[text]) != text]:
             del _opened[text]  # lists and `auto` are decided again
         _default = _choice = None

@@ -12,7 +12,7 @@ from typing import Any, Final
 from mlcore import config
 from mlcore.backends.protocol import Backend, Device
 from mlcore.dtype import DType
-from mlcore.errors import DeviceError, PluginError, did_you_mean
+from mlcore.errors import DeviceBusyError, DeviceError, PluginError, did_you_mean
 from mlcore.plugin import discovery, isolation
 from mlcore.plugin.records import Record
 
@@ -35,15 +35,25 @@ def open_backend(record: Record, device: Device, options: Mapping[str, str]) -> 
         try:
             _check(record, backend)
             device.backend = backend
-            for check in on_open:
-                check(device)
-            own = getattr(backend, "self_test", None)
-            if own is not None:
-                own()
+            _test(device)
         except BaseException:
             device.backend = None
             _close(backend)
             raise
+
+
+def _test(device: Device) -> None:
+    """The core's self-test, and the backend's own. What the device itself says there is a fault of the plugin's."""
+    try:
+        for check in on_open:
+            check(device)
+        own = getattr(device.backend, "self_test", None)
+        if own is not None:
+            own()
+    except DeviceBusyError:
+        raise
+    except DeviceError as error:
+        raise PluginError(f"its self-test: {error.what}: {error.details.get('cause', '')}") from error
 
 
 def _check(record: Record, backend: Any) -> None:

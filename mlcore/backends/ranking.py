@@ -100,7 +100,7 @@ def ranking() -> Ranking:
         for record in discovery.backends()
         if record.state == "ready"
         for info in record.devices
-        if info.id not in detect.lost
+        if info.id not in detect.lost and info.id not in detect.failed
     ]
     measured = {info.id: profile.load(record, info) for record, info in found}
     kept, merged = _merged(found, measured)

@@ -8,6 +8,7 @@ no `__setattr__`, no metaclass, and reading an attribute costs what it costs in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from mlcore import dispatch
@@ -285,19 +286,27 @@ class Module(Hooked):
         return self
 
     def _convert(self: M, change: Callable[[Any], Any], recurse: bool = True) -> M:
-        """Give every parameter (the same object), its gradient and every buffer the value `change` makes of it."""
+        """Give every parameter (the same object), its gradient and every buffer the value `change` makes of it.
+
+        Where that fails half-way, such as for want of memory on another device, what has moved goes back.
+        """
+        done: list[Callable[[], None]] = []
         seen: set[int] = set()
-        for module in self.modules() if recurse else [self]:
-            for _, one in module._own_parameters():
-                if id(one) not in seen:
-                    seen.add(id(one))
-                    gradient = one.grad
-                    new = change(one.detach())
-                    assign(one, new.array, new.device, new.dtype, new.shape, None, one.requires_grad)
-                    if gradient is not None:
-                        one.grad = change(gradient.detach())
-            for name, held in module._own_buffers():
-                setattr(module, name, change(held))
+        try:
+            for module in self.modules() if recurse else [self]:
+                for _, one in module._own_parameters():
+                    if id(one) not in seen:
+                        seen.add(id(one))
+                        _change_parameter(one, change, done)
+                for name, held in module._own_buffers():
+                    new = change(held)
+                    if new.device is not held.device:
+                        done.append(partial(setattr, module, name, held))
+                    setattr(module, name, new)
+        except BaseException:
+            for undo in reversed(done):
+                undo()
+            raise
         return self
 
     def to(self: M, *args: Any, device: Any = None, dtype: Any = None) -> M:
@@ -411,3 +420,18 @@ class Module(Hooked):
 def _indent(text: str) -> str:
     first, *rest = text.split("\n")
     return "\n".join([first, *("  " + line for line in rest)])
+
+
+def _change_parameter(one: Any, change: Callable[[Any], Any], done: list[Callable[[], None]]) -> None:
+    """Give a parameter and its gradient what `change` makes of them; how to undo that goes to `done`."""
+    gradient, old = one.grad, one.detach()
+    new = change(old)
+    made = None if gradient is None else change(gradient.detach())
+    if new.device is not old.device:  # on the same device the old values would only take memory
+        done.append(partial(_take_over, one, old, gradient))
+    _take_over(one, new, made)
+
+
+def _take_over(one: Any, new: Any, gradient: Any) -> None:
+    assign(one, new.array, new.device, new.dtype, new.shape, None, one.requires_grad)
+    one.grad = gradient

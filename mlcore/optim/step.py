@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlcore.errors import DeviceError
 from mlcore.inputs import cast
 from mlcore.modes import MODES, recording
 from mlcore.recovery import recover
@@ -86,6 +87,11 @@ def run(op: Any, columns: list[list[Any]], values: tuple[Any, ...], follow: bool
     only the list and its tensor refer to it; other new arrays take their places in the list. It returns how many did,
     or -1 where it cannot. So whoever remembers something about an array keeps a reference to it.
     """
+    first = columns[0][0]
+    for column in columns:
+        for one in column:
+            if one.device is not first.device:
+                raise _apart(op, first.device, one.device)
     if follow:
         flat = [one for column in columns for one in column]
         _take(columns, op.body(*flat, **dict(zip(op.params, values))))
@@ -93,7 +99,6 @@ def run(op: Any, columns: list[list[Any]], values: tuple[Any, ...], follow: bool
     if MODES.special != 0 and MODES.local.interceptors:
         _call(op, columns, values)
         return
-    first = columns[0][0]
     found = entry(op, first.device)
     kernel = found.by_dtype[first.dtype.index]
     update = getattr(kernel, "update", None)
@@ -117,6 +122,15 @@ def run(op: Any, columns: list[list[Any]], values: tuple[Any, ...], follow: bool
             for one in column:
                 one.array = arrays[at]
                 at += 1
+
+
+def _apart(op: Any, one: Any, other: Any) -> DeviceError:
+    """The error for a parameter whose gradient or state lies on another device."""
+    return DeviceError(
+        f"{op.name}: operands live on different devices: {one} and {other}",
+        cause="a parameter was moved after its gradient or its optimizer's state was made",
+        fix=f"move the model first and make the optimizer then, or load_state_dict() its state on {str(one)!r}",
+    )
 
 
 def _call(op: Any, columns: list[list[Any]], values: tuple[Any, ...]) -> None:

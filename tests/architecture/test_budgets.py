@@ -1,4 +1,4 @@
-"""How much one has to read: budgets for the kernel of the core, for backends, for the plugin system, and for each file."""
+"""How much one has to read: budgets for the kernel, for backends, for the plugin system, and for each file."""
 
 from __future__ import annotations
 

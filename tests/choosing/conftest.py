@@ -19,12 +19,12 @@ Provide = Callable[..., None]
 class Simulated(BackendPlugin):
     """A backend of one device, whose backend object `make(device)` gives when it is opened."""
 
-    def __init__(self, name: str, memory: int | None, make: Callable[[Any], Any], rank: int) -> None:
-        self.name, self.memory, self.make, self.rank = name, memory, make, rank
+    def __init__(self, name: str, make: Callable[[Any], Any], rank: int, **facts: Any) -> None:
+        self.name, self.make, self.rank, self.facts = name, make, rank, facts
         self.opened = 0
 
     def probe(self, ctx: Any) -> Probe:
-        return Probe.ready([DeviceInfo(f"{self.name}:0", f"Simulated {self.name}", memory=self.memory)])
+        return Probe.ready([DeviceInfo(f"{self.name}:0", f"Simulated {self.name}", **self.facts)])
 
     def open(self, device: Any, options: Any) -> Any:
         self.opened += 1
@@ -33,7 +33,7 @@ class Simulated(BackendPlugin):
 
 @pytest.fixture
 def provide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Simulated]]:
-    """``provide(name, profile, memory=, make=, rank=)``: only these devices, and the reference, are there."""
+    """``provide(name, profile, memory=, uuid=, make=, rank=)``: only these devices, and the reference, are there."""
     names: list[str] = []
     monkeypatch.setenv("MLCORE_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv(
@@ -46,11 +46,11 @@ def provide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callabl
         name: str,
         measured: profile.Profile | None = None,
         *,
-        memory: int | None = None,
         make: Callable[[Any], Any] = ReferenceBackend,
         rank: int = 100,
+        **facts: Any,
     ) -> Simulated:
-        plugin = Simulated(name, memory, make, rank)
+        plugin = Simulated(name, make, rank, **facts)
         record = discovery.provide(plugin, f"test-{name}", "1.0")
         names.append(name)
         if measured is not None:

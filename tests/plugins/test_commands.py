@@ -138,13 +138,16 @@ def test_devices_can_be_measured(site: Callable[..., Any]) -> None:
     assert content["default"] == "healthy:0"
     for device in content["devices"]:
         profile = device["profile"]
-        assert set(profile) == {"gemm", "bandwidth", "launch", "upload", "download"}
+        known = {"gemm", "bandwidth", "launch", "upload", "download", "queued", "memory", "taken", "fused"}
+        assert set(profile) == known
         assert list(profile["gemm"]) == ["64", "256", "1024"]
         assert all(
             value > 0 for value in (*profile["gemm"].values(), profile["bandwidth"], profile["launch"])
         )
     table = some.mlcore("devices", **settings).out.splitlines()
-    assert table[0].split() == ["device", "hardware", "GFLOP/s", "GB/s", "launch", "transfer", "why"]
+    heads = ["device", "hardware", "GFLOP/s", "GB/s", "launch", "transfer", "measured", "why"]
+    assert table[0].split() == heads
+    assert "just now" in table[1]
 
 
 def test_commands_of_plugins(everything: Any) -> None:

@@ -1,0 +1,114 @@
+"""A new backend, with a dialect of its own, touches no file of the core; and the core names none that there is."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(path for ending in ("*.py", "*.pyi", "*.pxd") for path in (ROOT / "mlcore").rglob(ending))
+FOLDERS = sorted(
+    path.parent
+    for pattern in ("backend-*", "examples/backend-*", "examples/*/", "plugins/*")
+    for path in ROOT.glob(f"{pattern}/pyproject.toml")
+)
+# Requirements that the core has itself, or that name what a package is for and not a backend.
+OURS = {"mlcore-core", "numpy", "ml-dtypes", "pytest"}
+# Words of the languages, not of a backend.
+WORDS = {"test", "docs", "all", "dev"}
+
+
+def names(folder: Path) -> set[str]:
+    """What a package brings: its folder, its distribution and modules, its entry points, what it requires."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = {project["name"], project["name"].replace("-", "_")}
+    for group in project.get("entry-points", {}).values():
+        found |= set(group)
+    extras = project.get("optional-dependencies", {})
+    lists = [project.get("dependencies", []), *(lines for name, lines in extras.items() if name not in WORDS)]
+    required = {re.match(r"[\w.-]+", line)[0].lower() for lines in lists for line in lines}
+    if "backend" in folder.name:  # a domain's libraries are nobody's secret
+        found |= {form for one in required - OURS for form in (one, one.replace("-", "_"))}
+        found |= {path.name for path in (folder / "src").glob("*") if path.is_dir()}
+    return {one for one in found if one not in OURS and not one.startswith("mlcore-core")}
+
+
+def texts(path: Path) -> Iterator[tuple[str, int]]:
+    """Every identifier and string of a file that is not a comment or a docstring, with its line."""
+    if path.suffix == ".pxd":
+        lines = path.read_text(encoding="utf-8").splitlines()
+        yield from ((line.partition("#")[0], number) for number, line in enumerate(lines, 1))
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 0)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.value, line
+        elif isinstance(node, ast.Name):
+            yield node.id, line
+        elif isinstance(node, ast.Attribute):
+            yield node.attr, line
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from ((alias.name, line) for alias in node.names)
+            yield getattr(node, "module", None) or "", line
+
+
+def pattern(words: set[str]) -> re.Pattern[str]:
+    """A text that has one of the words, whole."""
+    inside = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{inside})(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+BACKENDS = [folder for folder in FOLDERS if "backend" in folder.name]
+
+
+def test_the_names_come_from_the_folders() -> None:
+    assert "backend-cpu" in {folder.name for folder in BACKENDS}
+    assert {"mlcore-cpu", "mlcore_cpu", "cpu"} <= names(ROOT / "backend-cpu")
+    assert all(names(folder) for folder in FOLDERS)
+
+
+def test_the_scan_finds_a_name() -> None:
+    found = pattern({"mychip", "chip-lib"})
+    texts = ("mychip", "on mychip:0", "import chip-lib", "mychips", "amychip", "x_mychip")
+    assert [bool(found.search(text)) for text in texts] == [True, True, True, False, False, True]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_core_names_no_package_of_ours(folder: Path) -> None:
+    """Of domains, their packages alone: what they are about is a word like any other."""
+    words = names(folder)
+    if folder not in BACKENDS:
+        words = {word for word in words if word.startswith(("mlcore-", "mlcore_"))}
+    search = pattern(words)
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text[:60]!r}"
+        for path in SOURCES
+        if "templates" not in path.parts  # what `mlcore new` writes into other people's packages
+        for text, line in texts(path)
+        if search.search(text) and not innocent(text)
+    ]
+    assert not found, "\n".join(found)
+
+
+def innocent(text: str) -> bool:
+    """Words of the operating system that have a backend's name in them."""
+    return bool(re.fullmatch(r"(?:process_)?cpu_(?:count|name)", text))
+
+
+def test_a_backend_imports_the_core_and_never_the_other_way_round() -> None:
+    modules = {path.name for folder in BACKENDS for path in (folder / "src").glob("*") if path.is_dir()}
+    assert len(modules) >= 1
+    offenders = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in SOURCES
+        for text, line in texts(path)
+        if text.partition(".")[0] in modules
+    ]
+    assert not offenders
