@@ -49,6 +49,6 @@ def create_model(name: str, **options: Any) -> Any:
             f"create_model: no model is called {name!r}{near}",
             known=", ".join(sorted(found)[:20]) or "none: no installed plugin provides models",
             unusable=", ".join(unusable) or None,
-            fix=None if found else "install a domain plugin, e.g. mlcore-vision",
+            fix=None if found else "install the domain plugin that provides it",
         )
     return found[name](**options)
