@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
+
+import mlcore
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for ending in ("*.py", "*.pyi", "*.pxd") for path in (ROOT / "mlcore").rglob(ending))
@@ -125,3 +132,83 @@ def test_a_backend_imports_the_core_and_never_the_other_way_round() -> None:
         if text.partition(".")[0] in modules
     ]
     assert not offenders
+
+
+# ---------------------------------------------------------------- a backend and a dialect that nobody knows
+
+DISTS = ROOT / "tests" / "backends" / "dists"
+CHALK = """
+import json
+import numpy as np
+import mlcore as ml
+from mlcore import nn, optim
+from mlcore.backends import fallback
+from mlcore.nn import functional as F
+from mlcore.ops import registry
+
+rng = np.random.default_rng(0)
+compared = 0
+for dtype in ("float32", "float64", "int32"):
+    a, b = (rng.integers(1, 9, (5, 7)).astype(dtype) for _ in range(2))
+    functions = [lambda x, y: x + y, lambda x, y: x * y - x, lambda x, y: x.sum(axis=0), lambda x, y: x @ y.mT,
+                 lambda x, y: ml.where(x > y, x, y), lambda x, y: ml.concat([x, y.mT.reshape(5, 7)]), lambda x, y: x[1:, ::2]]
+    if dtype != "int32":
+        functions += [lambda x, y: ml.tanh(x), lambda x, y: ml.softmax(x - y, axis=1), lambda x, y: ml.exp(-x) / y]
+    for function in functions:
+        found, expected = (function(*(ml.asarray(one, device=d) for one in (a, b))) for d in ("chalk", "reference"))
+        assert str(found.device) == "chalk"
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+        compared += 1
+losses = []
+for device in ("chalk", "reference"):
+    with ml.device(device):
+        ml.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        optimizer = optim.AdamW(model.parameters(), lr=0.05)
+        x, t = ml.random.normal((16, 4)), ml.asarray([0, 1, 2, 0] * 4)
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), t)
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+print(json.dumps({"compared": compared, "host": len(fallback.ledger)}))
+"""
+
+
+def test_a_dialect_and_its_backend_come_without_a_change_of_the_core(tmp_path: Path) -> None:
+    """A distribution with a kernel language of its own is installed; it computes, trains, and nothing runs on the host."""
+    if shutil.which("g++") is None:
+        pytest.skip("chalk is compiled by g++, which is not here")
+    site = tmp_path / "site"
+    for name in ("mlcore-hostc", "mlcore-chalk"):
+        settings = tomllib.loads((DISTS / name / "pyproject.toml").read_text(encoding="utf-8"))
+        for package in settings["tool"]["setuptools"]["packages"]:
+            shutil.copytree(DISTS / name / package, site / package)
+        project = settings["project"]
+        info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        )
+        points = project["entry-points"]["mlcore.backends"].items()
+        (info / "entry_points.txt").write_text(
+            "[mlcore.backends]\n" + "".join(f"{key} = {value}\n" for key, value in points)
+        )
+    path = [str(site), str(Path(mlcore.__file__).parents[1]), str(ROOT / "backend-cpu" / "src")]
+    made = subprocess.run(
+        [sys.executable, "-c", CHALK],
+        env={
+            **os.environ, "PYTHONPATH": os.pathsep.join(path), "MLCORE_CACHE_DIR": str(tmp_path / "cache"),
+            "MLCORE_BACKENDS": "chalk", "MLCORE_FALLBACK": "allow", "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-3000:]
+    found = json.loads(made.stdout)
+    assert found == {"compared": 27, "host": 0}
+    named = [
+        path for path in SOURCES if any(re.search(r"chalk", text, re.IGNORECASE) for text, _ in texts(path))
+    ]
+    assert not named
