@@ -151,7 +151,8 @@ compared = 0
 for dtype in ("float32", "float64", "int32"):
     a, b = (rng.integers(1, 9, (5, 7)).astype(dtype) for _ in range(2))
     functions = [lambda x, y: x + y, lambda x, y: x * y - x, lambda x, y: x.sum(axis=0), lambda x, y: x @ y.mT,
-                 lambda x, y: ml.where(x > y, x, y), lambda x, y: ml.concat([x, y.mT.reshape(5, 7)]), lambda x, y: x[1:, ::2]]
+                 lambda x, y: ml.where(x > y, x, y), lambda x, y: ml.concat([x, y.mT.reshape(5, 7)]),
+                 lambda x, y: x[1:, ::2]]
     if dtype != "int32":
         functions += [lambda x, y: ml.tanh(x), lambda x, y: ml.softmax(x - y, axis=1), lambda x, y: ml.exp(-x) / y]
     for function in functions:
@@ -178,7 +179,7 @@ print(json.dumps({"compared": compared, "host": len(fallback.ledger)}))
 
 
 def test_a_dialect_and_its_backend_come_without_a_change_of_the_core(tmp_path: Path) -> None:
-    """A distribution with a kernel language of its own is installed; it computes, trains, and nothing runs on the host."""
+    """A distribution with a kernel language of its own: it computes, trains, and nothing runs on the host."""
     if shutil.which("g++") is None:
         pytest.skip("chalk is compiled by g++, which is not here")
     site = tmp_path / "site"

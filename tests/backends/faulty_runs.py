@@ -57,6 +57,7 @@ def train(fault: str, retry: bool, resume: bool) -> dict[str, Any]:
     """Three steps under a fault. After memory that was full the step is tried again; after a loss the run goes on
     from the last checkpoint on the reference. Tells the error and the final weights."""
     detect.lost.clear()
+    detect.failed.clear()
     kept, _ = fresh()
     before = weights(kept)
     device: Any = f"faulty?fault={fault}" if fault else "faulty"
