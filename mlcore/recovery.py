@@ -28,8 +28,6 @@ def recover(
     if isinstance(error, MemoryError):
         raise no_memory(error, op.name, shape, result or dtype, device) from None
     known = failure.explained(error, device, op.name)
-    if isinstance(known, MemoryError):
-        raise no_memory(known, op.name, shape, result or dtype, device) from error
     if isinstance(known, KernelError) and (op.body is not None or op.reference is not None):
         _withdraw(op, dtype, device)
         _tell(op, f"for {dtype} ", device, known)

@@ -39,6 +39,8 @@ def explained(error: Exception, device: Device, doing: str) -> Exception:
     known = error if isinstance(error, MlcoreError) else _asked(error, device)
     if isinstance(known, DeviceLostError):
         return known if is_lost(device) else lose(device, f"{doing}: {_line(known, error)}", doing)
+    if isinstance(known, OutOfMemoryError) and str(device) not in known.what:
+        return OutOfMemoryError(f"{doing} on {device}: {known.what}", **known.details)
     if known is not None:
         return known
     if isinstance(error, MemoryError):

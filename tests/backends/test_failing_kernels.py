@@ -240,7 +240,7 @@ def test_memory_that_is_full_is_told_with_the_operation() -> None:
     ):
         device = failing(tanh=error)
         x = ml.ones((4, 4), device=device)
-        with pytest.raises(OutOfMemoryError, match=r"^tanh: "):
+        with pytest.raises(OutOfMemoryError, match=r"^tanh(: cannot allocate| on failing\d+: pool)"):
             ml.tanh(x)
         assert (x + x).sum().item() == 32  # the device is as usable as before
 
