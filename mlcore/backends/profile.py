@@ -61,7 +61,10 @@ class Profile:
         return flops + traffic + 300 * (self.launch if self.launch is not None else 1e-3)
 
     def _seconds(self, flop: float, size: str) -> float:
-        rate = self.gemm.get(size)
+        measured = [
+            known for known in self.gemm if int(known) <= int(size)
+        ]  # a slow device has no larger ones
+        rate = self.gemm[max(measured, key=int)] if measured else None
         return flop / (rate * 1e9) if rate else 10.0
 
     def row(self) -> tuple[str, ...]:

@@ -38,8 +38,8 @@ class Sluggish(ReferenceBackend):
         return made
 
 
-def measured(device: Any) -> profile.Profile:
-    return profile.measure(device, matmul=contract, add=add, ops=registry.all_ops(), seconds=0.05)
+def measured(device: Any, seconds: float = 0.05) -> profile.Profile:
+    return profile.measure(device, matmul=contract, add=add, ops=registry.all_ops(), seconds=seconds)
 
 
 def test_a_slow_device_is_not_kept_busy(provide: Any) -> None:
@@ -53,11 +53,12 @@ def test_a_slow_device_is_not_kept_busy(provide: Any) -> None:
     assert found.launch == pytest.approx(3e-3, rel=0.5)
     assert found.memory == 63 * 2**20
     assert found.age() == "just now"
+    assert found.step_seconds > 500  # by the largest size that there is: 5 GFLOP at 0.01 GFLOP/s
 
 
 def test_a_quick_device_is_measured_whole(provide: Any) -> None:
     provide("quick")
-    found = measured(detect.resolve("quick"))
+    found = measured(detect.resolve("quick"), seconds=0.2)
     assert list(found.gemm) == ["64", "256", "1024"]
     assert 0 < found.queued <= found.launch * 3
     assert profile.Profile.from_json(found.to_json()) == found
