@@ -25,8 +25,14 @@ FOLDERS = sorted(
     for pattern in ("backend-*", "examples/backend-*", "examples/*/", "plugins/*")
     for path in ROOT.glob(f"{pattern}/pyproject.toml")
 )
-# Requirements that the core has itself, or that name what a package is for and not a backend.
-OURS = {"mlcore-core", "numpy", "ml-dtypes", "pytest"}
+# What the core requires itself, and what tests do.
+CORE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OURS = {
+    form
+    for line in [*CORE["dependencies"], CORE["name"], "pytest"]
+    for name in [re.match(r"[\w.-]+", line)[0].lower()]
+    for form in (name, name.replace("-", "_"), name.replace("_", "-"))
+}
 # Words of the languages, not of a backend.
 WORDS = {"test", "docs", "all", "dev"}
 
@@ -43,7 +49,7 @@ def names(folder: Path) -> set[str]:
     if "backend" in folder.name:  # a domain's libraries are nobody's secret
         found |= {form for one in required - OURS for form in (one, one.replace("-", "_"))}
         found |= {path.name for path in (folder / "src").glob("*") if path.is_dir()}
-    return {one for one in found if one not in OURS and not one.startswith("mlcore-core")}
+    return found - OURS
 
 
 def texts(path: Path) -> Iterator[tuple[str, int]]:
