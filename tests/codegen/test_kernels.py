@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import re
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mlcore.codegen
 from mlcore import dtypes
 from mlcore.codegen import KernelSource, chain, combined, elementwise, expression
 from mlcore.codegen.catalog import dtypes_of, every, forms, source_of
@@ -278,3 +280,16 @@ def test_the_line_of_a_source() -> None:
     assert source.line(number) == "y[at_y] = (float)(__builtin_expf(a_x));"
     assert source.line(10**6) == ""
     assert Path(f"x{DIALECT.suffix}").suffix == ".cpp"
+
+
+def test_the_core_has_no_dialect() -> None:
+    """A new language touches no file of the core: its table is in a backend's package."""
+    made = []
+    for path in sorted(Path(mlcore.codegen.__file__).parents[1].rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", getattr(node.func, "attr", "")) == "Dialect"
+            ):
+                made.append(f"{path.name}:{node.lineno}")
+    assert not made
