@@ -15,7 +15,7 @@ from mlcore.op import MISSING, OpFacts
 from mlcore.recovery import kernel_of
 
 NATIVE, COMPOSITE, HOST = "native", "composite", "host"
-COMPOSITION = "composition"  # the origin of a kernel that is the operation's own body, compiled by the backend
+COMPOSITION = "composition"  # the origin of a kernel that is the operation's body, compiled by a backend
 RECENT = 4  # plans that are compared one by one: as many layers of one kind follow each other
 
 
