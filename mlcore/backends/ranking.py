@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from mlcore.backends import detect, profile
 from mlcore.plugin import discovery
@@ -134,12 +135,16 @@ def _order(item: Item, measured: dict[str, Any], by_measure: bool) -> tuple[floa
 
 
 def identities(info: DeviceInfo) -> frozenset[str]:
-    """The texts by which hardware is told apart: the uuid, and the PCI address, in one way of writing.
+    """The texts by which hardware is told apart, in one way of writing: the uuid, and PCI addresses in the details.
 
-    >>> sorted(identities(DeviceInfo("toy:0", uuid="GPU-AB12-34", details={"pci": "00000000:3B:00.0"})))
+    >>> sorted(identities(DeviceInfo("toy:0", uuid="GPU-AB12-34", details={"bus": "00000000:3B:00.0"})))
     ['3b:00.0', 'ab1234']
     """
-    return frozenset(_plain(text) for text in (info.uuid, info.details.get("pci", "")) if text)
+    addresses = [text for text in info.details.values() if re.fullmatch(_ADDRESS, text.strip())]
+    return frozenset(_plain(text) for text in (info.uuid, *addresses) if text.strip())
+
+
+_ADDRESS: Final = r"(?i)(?:pci:)?(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
 
 
 def _plain(text: str) -> str:

@@ -53,8 +53,8 @@ MEANINGS: Final[Mapping[State, str]] = {
 class DeviceInfo:
     """One device that a probe found: pure data.
 
-    `id` is ``name:index``; `memory` is in bytes; `uuid` (or a PCI address) tells that two backends see the
-    same hardware; what is unknown stays empty.
+    `id` is ``name:index``; `memory` is in bytes; `uuid` (or a PCI address, there or in `details`) tells that
+    two backends see the same hardware; what is unknown stays empty.
 
     >>> DeviceInfo(id="toy:1", name="Toy 9", memory=2**30).index, DeviceInfo("toy:0").short
     (1, 'toy')

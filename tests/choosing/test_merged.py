@@ -27,11 +27,16 @@ SAME = [
     ({"uuid": "0000:3b:00.0"}, {"uuid": "3b:00.0"}),
     ({"uuid": "x1", "details": {"pci": "3b:00.0"}}, {"details": {"pci": "0000:3b:00.0"}}),
     ({"uuid": "x1", "details": {"pci": "3b:00.0"}}, {"uuid": "PCI:3b:00.0"}),
+    (
+        {"uuid": "GPU-1", "details": {"bus": "0000:3b:00.0"}},
+        {"uuid": "0000:3b:00.0", "details": {"units": "4"}},
+    ),
 ]
 OTHER = [
     ({"uuid": "GPU-4a1c-11"}, {"uuid": "GPU-4a1c-12"}),
     ({"uuid": "0000:3b:00.0"}, {"uuid": "0001:3b:00.0"}),
     ({"uuid": ""}, {"uuid": ""}),
+    ({"uuid": "x", "details": {"threads": "2"}}, {"uuid": "y", "details": {"threads": "2"}}),
     ({"uuid": "x1", "details": {"pci": "3b:00.0"}}, {"details": {"pci": "3b:00.1"}}),
 ]
 
@@ -66,7 +71,7 @@ def test_identities() -> None:
         names = [identities(DeviceInfo("toy:0", **facts)) for facts in (one, other)]
         assert bool(names[0] & names[1]) == ((one, other) in SAME)
         compared += 1
-    assert compared == 10
+    assert compared == 12
 
 
 def test_a_measured_one_is_kept_before_one_of_a_better_rank(provide: Any) -> None:
@@ -82,8 +87,8 @@ def test_three_that_are_one(provide: Any, order: tuple[str, ...]) -> None:
     """Joined by a chain: the first by uuid, the second by uuid and address, the third by address."""
     facts = {
         "a": {"uuid": "u"},
-        "b": {"uuid": "u", "details": {"pci": "1:00.0"}},
-        "c": {"details": {"pci": "1:00.0"}},
+        "b": {"uuid": "u", "details": {"pci": "01:00.0"}},
+        "c": {"details": {"pci": "01:00.0"}},
     }
     for name in order:
         provide(name, rank=300 if name == "c" else 200, **facts[name])
