@@ -41,7 +41,7 @@ class Facts:
 
     def gpus(self) -> list[Gpu]:
         """The GPUs, in the order of their places on the bus."""
-        found = []
+        found: list[Gpu] = []
         for folder in sorted((self.root / "proc/driver/nvidia/gpus").glob("*")):
             try:
                 text = (folder / "information").read_text(errors="replace")

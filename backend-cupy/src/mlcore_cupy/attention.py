@@ -24,7 +24,8 @@ class Call:
         self.q, self.k, self.v = (self.spread(one) for one in (q, k, v))
         self.batches = math.prod(self.batch)
         self.n, self.m, self.d, self.e = q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1]
-        self.mask, self.mask_strides = None, (0, 0, 0)
+        self.mask: Any = None
+        self.mask_strides = (0, 0, 0)
         self.kind = 0
         if mask is not None:
             self._take_mask(mask)

@@ -88,15 +88,16 @@ class CupyBackend(ArrayLibraryBackend):
     def kernel(self, op: Any) -> Kernel | None:
         """Hand-written, else generated from the operation's declaration, else CuPy's."""
         with self.runtime.current():
-            return written(self.runtime, op, self.dtypes) or self._other(op)
+            made: Kernel | None = written(self.runtime, op, self.dtypes) or self._other(op)
+        return made
 
     def _other(self, op: Any) -> Kernel | None:
-        generated = self.generated.serve(op, self.dtypes)
+        generated: Any = self.generated.serve(op, self.dtypes)
         if generated is not None and generated.dtypes >= op.accepts & self.dtypes and op.name != "contract":
-            return generated
+            return generated  # type: ignore[no-any-return]
         library = super().kernel(op)
         if library is None:
-            return generated
+            return generated  # type: ignore[no-any-return]
         theirs = Native(self.runtime, op.name, _first(library), getattr(library, "dtypes", self.dtypes))
         if generated is None:
             return theirs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Any
@@ -17,6 +18,4 @@ def load() -> Any:
     """
     if "cupy" not in sys.modules:
         os.environ.setdefault(VARIABLE, str(config.cache_dir() / "cupy"))
-    import cupy
-
-    return cupy
+    return importlib.import_module("cupy")

@@ -25,12 +25,9 @@ class Transfers:
     def _pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
         """An array in page-locked memory, from CuPy's pool of it; the memory goes back when the array does."""
         count = int(np.prod(shape, dtype=np.int64))
-        memory = self.rt.cupy.cuda.alloc_pinned_memory(count * np.dtype(dtype).itemsize)
-        return (
-            np.frombuffer(memory, dtype=np.uint8, count=count * np.dtype(dtype).itemsize)
-            .view(dtype)
-            .reshape(shape)
-        )
+        size = count * np.dtype(dtype).itemsize
+        memory = self.rt.cupy.cuda.alloc_pinned_memory(size)
+        return np.asarray(np.frombuffer(memory, dtype=np.uint8, count=size).view(dtype).reshape(shape))
 
     def up(self, array: np.ndarray[Any, Any]) -> Any:
         """A device array with these values."""
