@@ -27,13 +27,13 @@ def runs(faulty: Any, *kinds: str) -> dict[str, Any]:
 
 # kind -> the error, a part of its text, and the faults that there are at least
 KINDS = {
-    "memory@run": ("OutOfMemoryError", "pool of 8 MiB exhausted", 300),
-    "lost@run": ("DeviceLostError", "GoneError: the bus fell over (error 999)", 300),
-    "broken@run": ("DeviceError", "OSError: the cable is loose", 300),
+    "memory@run": ("OutOfMemoryError", "pool of 8 MiB exhausted", 200),
+    "lost@run": ("DeviceLostError", "GoneError: the bus fell over (error 999)", 200),
+    "broken@run": ("DeviceError", "OSError: the cable is loose", 200),
     "memory@from_host": ("OutOfMemoryError", "pool of 8 MiB exhausted", 10),
     "lost@from_host": ("DeviceLostError", "taking a tensor of shape", 10),
-    "lost@to_host": ("DeviceLostError", "reading a tensor of shape", 40),
-    "pool@to_host": ("OutOfMemoryError", "CL_MEM_OBJECT_ALLOCATION_FAILURE", 40),
+    "lost@to_host": ("DeviceLostError", "reading a tensor of shape", 20),
+    "pool@to_host": ("OutOfMemoryError", "CL_MEM_OBJECT_ALLOCATION_FAILURE", 20),
 }
 
 
