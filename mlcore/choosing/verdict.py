@@ -130,15 +130,15 @@ def _candidate_json(one: Candidate) -> dict[str, Any]:
 
 def duration(seconds: float) -> str:
     """
-    >>> duration(0.0), duration(2.5e-6), duration(0.0123), duration(72.0)
-    ('-', '2.5 µs', '12.3 ms', '72 s')
+    >>> duration(0.0), duration(3.8e-7), duration(2.5e-6), duration(72.0)
+    ('-', '380 ns', '2.5 µs', '72 s')
     """
     if not seconds:
         return "-"
     for scale, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds * 1e9:.2g} ns"
+    return f"{seconds * 1e9:.0f} ns"
 
 
 def size(count: int | None) -> str:
