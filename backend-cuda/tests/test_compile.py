@@ -26,6 +26,7 @@ OPTIMIZED = (
 )
 
 
+@pytest.mark.timeout(900)  # minutes where the machine is busy with something else
 @pytest.mark.parametrize("target", nvrtc.TARGETS)
 def test_every_kernel_compiles(target: int) -> None:
     assert not why, why

@@ -24,6 +24,7 @@ def mlcore(*arguments: str, **env: str) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(900)  # minutes where the machine is busy with something else
 def test_level_1(tmp_path: Path) -> None:
     """Every operation against the reference: quick where it is not told to be whole (MLCORE_STANDIN=whole)."""
     report = tmp_path / "report.json"

@@ -59,6 +59,7 @@ def compile_for(text: str, target: str, folder: Path, name: str, level: str = "-
     return made
 
 
+@pytest.mark.timeout(900)  # minutes where the machine is busy with something else
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_kernel_compiles(target: str, tmp_path: Path) -> None:
     assert not why, why
