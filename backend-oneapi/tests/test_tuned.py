@@ -27,7 +27,13 @@ def close(one: Any, other: Any, dtype: Any) -> bool:
     return bool(np.allclose(a, b, rtol=bound, atol=bound * size))
 
 
-@pytest.mark.parametrize("name", sorted(CATALOG))
+# What has a form for graphics cards too; the others run the same kernels whatever the device is.
+FORMS = ("contract", "linear", "linear_grad", "convolution_grad_input", "max_pool", "max_pool_grad", "avg_pool",
+         "avg_pool_grad")  # fmt: skip
+PAIRS = [(name, "processor") for name in sorted(CATALOG)] + [(name, "graphics") for name in FORMS]
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS, indirect=["kind"])
 def test_beside_the_composition_and_the_reference(name: str, device: Any, kind: str) -> None:
     op = registry.get(name)
     count = compared = 0
