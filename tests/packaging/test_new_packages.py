@@ -90,6 +90,12 @@ def test_an_untouched_backend_boots(shop: Workshop, name: str) -> None:
     assert "level L0" in shop.check(f"mlcore conformance {name} --level 0")
 
 
+def test_kernels_are_printed_in_the_package_s_own_dialect(shop: Workshop) -> None:
+    said = shop.check("mlcore kernel exp --backend toyboard")
+    assert 'extern "C" void ml_exp_' in said
+    assert "__builtin_expf" in said
+
+
 @pytest.mark.slow
 def test_generated_kernels_are_complete(shop: Workshop) -> None:
     """No operation is left to the host, and the models of level 1 train beside the reference.
