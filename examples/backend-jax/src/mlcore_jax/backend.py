@@ -30,7 +30,7 @@ MEMORY = {"in_use": "bytes_in_use", "peak": "peak_bytes_in_use", "limit": "bytes
 # Groups of compositions that are not traced into one kernel: what changes with each call would be compiled each time,
 # and a layer's loop over time would be written out.
 IN_PARTS = ("random", "recurrent", "shape", "update")
-PROGRAMS = 768  # compiled ones that are kept: each takes more than a megabyte
+PROGRAMS = 512  # compiled ones that are kept: each takes more than a megabyte
 
 
 class _Tracing(threading.local):
