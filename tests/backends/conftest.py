@@ -54,7 +54,7 @@ def runner(site: Path, folder: Path) -> Run:
             capture_output=True,
             text=True,
             check=False,
-            timeout=280,
+            timeout=850,
         )
 
     return run

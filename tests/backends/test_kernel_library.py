@@ -59,6 +59,7 @@ def device(runtime: object) -> Device:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # it compiles about 750 kernels; minutes on a busy machine
 def test_hostc_is_found_and_complete(hostc: Run) -> None:
     """Every unit of the quick kit at level 1 but the compositions that its naive products make slow."""
     made = hostc("-m", "mlcore", "conformance", "hostc", "--quick", "-n", "2", "-k", "not body/index")
