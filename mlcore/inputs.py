@@ -28,7 +28,11 @@ def constant(value: Any, dtype: DType, device: Device) -> Any:
     found = known.get(value)
     if found is not None:
         return found
-    found = wrap(device.from_host(scalar_array(value, dtype)), device, dtype, ())
+    made = getattr(device.backend, "number", None)  # a backend that keeps numbers as they are
+    if made is None:
+        found = wrap(device.from_host(scalar_array(value, dtype)), device, dtype, ())
+    else:
+        found = wrap(made(value, dtype), device, dtype, ())
     if value == 0 or value != value:  # -0.0 equals 0.0 as a key, and nan equals nothing
         return found
     if len(known) > 1024:

@@ -49,8 +49,8 @@ def broadcast(op: str, *shapes: Shape) -> Shape:
     >>> broadcast("add", (2, 1, 3), (4, 1))
     (2, 4, 3)
     """
-    first = shapes[0]
-    if all(shape == first for shape in shapes):
+    first = max(shapes, key=len)
+    if all(shape == first or not shape for shape in shapes):
         return first
     rank = max(map(len, shapes))
     result = [1] * rank

@@ -63,6 +63,7 @@ MODELS = {"mlp": mlp, "cnn": cnn, "transformer": transformer}
 OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "adamw": lambda p: optim.AdamW(p, lr=1e-2),
     "momentum": lambda p: optim.SGD(p, lr=1e-2, momentum=0.9),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=1e-2, momentum=0.9),
 }
 
 

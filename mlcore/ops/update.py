@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlcore.dispatch import Op
@@ -21,6 +21,37 @@ from mlcore.ops.spec import Outs, _declare, _split, outs
 SHAPES: list[tuple[int, ...]] = [(3, 4), (5,), (), (0, 2), (1029,)]
 KEPT = "kept"
 """The parameter that says which of its optional states a rule has."""
+
+
+class Rule:
+    """The rule for one parameter, as an operation's numbers say it: with all its states, or those that are `kept`."""
+
+    __slots__ = ("call", "optional", "params", "states")
+
+    def __init__(
+        self, call: Callable[..., Any], states: tuple[str, ...], params: tuple[str, ...], optional: bool
+    ) -> None:
+        self.call, self.states, self.params, self.optional = call, states, params, optional
+
+    def columns(self, given: Mapping[str, Any]) -> int:
+        """How many tensors there are for each parameter: itself, its gradient and its states."""
+        return 2 + len(given[KEPT] if self.optional else self.states)
+
+    def __call__(self, tensors: Sequence[Any], given: Mapping[str, Any]) -> list[Any]:
+        """The new value of the parameter, and those of its states, from (parameter, gradient, *states)."""
+        kept = given[KEPT] if self.optional else self.states
+        held = dict(zip(kept, tensors[2:]))
+        numbers = {name: one for name, one in given.items() if name != KEPT} if self.optional else given
+        new = self.call(tensors[0], tensors[1], *[held.get(state) for state in self.states], **numbers)
+        if not self.states:
+            return [new]
+        return [one for one, state in zip(new, ("", *self.states), strict=True) if not state or state in held]
+
+
+def rule_of(op: Any) -> Rule:
+    """The rule that an operation of `step_of_all` applies."""
+    found: Rule = op.body.rule
+    return found
 
 
 def update_step(**how: Any) -> Callable[[Callable[..., Any]], Op]:
@@ -48,26 +79,20 @@ def step_of_all(
     if optional:
         params = (KEPT, *params)
 
+    one_of_all = Rule(rule, states, params, bool(optional))
+
     def body(*tensors: Any, **given: Any) -> Any:
-        kept = given.pop(KEPT) if optional else states
-        n = len(tensors) // (2 + len(kept))
-        made: list[list[Any]] = []
-        for i in range(n):
-            held = dict(zip(kept, tensors[(2 * n) + i :: n]))
-            new = rule(tensors[i], tensors[n + i], *[held.get(state) for state in states], **given)
-            if not states:
-                new = (new,)
-            made.append(
-                [one for one, state in zip(new, ("", *states), strict=True) if not state or state in held]
-            )
+        n = len(tensors) // one_of_all.columns(given)
+        made = [one_of_all(tensors[i::n], given) for i in range(n)]
         return tuple([one for column in zip(*made, strict=True) for one in column])
 
     def outputs(*tensors: Any, **given: Any) -> Outs:
-        n = len(tensors) // (2 + len(given[KEPT] if optional else states))
+        n = len(tensors) // one_of_all.columns(given)
         same = [(one.shape, one.dtype) for one in (*tensors[:n], *tensors[2 * n :])]
         return outs(same, *given.values())
 
     tried = [_as_sample(one, len(states), shapes) for one in samples or []]
+    body.rule = one_of_all  # type: ignore[attr-defined]  # for who runs the rule of one parameter on all of them
     return _declare(
         Op(), name or rule.__name__, doc or inspect.getdoc(rule) or "", outputs, ("tensors",), params, body=body,
         signature=rule, family="composite", group="update", accepts=floating, public=False, variadic=True, promote=(),

@@ -18,6 +18,11 @@ MAKERS: dict[str, Callable[[Any], Any]] = {
     "momentum": lambda p: optim.SGD(p, lr=0.5, momentum=0.9),
     "adamw": lambda p: optim.AdamW(p, lr=0.5),
     "amsgrad": lambda p: optim.Adam(p, lr=0.5, amsgrad=True),
+    "radam": lambda p: optim.RAdam(p, lr=0.5),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.5, momentum=0.9),
+    "adagrad": lambda p: optim.Adagrad(p, lr=0.5),
+    "asgd": lambda p: optim.ASGD(p, lr=0.5, lambd=0.5),
+    "lion": lambda p: optim.Lion(p, lr=0.5),
 }
 SHAPES = [(3, 4), (5,), (), (0, 2), (200, 300)]
 

@@ -54,7 +54,7 @@ class CpuBackend(ReferenceBackend):
     def kernel(self, op: Any) -> Callable[..., Any] | None:
         """Ours for the dtypes it covers; else NumPy's reference, or None for a composition."""
         reference = super().kernel(op)
-        make = CATALOG.get(op.name) or CATALOG.get(f"family:{op.family}")
+        make = CATALOG.get(op.name) or CATALOG.get(f"family:{op.family}") or CATALOG.get(f"group:{op.group}")
         if make is None:
             return reference
         made = make(op, reference)

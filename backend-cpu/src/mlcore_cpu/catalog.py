@@ -14,6 +14,7 @@ import numpy as np
 from mlcore_cpu import fallback
 from mlcore_cpu import recurrent as recurrent_
 from mlcore_cpu.loader import kernels as K
+from mlcore_cpu.rules import CHAINS, FusedRule
 
 Maker = Callable[[Any, Any], Any]
 
@@ -34,14 +35,13 @@ FUSED = (
 class Native:
     """A Python function over kernels, with what the core asks of a kernel."""
 
-    __slots__ = ("_codes", "call", "dtypes", "name", "origin", "update")
+    __slots__ = ("_codes", "call", "dtypes", "name", "origin")
 
     def __init__(
         self, name: str, call: Callable[..., Any], codes: tuple[int, ...], origin: str = "native"
     ) -> None:
         self.name, self.call, self._codes, self.origin = name, call, codes, origin
         self.dtypes: Any = None
-        self.update: Any = None  # of an optimizer step: see mlcore.optim.step
 
     def codes(self) -> tuple[int, ...]:
         return self._codes
@@ -233,11 +233,17 @@ def random_bits(op: Any, reference: Any) -> Any:
     return Native(op.name, K.random_bits, ALL)
 
 
+def rule(op: Any, reference: Any) -> Any:
+    """A step of any optimizer: nothing where all its samples would have to be composed."""
+    made = FusedRule(op)
+    return made if CHAINS != "0" and made.useful() else None
+
+
 def adam(op: Any, reference: Any) -> Any:
+    if CHAINS == "all":
+        return FusedRule(op)
     params = len(op.params)
-    made = Native(op.name, lambda *args: K.adam_step(args[:-params], *args[-params:]), (F32, F64))
-    made.update = K.adam_update
-    return made
+    return FusedRule(op, lambda *args: K.adam_step(args[:-params], *args[-params:]), K.adam_update)
 
 
 def sgd(op: Any, reference: Any) -> Any:
@@ -254,9 +260,11 @@ def sgd(op: Any, reference: Any) -> Any:
     def momentum_update(arrays: Any, *args: Any) -> Any:
         return K.sgd_update(arrays, True, *args)
 
-    made = Native(op.name, plain if op.name == "sgd_step" else momentum, (F32, F64))
-    made.update = plain_update if op.name == "sgd_step" else momentum_update
-    return made
+    if CHAINS == "all":
+        return FusedRule(op)
+    if op.name == "sgd_step":
+        return FusedRule(op, plain, plain_update)
+    return FusedRule(op, momentum, momentum_update)
 
 
 CATALOG: dict[str, Maker] = {
@@ -297,6 +305,7 @@ CATALOG: dict[str, Maker] = {
     "slice_update": slice_update,
     "concat": concat,
     "fill": fill,
+    "group:update": rule,
     "adam_step": adam,
     "sgd_step": sgd,
     "sgd_momentum_step": sgd,

@@ -11,6 +11,7 @@ from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY
 from libc.string cimport memcmp, memcpy, strcmp
 from libcpp cimport bool as cbool
+from libcpp.vector cimport vector
 
 cnp.import_array()
 
@@ -115,6 +116,10 @@ cdef extern from "tables.hpp" namespace "mlcore_cpu" nogil:
         int n_arg
         UnaryLoop cast[13][13]
         void (*select[5])(const unsigned char*, const char*, const char*, char*, i64)
+        const ChainTable* chain
+    struct ChainTable:
+        const BinaryEntry* binary
+        int n_binary
     const Table& table()
     int log2_itemsize(int)
     const char* choose_isa(const char*)
@@ -265,6 +270,35 @@ cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
     Status run_threefry(unsigned int, unsigned int, unsigned long long, unsigned int*, i64)
     Status run_adam(int, const StepArrays*, i64, const AdamParams&)
     Status run_sgd(int, const StepArrays*, i64, const SgdParams&)
+
+cdef extern from "chain.hpp" namespace "mlcore_cpu" nogil:
+    enum ChainKind "mlcore_cpu::ChainKind":
+        CHAIN_UNARY "mlcore_cpu::ChainKind::unary"
+        CHAIN_BINARY "mlcore_cpu::ChainKind::binary"
+        CHAIN_SELECT "mlcore_cpu::ChainKind::select"
+        CHAIN_COPY "mlcore_cpu::ChainKind::copy"
+    struct ChainStep:
+        ChainKind kind
+        int to
+        int from_ "from"[3]
+        int mode
+        int itemsize
+        UnaryLoop unary
+        BinaryLoop binary
+    cppclass Chain:
+        vector[ChainStep] once
+        vector[ChainStep] steps
+        vector[int] itemsizes
+        vector[int] number_dtypes
+        int inputs, outputs, slots, widest
+        i64 block
+        cbool finish()
+    cppclass ChainArrays:
+        const Chain* chain
+        const double* numbers
+        void** of
+        i64 n
+    Status run_chains(const ChainArrays*, i64)
 
 cdef extern from "indexing.hpp" namespace "mlcore_cpu" nogil:
     i64 TRUE_STRETCH

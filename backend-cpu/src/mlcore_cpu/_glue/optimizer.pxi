@@ -105,6 +105,8 @@ cdef int update_arrays(list arrays, int columns, int states, StepArrays* steps, 
     cdef int code = code_of(<cnp.ndarray>PyList_GET_ITEM(arrays, 0))
     cdef cnp.ndarray p
     cdef PyObject* one
+    if code != F32 and code != F64:
+        return -1
     for i in range(len(arrays)):
         one = PyList_GET_ITEM(arrays, i)
         if type(<object>one) is not cnp.ndarray or code_of(<cnp.ndarray>one) != code:

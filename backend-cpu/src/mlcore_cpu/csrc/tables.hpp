@@ -41,6 +41,12 @@ struct ArgEntry {  // argmax, argmin: the first best index; NaN is the best of a
     void (*column)(const void* x, i64 r0, i64 rows, i64 row_stride, i64 width, void* best, i64* index);
 };
 
+// Loops whose result may lie over an operand, for what most steps of a chain are (chain.hpp).
+struct ChainTable {
+    const BinaryEntry* binary;
+    int n_binary;
+};
+
 struct FusedTable;    // fused.hpp
 struct GemmTable;   // gemm.hpp
 struct ChannelTable;  // channels.hpp
@@ -79,6 +85,7 @@ struct Table {
     const WinogradTable* winograd;
     const DepthwiseTable* depthwise;
     const IndexTable* index;
+    const ChainTable* chain;
 };
 
 inline int log2_itemsize(int itemsize) { return __builtin_ctz(static_cast<unsigned>(itemsize)); }

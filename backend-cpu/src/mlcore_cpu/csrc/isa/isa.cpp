@@ -25,6 +25,7 @@ void make_table(Table& t) {
     t.winograd = winograd_table();
     t.depthwise = depthwise_table();
     t.index = index_table();
+    t.chain = chain_table();
 }
 
 }  // namespace MLCORE_ISA

@@ -23,6 +23,7 @@ const RmsTable* rms_table();
 const WinogradTable* winograd_table();
 const DepthwiseTable* depthwise_table();
 const IndexTable* index_table();
+const ChainTable* chain_table();
 
 }  // namespace MLCORE_ISA
 }  // namespace mlcore_cpu

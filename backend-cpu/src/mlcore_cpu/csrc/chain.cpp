@@ -1,0 +1,96 @@
+#include "chain.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "drivers.hpp"
+
+namespace mlcore_cpu {
+namespace {
+
+constexpr i64 SCRATCH = 96 * 1024;   // bytes of slots at most, on the stack of the thread that works
+constexpr i64 WANTED = 28 * 1024;    // bytes of a block over all slots and arrays, which are to stay in L1
+constexpr i64 PAD = 64;              // between slots, so that not all begin in one set of the cache
+constexpr i64 LEAST = 64, MOST = 2048;  // elements of a block
+constexpr int MOST_PLACES = 192;
+
+// A Python number as an element.
+void put(double value, int dtype, char* at) {
+    if (dtype == F64) {
+        std::memcpy(at, &value, sizeof value);
+    } else if (dtype == BOOL) {
+        at[0] = value != 0;
+    } else {
+        const float narrow = static_cast<float>(value);
+        std::memcpy(at, &narrow, sizeof narrow);
+    }
+}
+
+void run_step(const ChainStep& step, void* const* place, i64 n) {
+    switch (step.kind) {
+        case ChainKind::unary: step.unary(place[step.from[0]], place[step.to], n); break;
+        case ChainKind::binary: step.binary(place[step.from[0]], place[step.from[1]], place[step.to], n, step.mode); break;
+        case ChainKind::select:
+            table().select[log2_itemsize(step.itemsize)](
+                static_cast<const unsigned char*>(place[step.from[0]]), static_cast<const char*>(place[step.from[1]]),
+                static_cast<const char*>(place[step.from[2]]), static_cast<char*>(place[step.to]), n);
+            break;
+        case ChainKind::copy:
+            if (step.mode) table().fill[log2_itemsize(step.itemsize)](static_cast<const char*>(place[step.from[0]]), static_cast<char*>(place[step.to]), n);
+            else if (place[step.to] != place[step.from[0]]) std::memcpy(place[step.to], place[step.from[0]], n * step.itemsize);
+            break;
+    }
+}
+
+// Elements [first, first + n) of one run.
+void run_part(const ChainArrays& arrays, i64 first, i64 n) {
+    const Chain& chain = *arrays.chain;
+    alignas(64) char scratch[SCRATCH];
+    alignas(8) char cells[MOST_PLACES * 8];
+    void* place[MOST_PLACES];
+    const int outside = chain.inputs + chain.outputs;
+    const i64 stride = chain.block * chain.widest + PAD;
+    for (int i = 0; i < outside; ++i) place[i] = static_cast<char*>(arrays.of[i]) + first * chain.itemsizes[i];
+    for (int i = 0; i < chain.slots; ++i) place[outside + i] = scratch + i * stride;
+    for (std::size_t i = 0; i < chain.number_dtypes.size(); ++i) {
+        put(arrays.numbers[i], chain.number_dtypes[i], cells + 8 * i);
+        place[outside + chain.slots + static_cast<int>(i)] = cells + 8 * i;
+    }
+    for (const ChainStep& step : chain.once) run_step(step, place, std::min(n, chain.block));
+    for (i64 done = 0; done < n; done += chain.block) {
+        const i64 here = std::min(chain.block, n - done);
+        for (const ChainStep& step : chain.steps) run_step(step, place, here);
+        for (int i = 0; i < outside; ++i) place[i] = static_cast<char*>(place[i]) + here * chain.itemsizes[i];
+    }
+}
+
+}  // namespace
+
+bool Chain::finish() {
+    if (inputs + outputs + slots + static_cast<int>(number_dtypes.size()) > MOST_PLACES) return false;
+    const i64 lines = slots + inputs + outputs;
+    block = std::clamp<i64>(WANTED / std::max<i64>(1, lines * widest) / LEAST * LEAST, LEAST, MOST);
+    return slots * (block * widest + PAD) <= SCRATCH;
+}
+
+Status run_chains(const ChainArrays* arrays, i64 count) try {
+    i64 total = 0;
+    std::vector<i64> start(static_cast<std::size_t>(count) + 1, 0);
+    for (i64 i = 0; i < count; ++i) start[static_cast<std::size_t>(i) + 1] = total += arrays[i].n;
+    return ranges(total, 1, [&](i64 first, i64 n) {
+        auto at = std::upper_bound(start.begin(), start.end(), first) - start.begin() - 1;
+        while (n > 0) {
+            const i64 offset = first - start[static_cast<std::size_t>(at)];
+            const i64 here = std::min(n, arrays[at].n - offset);
+            if (here > 0) run_part(arrays[at], offset, here);
+            first += here;
+            n -= here;
+            ++at;
+        }
+    });
+} catch (const std::bad_alloc&) {
+    return NO_MEMORY;
+}
+
+}  // namespace mlcore_cpu
