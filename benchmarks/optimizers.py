@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-import mlcore_cpu
 import mlcore as ml
+import mlcore_cpu
 from mlcore import nn, optim
 
 SETS: dict[str, list[tuple[int, ...]]] = {
@@ -28,7 +28,11 @@ SETS: dict[str, list[tuple[int, ...]]] = {
     "many small": [shape for _ in range(40) for shape in ((64, 32), (64,), (32, 16), (32,))],
     "few large": [(2048, 1024), (2048,), (1024, 2048), (1024,)],
 }
-MATRICES = {"tiny": [(64, 4), (64, 64), (2, 64)], "many small": [(64, 32)] * 40, "few large": [(512, 256)] * 4}
+MATRICES = {
+    "tiny": [(64, 4), (64, 64), (2, 64)],
+    "many small": [(64, 32)] * 40,
+    "few large": [(512, 256)] * 4,
+}
 HOW: dict[str, dict[str, Any]] = {
     "SGD": dict(lr=1e-3), "SGD momentum": dict(lr=1e-3, momentum=0.9, weight_decay=1e-4), "Adam": {}, "AdamW": {},
     "Adam amsgrad": dict(amsgrad=True), "NAdam": {}, "RAdam": {}, "Adamax": {}, "Adagrad": {}, "Adadelta": {},
@@ -101,14 +105,21 @@ def main() -> None:
                 torch.set_num_threads(threads)
                 mlcore_cpu.set_num_threads(threads)
                 forms = {"mlcore": ours(name, how, shapes)}
-                for form, more in (("default", {}), ("foreach", {"foreach": True}), ("fused", {"fused": True})):
+                for form, more in (
+                    ("default", {}),
+                    ("foreach", {"foreach": True}),
+                    ("fused", {"fused": True}),
+                ):
                     step = theirs(name, {**how, **more}, shapes)
                     if step is not None:
                         forms[form] = step
                 found = medians(forms, arguments.seconds)
                 rivals = [one for form, one in found.items() if form != "mlcore"]
                 ratio = f"**{found['mlcore'] / min(rivals):.2f}**" if rivals else ""
-                cells = [f"{found[form]:.1f}" if form in found else "" for form in ("mlcore", "default", "foreach", "fused")]
+                cells = [
+                    f"{found[form]:.1f}" if form in found else ""
+                    for form in ("mlcore", "default", "foreach", "fused")
+                ]
                 print(f"| {shown} | {kind} | {threads} | {' | '.join(cells)} | {ratio} |", flush=True)
 
 

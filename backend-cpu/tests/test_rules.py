@@ -41,9 +41,7 @@ def given(op: Any, params: dict[str, Any], dtype: Any, shapes: Any = SHAPES, see
     rng = np.random.default_rng(seed)
     columns = FusedRule(op)._columns(tuple([params[name] for name in op.params]))
     made = [rng.standard_normal(shape) for _ in range(columns) for shape in shapes]
-    return [
-        np.asarray(one if i < 2 * len(shapes) else one * one + 0.1, dtype) for i, one in enumerate(made)
-    ]
+    return [np.asarray(one if i < 2 * len(shapes) else one * one + 0.1, dtype) for i, one in enumerate(made)]
 
 
 def same(one: Any, other: Any, what: str = "") -> None:
@@ -238,7 +236,9 @@ def test_a_rule_that_looks_at_shapes() -> None:
         kernel = made_of(rule)
         for _ in range(2):
             arrays = [np.ones(shape, "f") for shape in SHAPES] * 2
-            for one, other in zip(kernel(*arrays, 0.1), composed(kernel.op, arrays, {"lr": 0.1}), strict=True):
+            for one, other in zip(
+                kernel(*arrays, 0.1), composed(kernel.op, arrays, {"lr": 0.1}), strict=True
+            ):
                 same(one, other)
         assert not [one for one in kernel.report() if one.startswith("composed")]
 
@@ -323,7 +323,7 @@ def test_states_of_another_dtype() -> None:
     arrays = [p, g, p.astype("f")]
     for one, other in zip(kernel(*arrays, 0.1), composed(kernel.op, arrays, {"lr": 0.1}), strict=True):
         np.testing.assert_array_equal(one.astype("f"), other.astype("f"))
-    assert len(kernel.report()) == 1 and kernel.report()[0].startswith("one call")
+    assert [one[:8] for one in kernel.report()] == ["one call"]
 
 
 def test_an_interrupted_step_leaves_parameters_whole() -> None:

@@ -7,6 +7,7 @@ recording to the next, and the steps stay the same. What is not elementwise, or 
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -123,18 +124,28 @@ class _Dim:
         return id(self)
 
 
-def _looks(name: str) -> Any:
-    def method(self: _Dim, *args: Any) -> Any:
-        return getattr(self.look(), name)(*(one.look() if isinstance(one, _Dim) else one for one in args))
+def _looking(call: Callable[..., Any], reflected: bool = False) -> Any:
+    def method(self: _Dim, *other: Any) -> Any:
+        known = [one.look() if isinstance(one, _Dim) else one for one in (self, *other)]
+        return call(*(reversed(known) if reflected else known))
 
     return method
 
 
-for _name in (
-    "index", "int", "float", "bool", "lt", "le", "gt", "ge", "neg", "pos", "abs", "str", "repr", "format", "round",
-    *(side + one for side in ("", "r") for one in ("add", "sub", "mul", "floordiv", "truediv", "mod", "pow")),
-):  # fmt: skip
-    setattr(_Dim, f"__{_name}__", _looks(f"__{_name}__"))
+for _call in (operator.index, int, float, bool, str, repr, format, round, abs, operator.neg, operator.pos,
+              operator.lt, operator.le, operator.gt, operator.ge):  # fmt: skip
+    setattr(_Dim, f"__{_call.__name__}__", _looking(_call))
+for _call in (
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.floordiv,
+    operator.truediv,
+    operator.mod,
+    pow,
+):
+    setattr(_Dim, f"__{_call.__name__}__", _looking(_call))
+    setattr(_Dim, f"__r{_call.__name__}__", _looking(_call, reflected=True))
 
 
 class _Recorder:
@@ -146,7 +157,7 @@ class _Recorder:
         self.device = Device("chain")
         self.device.backend = self
         self.dtypes = everything
-        self.shapes: dict[int, tuple[Any, ...]] = {}
+        self.dims: tuple[Any, ...] = ()
         self.looked = False
         self.values: list[DType] = []
         self.steps: list[Step] = []
@@ -155,18 +166,24 @@ class _Recorder:
 
     def unknown(self, ndim: int) -> tuple[Any, ...]:
         """The shape of `ndim` unknown dimensions."""
-        if ndim not in self.shapes:
-            self.shapes[ndim] = tuple([_Dim(self) for _ in range(ndim)])
-        return self.shapes[ndim]
+        if len(self.dims) < ndim:
+            self.dims += tuple([_Dim(self) for _ in range(len(self.dims), ndim)])
+        return self.dims[:ndim]  # the same ones for all, since shapes are compared dimension by dimension
 
     def record(
         self, code: Callable[[list[Any]], Sequence[Any]], inputs: tuple[DType, ...], shape: tuple[int, ...]
     ) -> Chain:
-        self.values, self.steps, self.numbers, self.kinds = list(inputs), [], [], []
+        for held in (self.values, self.steps, self.numbers, self.kinds):
+            held.clear()  # type: ignore[attr-defined]  # they are lists, all four
+        self.values += inputs
+        tensors = [wrap(i, self.device, dtype, shape) for i, dtype in enumerate(inputs)]
         drawn = random.get_state()
         try:
-            with _alone():
-                made = code([wrap(i, self.device, dtype, shape) for i, dtype in enumerate(inputs)])
+            if MODES.special == 0:
+                made = code(tensors)
+            else:
+                with _alone():
+                    made = code(tensors)
         finally:
             if random.get_state() != drawn:
                 random.set_state(drawn)
@@ -177,7 +194,7 @@ class _Recorder:
             if type(one.array) is not int or one.shape != shape:
                 raise UnsupportedOpError("a result that is not of the inputs' shape")
             outputs.append(one.array)
-        return Chain(inputs, tuple(self.steps), self.numbers, tuple(self.kinds), tuple(outputs))
+        return Chain(inputs, tuple(self.steps), self.numbers[:], tuple(self.kinds), tuple(outputs))
 
     # -- a Backend ----------------------------------------------------------------------------------------------
 
@@ -206,36 +223,47 @@ class _Recorder:
         return refuse
 
     def _step(self, op: Any) -> Callable[..., int]:
-        count = op.n_inputs
-        last = count - 1
+        """What a rule's recording mostly consists of, and so written out: a step of a unary or binary operation."""
+        results, known, values, steps = op.result, op.n_inputs, self.values, self.steps
 
-        def write(*args: Any) -> int:
-            operands = tuple([self._operand(one) for one in args[:count]])
-            found = args[last]
-            dtype = self.values[found] if type(found) is int else found.dtype
-            if count < 3:
-                dtype = op.result[dtype.index]
-            return self._made(op, args[count:], dtype, operands)
+        def one(x: Any, *more: Any) -> int:
+            x = x if type(x) is int else self._number(x)
+            dtype = results[values[x].index if x >= 0 else self.kinds[-1 - x].index]
+            steps.append((op, more, dtype, (x,)))
+            values.append(dtype)
+            return len(values) - 1
 
-        return write
+        def two(x: Any, y: Any, *more: Any) -> int:
+            x = x if type(x) is int else self._number(x)
+            y = y if type(y) is int else self._number(y)
+            dtype = results[values[y].index if y >= 0 else self.kinds[-1 - y].index]
+            steps.append((op, more, dtype, (x, y)))
+            values.append(dtype)
+            return len(values) - 1
+
+        def select(c: Any, x: Any, y: Any) -> int:
+            operands = tuple([v if type(v) is int else self._number(v) for v in (c, x, y)])
+            dtype = values[operands[2]] if operands[2] >= 0 else self.kinds[-1 - operands[2]]
+            steps.append((op, (), dtype, operands))
+            values.append(dtype)
+            return len(values) - 1
+
+        return (one, two, select)[known - 1]
 
     def _cast(self, op: Any) -> Callable[..., int]:
-        def write(x: Any, dtype: DType) -> int:
-            return self._made(op, (), dtype, (self._operand(x),))
+        values, steps = self.values, self.steps
 
-        return write
+        def cast(x: Any, dtype: DType) -> int:
+            steps.append((op, (), dtype, (x if type(x) is int else self._number(x),)))
+            values.append(dtype)
+            return len(values) - 1
 
-    def _operand(self, array: Any) -> int:
-        if type(array) is int:
-            return array
+        return cast
+
+    def _number(self, array: _Number) -> int:
         self.numbers.append(array.value)
         self.kinds.append(array.dtype)
         return -len(self.numbers)
-
-    def _made(self, op: Any, more: tuple[Any, ...], dtype: DType, operands: tuple[int, ...]) -> int:
-        self.values.append(dtype)
-        self.steps.append((op, more, dtype, operands))
-        return len(self.values) - 1
 
 
 class _Local(threading.local):
@@ -254,9 +282,6 @@ def _mine() -> _Recorder:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Nobody watches, casts or records meanwhile."""
-    if MODES.special == 0:
-        yield
-        return
     local = MODES.local
     before = local.interceptors, local.recording, local.autocast
     local.interceptors, local.recording, local.autocast = (), False, None

@@ -8,6 +8,7 @@ from mlcore.optim.adam_family import Adamax, NAdam, RAdam
 from mlcore.optim.adaptive import Adadelta, Adagrad, RMSprop
 from mlcore.optim.asgd import ASGD
 from mlcore.optim.ema import EMA
+from mlcore.optim.explain import explain
 from mlcore.optim.hyper import flag, hyper
 from mlcore.optim.layerwise import LAMB, LARS
 from mlcore.optim.lbfgs import LBFGS
@@ -44,6 +45,7 @@ __all__ = [
     "Rprop",
     "UpdateRule",
     "check_gradients",
+    "explain",
     "flag",
     "hyper",
     "lr_scheduler",

@@ -6,25 +6,28 @@ import os
 from typing import Any
 
 import numpy as np
+
 from mlcore.backends.detect import resolve
+from mlcore.compile.chain import record, record_any_shape
 from mlcore.dispatch import recording
 from mlcore.dtypes import all_dtypes
-from mlcore.errors import UnsupportedOpError
 from mlcore.ops.update import rule_of
 from mlcore.table import same
 from mlcore.tensor import wrap
 from mlcore_cpu import chain as lowering
 from mlcore_cpu.loader import kernels as K
 
-CHAINS = os.environ.get("MLCORE_CPU_CHAINS", "1")  # "0": rules are composed; "all": chains, also where a kernel is
+CHAINS = os.environ.get(
+    "MLCORE_CPU_CHAINS", "1"
+)  # "0": rules are composed; "all": chains, also where a kernel is
 MOST_PROGRAMS = 64  # of one rule: as many ways through its branches, of all dtypes
 
 
 class FusedRule:
     """The kernel of an optimizer step (see mlcore.optim.step): its rule runs once for all parameters of a kind.
 
-    The recording is made anew when the numbers change, since the rule may compute with them as it likes; the program for
-    it is not, while the steps are the same. A rule that is not elementwise is composed, and `report` says why.
+    The recording is made anew when the numbers change, since the rule may compute with them as it likes; the program
+    for it is not, while the steps are the same. A rule that is not elementwise is composed, and `report` says why.
     """
 
     __slots__ = ("_last", "_programs", "_refused", "call", "dtypes", "name", "op", "origin", "rule", "update")
@@ -92,8 +95,10 @@ class FusedRule:
 
     def report(self) -> list[str]:
         """What became of the rule so far: its programs, and why it was composed where it was."""
-        made = [f"one call for all parameters: {one!r}" for one in self._programs.values()]
-        return made + [f"composed: {why}" for why in dict.fromkeys(self._refused.values())]
+        made = ["a kernel of its own"] if self.call is not None else []
+        made += [f"one call for all parameters: {one!r}" for one in self._programs.values()]
+        made += [f"composed: {why}" for why in dict.fromkeys(self._refused.values())]
+        return made or ["not run yet"]
 
     # -- from numbers to programs -------------------------------------------------------------------------------
 
@@ -124,8 +129,6 @@ class FusedRule:
         return plan[:4]
 
     def _recorded(self, arrays: list[Any], facts: Any, values: tuple[Any, ...]) -> Any:
-        from mlcore.compile.chain import record, record_any_shape
-
         codes, dims = facts
         inputs = tuple([all_dtypes[code] for code in codes])
         given = dict(zip(self.op.params, values, strict=True))
@@ -148,7 +151,8 @@ class FusedRule:
         known: list[Any] = []
         for key, chain in chains.items():
             at = next(
-                (i for i, one in enumerate(known) if one.numbers == chain.numbers and one.key == chain.key), -1
+                (i for i, one in enumerate(known) if one.numbers == chain.numbers and one.key == chain.key),
+                -1,
             )
             if at < 0:
                 at = len(programs)

@@ -1,34 +1,41 @@
 # Chains of elementwise steps (csrc/chain.hpp) over the arrays of many parameters at once.
 
-cdef BinaryLoop chain_over(bytes name, int code) noexcept:
-    """The loop of an operation whose result may lie over an operand, or NULL."""
+cdef ChainLoop chain_loop(bytes name, bytes left, bytes right, int code) noexcept:
     cdef int i
-    for i in range(table().chain.n_binary):
-        if table().chain.binary[i].in_ == code and strcmp(table().chain.binary[i].name, name) == 0:
-            return table().chain.binary[i].loop
+    cdef const ChainEntry* e
+    for i in range(table().chain.n):
+        e = &table().chain.entries[i]
+        if e.dtype == code and strcmp(e.name, name) == 0 and strcmp(e.left, left) == 0 and strcmp(e.right, right) == 0:
+            return e.loop
     return NULL
 
 
-def chain_lies_over(str name, int code):
-    """Whether a step's result may lie over its operands."""
-    return chain_over(name.encode(), code) != NULL
+def chain_has(str name, str left, str right, int code):
+    """Whether there is one loop for an operation of what is done to its operands first."""
+    return chain_loop(name.encode(), left.encode(), right.encode(), code) != NULL
 
 
 cdef ChainStep chain_step(tuple line) except *:
     cdef str kind, name
-    cdef int code, result, to, a, b, c, mode
-    kind, name, code, result, to, a, b, c, mode = line
+    cdef int code, result, i
+    cdef list places
     cdef ChainStep made
-    cdef bytes wanted = name.encode()
-    cdef int i
-    made.to, made.mode, made.itemsize = to, mode, ITEMSIZE[code]
-    made.from_[0], made.from_[1], made.from_[2] = a, b, c
+    kind, name, code, result, places, mode = line
+    made.to, made.itemsize, made.mode = places[0], ITEMSIZE[code], 0
+    for i in range(5):
+        made.from_[i] = places[1 + i]
+    made.arithmetic = NULL
     made.unary = NULL
     made.binary = NULL
+    cdef bytes wanted = name.encode()
     if kind == "copy":
         made.kind = CHAIN_COPY
+    elif kind == "fill":
+        made.kind = CHAIN_FILL
     elif kind == "select":
         made.kind = CHAIN_SELECT
+    elif kind == "arithmetic":
+        made.kind, made.arithmetic = CHAIN_ARITHMETIC, chain_loop(wanted, mode[0].encode(), mode[1].encode(), code)
     elif kind == "cast":
         made.kind, made.unary = CHAIN_UNARY, table().cast[code][result]
     elif kind == "unary":
@@ -37,13 +44,12 @@ cdef ChainStep chain_step(tuple line) except *:
             if table().unary[i].in_ == code and table().unary[i].out == result and strcmp(table().unary[i].name, wanted) == 0:
                 made.unary = table().unary[i].loop
     else:
-        made.kind = CHAIN_BINARY
-        made.binary = chain_over(wanted, code) if code == result else NULL
-        if made.binary == NULL:
-            for i in range(table().n_binary):
-                if table().binary[i].in_ == code and table().binary[i].out == result and strcmp(table().binary[i].name, wanted) == 0:
-                    made.binary = table().binary[i].loop
-    if (made.kind == CHAIN_UNARY and made.unary == NULL) or (made.kind == CHAIN_BINARY and made.binary == NULL):
+        made.kind, made.mode = CHAIN_BINARY, mode
+        for i in range(table().n_binary):
+            if table().binary[i].in_ == code and table().binary[i].out == result and strcmp(table().binary[i].name, wanted) == 0:
+                made.binary = table().binary[i].loop
+    if ((made.kind == CHAIN_UNARY and made.unary == NULL) or (made.kind == CHAIN_BINARY and made.binary == NULL)
+            or (made.kind == CHAIN_ARITHMETIC and made.arithmetic == NULL)):
         raise NotImplementedError(f"no loop for {name} of dtype code {code}")
     return made
 
@@ -51,8 +57,8 @@ cdef ChainStep chain_step(tuple line) except *:
 cdef class Program:
     """A chain that is ready to run, as mlcore_cpu.chain lays it out.
 
-    A step is (kind, name, code, code of the result, to, from, from, from, mode); places count inputs, outputs, slots and
-    numbers. `unchanged` are the outputs that are the inputs of their places.
+    A step is (kind, name, dtype code, that of the result, [to, five operands or -1], mode); places count inputs, outputs,
+    slots and numbers. `unchanged` are the outputs that are the inputs of their places.
     """
     cdef Chain chain
     cdef readonly tuple unchanged

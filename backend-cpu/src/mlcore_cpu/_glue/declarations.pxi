@@ -117,9 +117,16 @@ cdef extern from "tables.hpp" namespace "mlcore_cpu" nogil:
         UnaryLoop cast[13][13]
         void (*select[5])(const unsigned char*, const char*, const char*, char*, i64)
         const ChainTable* chain
+    ctypedef void (*ChainLoop)(const void*, const void*, void*, i64, const void*, const void*, const void*) noexcept nogil
+    struct ChainEntry:
+        const char* name
+        const char* left
+        const char* right
+        int dtype
+        ChainLoop loop
     struct ChainTable:
-        const BinaryEntry* binary
-        int n_binary
+        const ChainEntry* entries
+        int n
     const Table& table()
     int log2_itemsize(int)
     const char* choose_isa(const char*)
@@ -273,16 +280,19 @@ cdef extern from "fused.hpp" namespace "mlcore_cpu" nogil:
 
 cdef extern from "chain.hpp" namespace "mlcore_cpu" nogil:
     enum ChainKind "mlcore_cpu::ChainKind":
+        CHAIN_ARITHMETIC "mlcore_cpu::ChainKind::arithmetic"
         CHAIN_UNARY "mlcore_cpu::ChainKind::unary"
         CHAIN_BINARY "mlcore_cpu::ChainKind::binary"
         CHAIN_SELECT "mlcore_cpu::ChainKind::select"
         CHAIN_COPY "mlcore_cpu::ChainKind::copy"
+        CHAIN_FILL "mlcore_cpu::ChainKind::fill"
     struct ChainStep:
         ChainKind kind
         int to
-        int from_ "from"[3]
+        int from_ "from"[5]
         int mode
         int itemsize
+        ChainLoop arithmetic
         UnaryLoop unary
         BinaryLoop binary
     cppclass Chain:

@@ -28,7 +28,11 @@ void put(double value, int dtype, char* at) {
 }
 
 void run_step(const ChainStep& step, void* const* place, i64 n) {
+    const auto number = [&](int at) { return at < 0 ? nullptr : place[at]; };
     switch (step.kind) {
+        case ChainKind::arithmetic:
+            step.arithmetic(place[step.from[0]], place[step.from[1]], place[step.to], n, number(step.from[2]), number(step.from[3]), number(step.from[4]));
+            break;
         case ChainKind::unary: step.unary(place[step.from[0]], place[step.to], n); break;
         case ChainKind::binary: step.binary(place[step.from[0]], place[step.from[1]], place[step.to], n, step.mode); break;
         case ChainKind::select:
@@ -37,8 +41,10 @@ void run_step(const ChainStep& step, void* const* place, i64 n) {
                 static_cast<const char*>(place[step.from[2]]), static_cast<char*>(place[step.to]), n);
             break;
         case ChainKind::copy:
-            if (step.mode) table().fill[log2_itemsize(step.itemsize)](static_cast<const char*>(place[step.from[0]]), static_cast<char*>(place[step.to]), n);
-            else if (place[step.to] != place[step.from[0]]) std::memcpy(place[step.to], place[step.from[0]], n * step.itemsize);
+            if (place[step.to] != place[step.from[0]]) std::memcpy(place[step.to], place[step.from[0]], n * step.itemsize);
+            break;
+        case ChainKind::fill:
+            table().fill[log2_itemsize(step.itemsize)](static_cast<const char*>(place[step.from[0]]), static_cast<char*>(place[step.to]), n);
             break;
     }
 }
@@ -58,9 +64,18 @@ void run_part(const ChainArrays& arrays, i64 first, i64 n) {
         place[outside + chain.slots + static_cast<int>(i)] = cells + 8 * i;
     }
     for (const ChainStep& step : chain.once) run_step(step, place, std::min(n, chain.block));
+    const i64 steps = static_cast<i64>(chain.steps.size());
     for (i64 done = 0; done < n; done += chain.block) {
-        const i64 here = std::min(chain.block, n - done);
-        for (const ChainStep& step : chain.steps) run_step(step, place, here);
+        const i64 here = std::min(chain.block, n - done), next = std::min(chain.block, n - done - here);
+        for (i64 at = 0; at < steps; ++at) {
+            // The next block's inputs come while this one is worked on, a part of them with each step.
+            for (int i = 0; i < chain.inputs && next > 0; ++i) {
+                const char* x = static_cast<const char*>(place[i]) + here * chain.itemsizes[i];
+                const i64 lines = ceil_div(next * chain.itemsizes[i], 64);
+                for (i64 line = lines * at / steps; line < lines * (at + 1) / steps; ++line) __builtin_prefetch(x + 64 * line);
+            }
+            run_step(chain.steps[static_cast<std::size_t>(at)], place, here);
+        }
         for (int i = 0; i < outside; ++i) place[i] = static_cast<char*>(place[i]) + here * chain.itemsizes[i];
     }
 }

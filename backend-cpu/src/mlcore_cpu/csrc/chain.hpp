@@ -6,15 +6,16 @@
 
 namespace mlcore_cpu {
 
-enum class ChainKind : int { unary, binary, select, copy };
+enum class ChainKind : int { arithmetic, unary, binary, select, copy, fill };
 
 // One step over a block. Operands and the result are places in a table of pointers: the inputs come first, then the
 // outputs, the slots of the scratch memory, and the numbers.
 struct ChainStep {
     ChainKind kind;
-    int to, from[3];
-    int mode;      // binary: which operand is a number (see BinaryLoop)
-    int itemsize;  // select, copy: of what is moved
+    int to, from[5];  // arithmetic: a, b, and the places of sa, sb, tb (see ChainLoop), -1 where there is none
+    int mode;         // binary: which operand is a number (see BinaryLoop)
+    int itemsize;     // select, copy, fill: of what is moved
+    ChainLoop arithmetic;
     UnaryLoop unary;
     BinaryLoop binary;
 };

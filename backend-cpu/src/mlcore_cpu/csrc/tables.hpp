@@ -41,10 +41,17 @@ struct ArgEntry {  // argmax, argmin: the first best index; NaN is the best of a
     void (*column)(const void* x, i64 r0, i64 rows, i64 row_stride, i64 width, void* best, i64* index);
 };
 
-// Loops whose result may lie over an operand, for what most steps of a chain are (chain.hpp).
+// What most steps of a chain are (chain.hpp): y[i] = op(left(a[i]), right(b[i])), where y may be a or b. `left` and
+// `right` name what is done to an operand before: nothing, or something with the numbers sa, and sb and tb.
+using ChainLoop = void (*)(const void* a, const void* b, void* y, i64 n, const void* sa, const void* sb, const void* tb);
+struct ChainEntry {
+    const char *name, *left, *right;
+    int dtype;
+    ChainLoop loop;
+};
 struct ChainTable {
-    const BinaryEntry* binary;
-    int n_binary;
+    const ChainEntry* entries;
+    int n;
 };
 
 struct FusedTable;    // fused.hpp

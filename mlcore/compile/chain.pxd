@@ -1,0 +1,3 @@
+cdef class _Number:
+    cdef public object value
+    cdef public object dtype
