@@ -34,7 +34,7 @@ def _variables(args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[list[An
         if one.requires_grad and dispatch.is_recording():
             variable = dispatch.unary(engine.IDENTITY[0], one)
         else:
-            variable = one.detach().requires_grad_()  # type: ignore[attr-defined]
+            variable = one.detach().requires_grad_()  # type: ignore[attr-defined]  # the methods are attached to Tensor
         call[i] = variable
         chosen.append(variable)
     return call, chosen
@@ -63,6 +63,7 @@ def value_and_grad(function: Callable[..., Any], argnums: int | tuple[int, ...] 
             with dispatch.recording(True):
                 call, chosen = _variables(args, numbers) if create else _fresh(args, numbers)
                 value = function(*call, **kwargs)
+                # the methods are attached to Tensor
                 if not isinstance(value, TensorBase) or value.size != 1:  # type: ignore[attr-defined]
                     shape = getattr(value, "shape", type(value).__name__)
                     raise AutogradError(f"grad: the function returned {shape}, expected one number",
@@ -71,12 +72,14 @@ def value_and_grad(function: Callable[..., Any], argnums: int | tuple[int, ...] 
         finally:
             _depth.value -= 1
         grads = tuple(found)
+        # the methods are attached to Tensor
         return (value if create else value.detach()), (grads[0] if isinstance(argnums, int) else grads)  # type: ignore[attr-defined]
 
     return inner
 
 
 def _fresh(args: tuple[Any, ...], numbers: tuple[int, ...]) -> tuple[list[Any], list[Any]]:
+    # the methods are attached to Tensor
     detached = tuple(a.detach() if isinstance(a, TensorBase) and i in [n % len(args) for n in numbers] else a  # type: ignore[attr-defined]
                      for i, a in enumerate(args))  # fmt: skip
     return _variables(detached, numbers)

@@ -136,6 +136,7 @@ def _with_requirements(names: list[str]) -> dict[str, int]:
         found[name] = sum(_sizes(distribution))
         for line in distribution.requires or ():
             if "extra ==" not in line:
+                # a requirement begins with its name
                 waiting.append(re.match(r"[\w.-]+", line)[0])  # type: ignore[index]
     return found
 

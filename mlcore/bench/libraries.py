@@ -147,7 +147,7 @@ class Mlcore(Library):
         return self.add_at(x, indices, values, axis=0)
 
     def no_grad(self) -> AbstractContextManager[Any]:
-        return self.ml.no_grad()  # type: ignore[no-any-return]
+        return self.ml.no_grad()  # type: ignore[no-any-return]  # the library is Any
 
 
 class Torch(Library):
@@ -201,7 +201,7 @@ class Torch(Library):
         return x.index_add(0, indices, values)
 
     def no_grad(self) -> AbstractContextManager[Any]:
-        return self.torch.no_grad()  # type: ignore[no-any-return]
+        return self.torch.no_grad()  # type: ignore[no-any-return]  # the library is Any
 
     def channels_last(self, value: Any) -> Any:
         if isinstance(value, self.torch.Tensor):

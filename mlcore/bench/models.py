@@ -185,7 +185,7 @@ RESNET: Final = [(64, 1), (128, 2), (256, 2), (512, 2)]  # channels and stride o
 def resnet18(nn: Any, functional: Any) -> Any:
     """Eight basic blocks on a 3x3 stem without pooling, ten classes."""
 
-    class Block(nn.Module):  # type: ignore[misc]
+    class Block(nn.Module):  # type: ignore[misc]  # the base is one library's or the other's
         def __init__(self, n_in: int, n_out: int, stride: int) -> None:
             super().__init__()
             self.conv1 = nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False)
@@ -237,7 +237,7 @@ def mobilenet_v2(nn: Any, functional: Any) -> Any:
         how = dict(stride=stride, padding=kernel // 2, groups=groups, bias=False)
         return [nn.Conv2d(n_in, n_out, kernel, **how), nn.BatchNorm2d(n_out), nn.ReLU6(inplace=True)]
 
-    class Inverted(nn.Module):  # type: ignore[misc]
+    class Inverted(nn.Module):  # type: ignore[misc]  # the base is one library's or the other's
         def __init__(self, n_in: int, n_out: int, stride: int, expansion: int) -> None:
             super().__init__()
             wide = n_in * expansion
@@ -299,7 +299,7 @@ def gpt(nn: Any, functional: Any) -> Any:
     """A causal language model: six layers of width 384, six heads, norms first (Radford et al. 2019)."""
     width, heads, words, length = 384, 6, 1024, 256
 
-    class Block(nn.Module):  # type: ignore[misc]
+    class Block(nn.Module):  # type: ignore[misc]  # the base is one library's or the other's
         def __init__(self) -> None:
             super().__init__()
             self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -314,7 +314,7 @@ def gpt(nn: Any, functional: Any) -> Any:
             x = x + self.out(seen.swapaxes(1, 2).reshape((batch, length, width)))
             return x + self.down(functional.gelu(self.up(self.norm2(x)), approximate="tanh"))
 
-    class Gpt(nn.Module):  # type: ignore[misc]
+    class Gpt(nn.Module):  # type: ignore[misc]  # the base is one library's or the other's
         def __init__(self) -> None:
             super().__init__()
             self.words, self.places = nn.Embedding(words, width), nn.Embedding(length, width)
@@ -338,7 +338,7 @@ def _gpt_cost(batch: int, length: int) -> Cost:
 def lstm(nn: Any, functional: Any) -> Any:
     """One LSTM layer of 64 to 128, and a classifier on its last step."""
 
-    class Last(nn.Module):  # type: ignore[misc]
+    class Last(nn.Module):  # type: ignore[misc]  # the base is one library's or the other's
         def __init__(self) -> None:
             super().__init__()
             self.lstm, self.head = nn.LSTM(64, 128, batch_first=True), nn.Linear(128, 10)

@@ -131,7 +131,7 @@ def _frozen(sample: Any) -> Any:
 
 def _bytes(sample: Any) -> int:
     if isinstance(sample, (np.ndarray, TensorBase)):
-        return int(sample.nbytes) + 100  # type: ignore[union-attr]
+        return int(sample.nbytes) + 100  # type: ignore[union-attr]  # tensors and arrays alike
     if isinstance(sample, Mapping):
         return 100 + sum(_bytes(one) for one in sample.values())
     if isinstance(sample, (tuple, list)):

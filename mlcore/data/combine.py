@@ -45,6 +45,7 @@ class ConcatDataset(Dataset[T_co]):
     def __getitem__(self, index: int) -> T_co:
         place = check_index("ConcatDataset", index, len(self))
         which = bisect.bisect_right(self.cumulative_sizes, place)
+        # what it comes from is Any
         return self.datasets[which][place - (self.cumulative_sizes[which - 1] if which else 0)]  # type: ignore[no-any-return]
 
 

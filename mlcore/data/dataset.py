@@ -57,7 +57,7 @@ class IterableDataset(Dataset[T_co]):
     [[0, 1], [2]]
     """
 
-    __getitem__ = None  # type: ignore[assignment]
+    __getitem__ = None  # type: ignore[assignment]  # says that there is none
 
     def __iter__(self) -> Iterator[T_co]:
         raise ArgumentTypeError(f"{type(self).__name__} has no __iter__", fix="define __iter__(self)")
@@ -155,8 +155,9 @@ class Subset(Dataset[T_co]):
 
     def __getitem__(self, index: Any) -> T_co:
         if isinstance(index, list):
+            # what it comes from is Any
             return self.dataset[[int(self.indices[i]) for i in index]]  # type: ignore[no-any-return]
-        return self.dataset[int(self.indices[index])]  # type: ignore[no-any-return]
+        return self.dataset[int(self.indices[index])]  # type: ignore[no-any-return]  # what it comes from is Any
 
     def __getitems__(self, indices: list[int]) -> list[T_co]:
         if self.one_by_one:

@@ -165,6 +165,7 @@ class WeightedRandomSampler(Sampler[int]):
     def __init__(
         self, weights: Any, num_samples: int, replacement: bool = True, generator: Any = None
     ) -> None:
+        # the methods are attached to Tensor
         host = np.asarray(weights.detach() if isinstance(weights, TensorBase) else weights, dtype=np.float64)  # type: ignore[attr-defined]
         if host.ndim != 1 or not np.isfinite(host).all() or (host < 0).any() or host.sum() <= 0:
             raise ArgumentError(
@@ -229,7 +230,7 @@ class BatchSampler(BatchesSampler):
             yield batch
 
     def __len__(self) -> int:
-        size = len(self.sampler)  # type: ignore[arg-type]
+        size = len(self.sampler)  # type: ignore[arg-type]  # not every sampler has a length: the error says so
         return size // self.batch_size if self.drop_last else -(size // -self.batch_size)
 
 

@@ -259,6 +259,7 @@ class _Unpacker(pickle.Unpickler):
         if self.lend and view.nbytes >= LARGE and hasattr(where.backend, "buffer"):
             return self._borrowed(offset, view, where, grad)
         found: TensorBase = dispatch.from_data(view, None, device or None)
+        # the methods are attached to Tensor
         return found.requires_grad_() if grad else found  # type: ignore[attr-defined]
 
     def _borrowed(self, offset: int, view: Array, device: Any, grad: bool) -> Any:

@@ -154,6 +154,7 @@ class OnField:
                 return {**sample, self.field: self.transform(sample[self.field])}
             if isinstance(sample, (tuple, list)):
                 parts = list(sample)
+                # a sample with fields has them
                 parts[self.field] = self.transform(sample[self.field])  # type: ignore[index]
                 return type(sample)(*parts) if hasattr(sample, "_fields") else type(sample)(parts)
         except (KeyError, IndexError, TypeError) as error:

@@ -171,6 +171,7 @@ def _parse(text: bytes, fail: Callable[..., NoReturn]) -> dict[str, Any]:
         table = dict(pairs)
         if len(table) != len(pairs):
             seen: set[str] = set()
+            # add gives None, and so goes on
             twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             fail(f"the key {twice!r} stands twice in its header")
         return table
@@ -275,6 +276,7 @@ def read_bytes(
         file.seek(header.data_start + entry.start)
         view, position = raw.data, 0
         while position < len(raw):
+            # binary files have it
             got = file.readinto(view[position : position + (1 << 24)])  # type: ignore[attr-defined]
             if not got:
                 _failer(path)(

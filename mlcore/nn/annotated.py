@@ -121,7 +121,7 @@ def watch(cls: type) -> None:
         return
     specs = None if any(isinstance(one, str) for one in hints) else _specs(forward)
     if specs is None or specs:
-        cls.forward = _checked(cls, forward, specs)  # type: ignore[attr-defined]
+        cls.forward = _checked(cls, forward, specs)  # type: ignore[attr-defined]  # a Module has one
 
 
 def _is_plain(hint: Any) -> bool:

@@ -61,7 +61,7 @@ class _Table(Module):
 def _values(name: str, embeddings: Any) -> tuple[int, int]:
     if embeddings.ndim != 2:
         raise ShapeError(f"{name}.from_pretrained: expected (num, dim), got {embeddings.shape}")
-    return embeddings.shape  # type: ignore[no-any-return]
+    return embeddings.shape  # type: ignore[no-any-return]  # what it comes from is Any
 
 
 class Embedding(_Table):

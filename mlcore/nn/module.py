@@ -216,7 +216,7 @@ class Module(Hooked):
                 known = [one for one, _ in below.named_children()]
                 raise ArgumentError(f"get_submodule: {target!r}: {where} ({type(below).__name__}) has no module"
                                     f" {name!r}{did_you_mean(name, known)}", known=", ".join(known))  # fmt: skip
-        return found  # type: ignore[no-any-return]
+        return found  # type: ignore[no-any-return]  # what it comes from is Any
 
     def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
         """Put a module at a dotted path; with strict=True there must be one already."""
@@ -232,11 +232,11 @@ class Module(Hooked):
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at a dotted path."""
-        return self._get(target, "parameter", Parameter)  # type: ignore[no-any-return]
+        return self._get(target, "parameter", Parameter)  # type: ignore[no-any-return]  # what it comes from is Any
 
     def get_buffer(self, target: str) -> Tensor:
         """The buffer at a dotted path."""
-        return self._get(target, "buffer", TensorBase)  # type: ignore[no-any-return]
+        return self._get(target, "buffer", TensorBase)  # type: ignore[no-any-return]  # what it comes from is Any
 
     def _get(self, target: str, kind: str, wanted: type) -> Any:
         path, _, name = target.rpartition(".")

@@ -72,6 +72,7 @@ def asarray(
     float32
     """
     if isinstance(obj, TensorBase):
+        # the methods are attached to Tensor
         tensor: Any = obj if device is None and dtype is None else obj.to(device=device, dtype=dtype)  # type: ignore[attr-defined]
         if requires_grad:
             tensor = tensor.detach().requires_grad_()
@@ -98,7 +99,7 @@ def full(
     [7, 7]
     """
     if isinstance(fill_value, TensorBase):
-        fill_value = fill_value.item()  # type: ignore[attr-defined]
+        fill_value = fill_value.item()  # type: ignore[attr-defined]  # the methods are attached to Tensor
     if not isinstance(fill_value, (bool, int, float, complex)):
         raise ArgumentTypeError(f"full: fill_value must be a number, got {type(fill_value).__name__}")
     chosen = dtypes.scalar_dtype(fill_value) if dtype is None else as_dtype(dtype)

@@ -80,6 +80,7 @@ def _as_item(one: Any, device: Any) -> Any:
         return one
     if isinstance(one, TensorBase):
         if one.dtype in booleans or one.dtype in integers:
+            # the methods are attached to Tensor
             return one if one.shape or one.dtype in booleans else int(one.item())  # type: ignore[attr-defined]
         raise ArgumentTypeError(
             f"index: a {one.dtype} tensor is no index", fix="use integers, bools, slices, ... or None"
@@ -105,6 +106,7 @@ def _spell_out(items: list[Any], x: Any) -> list[Any]:
     for one in items:
         if one is None or one is Ellipsis:
             continue
+        # the methods are attached to Tensor
         used += one.ndim if isinstance(one, TensorBase) and one.dtype in booleans else 1  # type: ignore[attr-defined]
     dots = [i for i, one in enumerate(items) if one is Ellipsis]
     if len(dots) > 1:

@@ -15,11 +15,11 @@ def number(
 ) -> float:
     """A hyperparameter as a float, refused when it is nan, infinite or outside its range."""
     if isinstance(value, TensorBase):
-        if value.size != 1:  # type: ignore[attr-defined]
+        if value.size != 1:  # type: ignore[attr-defined]  # the methods are attached to Tensor
             raise ArgumentError(
                 f"{who}: {name} has shape {value.shape}", fix="use one number, or a 0-d tensor"
             )
-        value = value.item()  # type: ignore[attr-defined]
+        value = value.item()  # type: ignore[attr-defined]  # the methods are attached to Tensor
     if isinstance(value, bool) or (not isinstance(value, (int, float)) and not hasattr(value, "__float__")):
         raise ArgumentTypeError(f"{who}: {name} is a {type(value).__name__}, expected a number")
     given = float(value)

@@ -28,7 +28,7 @@ class Optimizer(Hooked):
     def __init_subclass__(cls, **how: Any) -> None:
         super().__init_subclass__(**how)
         if "step" in cls.__dict__:
-            cls.step = hooked(cls.__dict__["step"])  # type: ignore[method-assign]
+            cls.step = hooked(cls.__dict__["step"])  # type: ignore[method-assign]  # wrapped once for each class
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -198,6 +198,7 @@ class Optimizer(Hooked):
 
     def _saved(self, key: str, value: Any) -> Any:
         """An entry of the state as `state_dict` gives it away."""
+        # the methods are attached to Tensor
         return value.detach() if isinstance(value, TensorBase) else value  # type: ignore[attr-defined]
 
     def _loaded(self, who: str, i: Any, key: str, value: Any, owner: Any) -> Any:

@@ -44,11 +44,11 @@ class Declared(Optimizer):
         cls._fields = {**cls._fields, **own}
         for name in own:
             delattr(cls, name)
-        cls.__signature__ = signature_of(cls._fields)  # type: ignore[attr-defined]
+        cls.__signature__ = signature_of(cls._fields)  # type: ignore[attr-defined]  # read by inspect
 
     def __init__(self, *args: Any, **given: Any) -> None:
         cls = type(self)
-        found = bound(cls.__name__, cls.__signature__, args, given)  # type: ignore[attr-defined]
+        found = bound(cls.__name__, cls.__signature__, args, given)  # type: ignore[attr-defined]  # set above
         params = found.pop("params")
         super().__init__(params, {name: found.get(name, one.default) for name, one in cls._fields.items()})
 
@@ -241,6 +241,7 @@ class UpdateRule(Declared):
 
 def _plain(value: Any) -> Any:
     """A hyperparameter as an operation takes it."""
+    # the methods are attached to Tensor
     return value.item() if isinstance(value, TensorBase) else value  # type: ignore[attr-defined]
 
 

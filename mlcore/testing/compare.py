@@ -22,6 +22,7 @@ _TOLERANCES = {
 
 def host(value: Any) -> Host:
     """A NumPy array of a tensor or of anything array-like."""
+    # the methods are attached to Tensor
     return value.numpy() if isinstance(value, TensorBase) else np.asarray(value)  # type: ignore[attr-defined]
 
 
@@ -40,7 +41,7 @@ def spacing(values: Host, dtype: DType) -> Host:
     size = np.abs(values).astype(np.float64)
     with np.errstate(all="ignore"):
         _, exponent = np.frexp(np.clip(size, info.smallest_normal, info.max))
-        return np.ldexp(info.eps, exponent - 1)  # type: ignore[no-any-return]
+        return np.ldexp(info.eps, exponent - 1)  # type: ignore[no-any-return]  # what it comes from is Any
 
 
 def ulps(got: Any, want: Any, dtype: Any = None) -> float:

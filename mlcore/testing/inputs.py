@@ -115,8 +115,8 @@ def domain_of(op: Any, i: int) -> tuple[float, float]:
     if op.domain is None:
         return DOMAIN
     if isinstance(op.domain[0], tuple):
-        return op.domain[min(i, len(op.domain) - 1)]  # type: ignore[no-any-return]
-    return op.domain  # type: ignore[no-any-return]
+        return op.domain[min(i, len(op.domain) - 1)]  # type: ignore[no-any-return]  # what it comes from is Any
+    return op.domain  # type: ignore[no-any-return]  # what it comes from is Any
 
 
 def values(
@@ -138,7 +138,7 @@ def values(
 
 def input_name(op: Any, i: int) -> str:
     """The declared name of input `i`."""
-    return op.inputs[0] if op.variadic else op.inputs[i]  # type: ignore[no-any-return]
+    return op.inputs[0] if op.variadic else op.inputs[i]  # type: ignore[no-any-return]  # what it comes from is Any
 
 
 def build(op: Any, dtype: DType | None, sample: Sample, shapes: Shapes, scale: float = 1.0) -> Case:

@@ -61,5 +61,6 @@ def _source(x: Any, axis: int, pair: tuple[int, int], mode: str) -> Any:
     if min(pair) < 0 or size == 0 or (room is not None and max(pair) > room):
         raise ShapeError(f"pad: widths {pair} along dim {axis} of {x.shape} in mode {mode!r}",
                          fix=f"use widths from 0 to {room}" if room is not None else "use widths >= 0")  # fmt: skip
+    # NumPy types each mode by itself
     index = np.pad(np.arange(size), pair, mode=_NUMPY[mode])  # type: ignore[call-overload]
     return dispatch.from_data(index.astype(np.int64), None, x.device)

@@ -170,7 +170,7 @@ def register_parametrization(
             with dispatch.recording(False):
                 now = getattr(module, tensor_name)
                 _check_same(parametrization, now, parametrization(now))
-        held: Any = module.parametrizations  # type: ignore[attr-defined]
+        held: Any = module.parametrizations  # type: ignore[attr-defined]  # made by register_parametrization
         held[tensor_name].append(parametrization)
         return module
     original = module.__dict__.get(tensor_name)
@@ -186,8 +186,8 @@ def register_parametrization(
         module._buffers.pop(tensor_name, None)
     if not is_parametrized(module):
         _derive(module)
-        module.parametrizations = ModuleDict()  # type: ignore[attr-defined]
-    module.parametrizations[tensor_name] = made  # type: ignore[attr-defined]
+        module.parametrizations = ModuleDict()  # type: ignore[attr-defined]  # made by register_parametrization
+    module.parametrizations[tensor_name] = made  # type: ignore[attr-defined]  # made by register_parametrization
     setattr(type(module), tensor_name, _property(tensor_name))
     return module
 
@@ -227,7 +227,7 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
         raise ArgumentError(
             f"remove_parametrizations: {type(module).__name__}.{tensor_name} is not parametrized"
         )
-    held: Any = module.parametrizations  # type: ignore[attr-defined]
+    held: Any = module.parametrizations  # type: ignore[attr-defined]  # made by register_parametrization
     functions = held[tensor_name]
     first = functions.originals()[0]
     trained = isinstance(first, Parameter)
@@ -250,6 +250,7 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
     del held[tensor_name]
     if not len(held):
         del module.__dict__["parametrizations"]
+        # made by register_parametrization
         module.__class__ = type(module)._parametrized_from  # type: ignore[attr-defined]
     if trained:
         setattr(module, tensor_name, result)
@@ -271,14 +272,14 @@ def transfer_parametrizations_and_params(
     """Give `to_module` the parametrizations of `from_module` (of one tensor, or all) with its values."""
     if not is_parametrized(from_module):
         raise ArgumentError(f"transfer_parametrizations_and_params: {type(from_module).__name__} has none")
-    held: Any = from_module.parametrizations  # type: ignore[attr-defined]
+    held: Any = from_module.parametrizations  # type: ignore[attr-defined]  # made by register_parametrization
     for name in list(held) if tensor_name is None else [tensor_name]:
         if name not in to_module.__dict__ and not is_parametrized(to_module, name):
             with dispatch.recording(False):
                 setattr(to_module, name, Parameter(getattr(from_module, name).detach()))
         for one in held[name]:
             register_parametrization(to_module, name, one, unsafe=True)
-        target: Any = to_module.parametrizations  # type: ignore[attr-defined]
+        target: Any = to_module.parametrizations  # type: ignore[attr-defined]  # made by register_parametrization
         for mine, its in zip(target[name].originals(), held[name].originals(), strict=True):
             mine.rebind(its.detach())
     return to_module

@@ -36,6 +36,7 @@ def each(who: str, name: str, value: Any, optimizer: Optimizer) -> list[float]:
 def rate_of(group: Group) -> float:
     """The rate of a group, also where it is a tensor."""
     rate = group["lr"]
+    # the methods are attached to Tensor
     return rate.item() if isinstance(rate, TensorBase) else rate  # type: ignore[attr-defined,no-any-return]
 
 

@@ -49,8 +49,10 @@ class ReduceLROnPlateau(LRScheduler):
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
         self._last_lr = [rate_of(group) for group in optimizer.param_groups]
 
+    # it takes the metric first, as PyTorch's
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
         """Tell the metric of this epoch."""
+        # the methods are attached to Tensor
         current = float(metrics.item() if isinstance(metrics, TensorBase) else metrics)  # type: ignore[attr-defined]
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._better(current):

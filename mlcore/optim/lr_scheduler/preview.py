@@ -164,7 +164,7 @@ def follow(
     rates, momenta = [rate_of(group)], [float(group["momentum"])]
     for i in range(len(losses) if metric and losses is not None else steps):
         if metric and losses is not None:
-            schedule.step(losses[i])  # type: ignore[arg-type]
+            schedule.step(losses[i])  # type: ignore[arg-type]  # the one that takes a metric
         else:
             schedule.step()
         rates.append(float(rate_of(group)))
