@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import itertools
-import pickle
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,6 @@ import pytest
 
 import mlcore as ml
 from mlcore import nn
-from mlcore.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    DTypeError,
-    MlcoreError,
-    OutOfRangeError,
-    ShapeError,
-)
 from mlcore.nn import functional as F
 from mlcore.testing import gradcheck, gradgradcheck
 from tests.nn.layer_parity import compare
@@ -218,90 +209,6 @@ def test_loss(loss: str, how: dict[str, Any], tensors: list[Any], dtype: str, de
             )
 
 
-CTC: list[Any] = [
-    (12, 3, 5, [12, 12, 12], [4, 3, 2], 0), (12, 3, 5, [12, 9, 5], [4, 0, 5], 0), (9, 2, 4, [9, 1], [3, 1], 3), (20, 4, 6, [20, 15, 11, 7], [5, 7, 2, 6], 2),
-    (5, 2, 3, [5, 2], [2, 4], 0), (6, 1, 2, [6], [3], 0), (7, 2, 4, [7, 7], [0, 0], 1),
-]  # fmt: skip
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("flat", [False, True])
-@pytest.mark.parametrize(("steps", "count", "classes", "inputs", "sizes", "blank"), CTC)
-def test_ctc(
-    steps: int,
-    count: int,
-    classes: int,
-    inputs: list[int],
-    sizes: list[int],
-    blank: int,
-    flat: bool,
-    dtype: str,
-    reduction: str,
-    device: str,
-) -> None:
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(steps)
-    logits = rng.normal(size=(steps, count, classes)).astype(dtype)
-    labels = [
-        np.array([c for c in range(classes) if c != blank])[rng.integers(0, classes - 1, n)] for n in sizes
-    ]
-    padded = np.full((count, max(*sizes, 1)), 0)
-    for row, label in zip(padded, labels, strict=True):
-        row[: len(label)] = label
-    targets = np.concatenate(labels).astype(np.int64) if flat else padded
-    x, t = ml.asarray(logits, requires_grad=True), torch.tensor(logits, requires_grad=True)
-    how: dict[str, Any] = dict(blank=blank, reduction=reduction, zero_infinity=True)
-    y = F.ctc_loss(F.log_softmax(x, dim=2), ml.asarray(targets), inputs, ml.asarray(sizes), **how)
-    ty = torch.nn.functional.ctc_loss(
-        torch.log_softmax(t, 2), torch.tensor(targets), torch.tensor(inputs), torch.tensor(sizes), **how
-    )
-    tolerance = 1e-9 if dtype == "float64" else 2e-4
-    np.testing.assert_allclose(y.detach().numpy(), ty.detach().numpy(), rtol=tolerance, atol=tolerance)
-    y.sum().backward()
-    ty.sum().backward()
-    np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=tolerance, atol=tolerance)
-    infinite = F.ctc_loss(
-        F.log_softmax(x, dim=2), ml.asarray(targets), inputs, sizes, blank=blank, reduction="none"
-    )
-    wanted = torch.nn.functional.ctc_loss(
-        torch.log_softmax(t, 2),
-        torch.tensor(targets),
-        torch.tensor(inputs),
-        torch.tensor(sizes),
-        blank=blank,
-        reduction="none",
-    )
-    np.testing.assert_allclose(infinite.detach().numpy(), wanted.detach().numpy(), rtol=max(tolerance, 1e-6))
-
-
-def test_ctc_of_one_sequence(device: str) -> None:
-    x = F.log_softmax(ml.asarray(RNG.normal(size=(8, 4))), dim=1)
-    one = F.ctc_loss(x, ml.asarray([1, 2]), [8], [2], reduction="none")
-    many = F.ctc_loss(x.reshape((8, 1, 4)), ml.asarray([[1, 2]]), [8], [2], reduction="none")
-    assert one.shape == ()
-    assert one.item() == many.item()
-
-
-def _enumerated(p: Any, label: tuple[int, ...], blank: int) -> float:
-    total = 0.0
-    for path in itertools.product(range(p.shape[1]), repeat=p.shape[0]):
-        kept = [c for i, c in enumerate(path) if (i == 0 or c != path[i - 1]) and c != blank]
-        if tuple(kept) == label:
-            total += float(np.prod([p[i, c] for i, c in enumerate(path)]))
-    return total
-
-
-@pytest.mark.parametrize("label", [(), (1,), (1, 1), (2, 1), (1, 2, 1)])
-def test_ctc_is_the_sum_over_all_paths(label: tuple[int, ...], device: str) -> None:
-    p = np.random.default_rng(0).dirichlet(np.ones(3), size=5)
-    found = F.ctc_loss(
-        ml.log(ml.asarray(p)), ml.asarray(np.array(label, dtype=np.int64)), [5], [len(label)], reduction="sum"
-    )
-    np.testing.assert_allclose(np.exp(-found.item()), _enumerated(p, label, 0), rtol=1e-9)
-
-
 @pytest.mark.parametrize("alpha", [None, 0.25])
 @pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
 def test_focal_is_lin_et_al(gamma: float, alpha: float | None, device: str) -> None:
@@ -444,122 +351,3 @@ def test_the_old_names_of_reduction() -> None:
             assert F.mse_loss(x, y, size_average, reduce).tolist() == wanted
         with pytest.warns(DeprecationWarning, match="use reduction="):
             assert nn.MSELoss(size_average, reduce)(x, y).tolist() == wanted
-
-
-@nn.loss
-def relative(input: Any, target: Any, *, floor: float = 1.0) -> Any:
-    """Error relative to the target."""
-    return abs(input - target) / ml.maximum(abs(target), floor)
-
-
-def test_a_loss_of_ones_own(device: str) -> None:
-    x, y = normal(3, 4), normal(3, 4)
-    mine, want = (ml.asarray(x), ml.asarray(y)), np.abs(x - y) / np.maximum(np.abs(y), 1.0)
-    w, m = uniform(3, 1), RNG.integers(0, 2, 4).astype(bool)
-    m[0] = True
-    full, mask = np.broadcast_to(w, (3, 4)), np.broadcast_to(m, (3, 4))
-    np.testing.assert_allclose(relative(*mine).item(), want.mean(), rtol=1e-12)
-    np.testing.assert_allclose(
-        relative(*mine, reduction="none", weight=ml.asarray(w)).numpy(), want * w, rtol=1e-12
-    )
-    np.testing.assert_allclose(
-        relative(*mine, weight=ml.asarray(w)).item(), (want * w).sum() / full.sum(), rtol=1e-12
-    )
-    np.testing.assert_allclose(relative(*mine, mask=ml.asarray(m)).item(), want[mask].mean(), rtol=1e-12)
-    np.testing.assert_allclose(
-        relative(*mine, mask=m, weight=w).item(), (want * w)[mask].sum() / full[mask].sum(), rtol=1e-12
-    )
-    np.testing.assert_allclose(relative(*mine, mask=m, reduction="sum").item(), want[mask].sum(), rtol=1e-12)
-    module = relative.Module(reduction="sum", floor=2.0)
-    np.testing.assert_allclose(
-        module(*mine).item(), (np.abs(x - y) / np.maximum(np.abs(y), 2.0)).sum(), rtol=1e-12
-    )
-    assert repr(module) == "CustomLoss(relative, reduction='sum', floor=2.0)"
-    again = pickle.loads(pickle.dumps(module))
-    assert again(*mine).item() == module(*mine).item()
-    hole = ml.asarray(np.where(m, x, np.nan), requires_grad=True)
-    relative(hole, mine[1], mask=m).backward()
-    assert np.isfinite(hole.grad.numpy()).all()
-    assert relative.__doc__ == "Error relative to the target."
-
-
-@nn.loss
-def log_ratio(input: Any, target: Any) -> Any:
-    return abs(ml.log(input) - ml.log(target))
-
-
-@nn.loss
-def likelihood(input: Any, target: Any) -> Any:
-    return -target * ml.log_softmax(input, axis=-1)  # not elementwise: the classes belong together
-
-
-def test_what_is_masked_reaches_no_gradient(device: str) -> None:
-    labels = ml.asarray(
-        [[2.0, float("nan")], [0.0, -1.0], [5.0, 3.0]]
-    )  # a missing one, and two without a logarithm
-    known = labels > 0
-    guess = ml.asarray([1.0, 2.0], requires_grad=True)
-    loss = log_ratio(guess, labels, mask=known, weight=ml.asarray([[3.0], [1.0], [1.0]]))
-    loss.backward()
-    np.testing.assert_allclose(loss.item(), (3 * np.log(2) + np.log(5) + np.log(1.5)) / 5, rtol=1e-6)
-    np.testing.assert_allclose(guess.grad.numpy(), [-4 / 5, -1 / 10], rtol=1e-6)
-    logits = ml.asarray([[0.0, 1.0, -float("inf")]], requires_grad=True)
-    allowed = ml.asarray([[True, True, False]])
-    loss = likelihood(logits, ml.asarray([[0.5, 0.5, 0.0]]), mask=allowed, reduction="sum")
-    np.testing.assert_allclose(loss.item(), np.log(1 + np.e) - 0.5, rtol=1e-6)
-
-
-def _ones(*shape: int) -> Any:
-    return ml.ones(shape)
-
-
-BAD: list[tuple[Any, type[MlcoreError], str]] = [
-    (lambda: F.smooth_l1_loss(_ones(2), _ones(2), beta=-1.0), ArgumentError, "beta is -1.0"),
-    (lambda: F.huber_loss(_ones(2), _ones(2), delta=0.0), ArgumentError, "delta is 0.0"),
-    (lambda: F.smooth_l1_loss(_ones(2), _ones(3)), ShapeError, r"input \(2,\) with target \(3,\)"),
-    (lambda: F.mse_loss(_ones(2), _ones(2), weight=_ones(3)), ShapeError, r"weight \(3,\) for a loss \(2,\)"),
-    (lambda: F.binary_cross_entropy(ml.asarray([0.5, 1.5]), _ones(2)), ArgumentError, "the input has 1.5"),
-    (lambda: F.binary_cross_entropy(ml.asarray([float("nan")]), _ones(1)), ArgumentError, "the input has nan"),
-    (lambda: F.binary_cross_entropy(_ones(2), ml.asarray([0, 1])), DTypeError, "expected probabilities"),
-    (lambda: F.kl_div(_ones(2), _ones(2), reduction="batch"), ArgumentError, "reduction='batch'"),
-    (lambda: nn.MSELoss(reduction="batchmean"), ArgumentError, "reduction='batchmean'"),
-    (lambda: F.gaussian_nll_loss(_ones(2), _ones(2), ml.asarray([1.0, -2.0])), ArgumentError, "var has -2.0"),
-    (lambda: F.gaussian_nll_loss(_ones(2, 3), _ones(2, 3), _ones(4)), ShapeError, r"var \(4,\) with input \(2, 3\)"),
-    (lambda: F.gaussian_nll_loss(_ones(2), _ones(2), _ones(2), eps=0.0), ArgumentError, "eps is 0.0"),
-    (lambda: F.multi_margin_loss(_ones(2, 3), ml.asarray([0, 3])), OutOfRangeError, "target 3 at row 1 out of range for 3 classes"),
-    (lambda: F.multi_margin_loss(_ones(2, 3), ml.asarray([0])), ShapeError, r"input \(2, 3\) with target \(1,\)"),
-    (lambda: F.multi_margin_loss(_ones(2, 3), ml.asarray([0, 1]), p=3), ArgumentError, "p is 3"),
-    (lambda: F.multi_margin_loss(_ones(2, 3), ml.asarray([0, 1]), weight=_ones(2)), ShapeError, r"weight \(2,\) for 3 classes"),
-    (lambda: F.multilabel_margin_loss(_ones(1, 3), ml.asarray([[0, 5, -1]])), OutOfRangeError, "target 5 out of range for 3 classes"),
-    (lambda: F.multilabel_margin_loss(_ones(1, 3), _ones(1, 3)), DTypeError, "expected classes"),
-    (lambda: F.cosine_embedding_loss(_ones(2, 3), _ones(2, 3), ml.asarray([1])), ShapeError, r"with target \(1,\)"),
-    (lambda: F.triplet_margin_loss(_ones(2, 3), _ones(2, 3), _ones(2, 3), margin=0.0), ArgumentError, "margin is 0.0"),
-    (lambda: F.triplet_margin_loss(_ones(2, 3), _ones(3), _ones(2, 3)), ShapeError, r"positive \(3,\)"),
-    (lambda: F.margin_ranking_loss(_ones(2), _ones(2, 1), _ones(2)), ShapeError, r"inputs \(2,\) and \(2, 1\)"),
-    (lambda: F.pairwise_distance(_ones(2), _ones(2), -1.0), ArgumentError, "p is -1.0"),
-    (lambda: F.pdist(_ones(2)), ShapeError, r"input \(2,\)"),
-    (lambda: F.cosine_similarity(_ones(2), _ones(2)), ShapeError, r"dim=1 for inputs of shape \(2,\)"),
-    (lambda: F.ctc_loss(_ones(4, 1, 3), ml.asarray([[0]]), [4], [1]), OutOfRangeError, "target 0 in sequence 0"),
-    (lambda: F.ctc_loss(_ones(4, 1, 3), ml.asarray([[1]]), [5], [1]), ArgumentError, "input_lengths has 5, log_probs has 4 steps"),
-    (lambda: F.ctc_loss(_ones(4, 1, 3), ml.asarray([[1]]), [4, 4], [1]), ArgumentError, r"input_lengths is \[4, 4\]"),
-    (lambda: F.ctc_loss(_ones(4, 1, 3), ml.asarray([1, 2]), [4], [1]), ShapeError, "2 targets in one row"),
-    (lambda: F.ctc_loss(_ones(4, 1, 3), ml.asarray([[1]]), [4], [1], blank=3), OutOfRangeError, "blank is 3"),
-    (lambda: F.ctc_loss(_ones(4), ml.asarray([[1]]), [4], [1]), ShapeError, r"log_probs \(4,\)"),
-    (lambda: F.focal_loss(_ones(2, 3), ml.asarray([0, 1]), gamma=-1.0), ArgumentError, "gamma is -1.0"),
-    (lambda: F.focal_loss(_ones(2, 3), ml.asarray([0, 1]), alpha=_ones(2)), ShapeError, r"alpha \(2,\)"),
-    (lambda: F.dice_loss(_ones(2, 3), ml.asarray([0])), ShapeError, r"logits \(2, 3\) with classes \(1,\)"),
-    (lambda: F.dice_loss(_ones(2, 3), ml.asarray([0, 3])), OutOfRangeError, "target 3"),
-    (lambda: relative(_ones(2), _ones(2), mask=ml.asarray([False, False])), ArgumentError, "the mask lets none of 2"),
-    (lambda: relative(_ones(2), _ones(2), weight=_ones(3)), ShapeError, r"weight \(3,\) for losses \(2,\)"),
-    (lambda: relative(_ones(2), _ones(2), reduction="max"), ArgumentError, "reduction='max'"),
-    (lambda: relative.Module(ceiling=1.0), ArgumentTypeError, "no argument 'ceiling'"),
-    (lambda: nn.loss(lambda input, mask: input), ArgumentError, "has an argument 'mask'"),
-    (lambda: nn.loss(3), ArgumentTypeError, "nn.loss: a int"),
-    (lambda: nn.loss(lambda x, y: 3.0)(_ones(2), _ones(2)), ArgumentTypeError, "gave a float, not a Tensor"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("call", "error", "text"), BAD, ids=[text for _, _, text in BAD])
-def test_bad_input(call: Any, error: type[MlcoreError], text: str) -> None:
-    with pytest.raises(error, match=text):
-        call()
