@@ -289,7 +289,14 @@ def new_plan(
     single = len(outs) == 1 and not op.listed
     given = tuple([None if one is None else (one.shape, one.dtype) for one in inputs])
     kind = dtype or result
-    return Plan(entry(op, device).by_dtype[kind.index], kind, given, outs, values, single, large)
+    kernel = entry(op, device).by_dtype[kind.index]
+    if kernel is not None and op.variadic:
+        takes = getattr(
+            kernel, "takes", None
+        )  # a kernel that depends on the parameters, such as an optimizer's rule
+        if takes is not None and not takes(given, values):
+            kernel = None
+    return Plan(kernel, kind, given, outs, values, single, large)
 
 
 def go_on(op: Op, plan: Plan, inputs: tuple[Any, ...], device: Device, error: Exception) -> Any:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from mlcore.backends.detect import resolve
 from mlcore.compile.chain import record, record_any_shape
-from mlcore.dispatch import recording
 from mlcore.dtypes import all_dtypes
 from mlcore.ops.update import rule_of
 from mlcore.table import same
-from mlcore.tensor import wrap
 from mlcore_cpu import chain as lowering
 from mlcore_cpu.loader import kernels as K
 
@@ -58,7 +54,7 @@ class FusedRule:
     def fused(self, arrays: list[Any], *values: Any) -> int:
         """See mlcore.optim.step: new values in place of the old ones; -1 where the rule is to be composed."""
         columns = self._columns(values)
-        plan = self._plan(arrays, columns, values)
+        plan = self._plan(K.chain_facts(arrays, columns), lambda: _shapes(arrays, columns), values)
         if plan is None:
             return -1
         codes, programs, numbers, places = plan
@@ -73,13 +69,27 @@ class FusedRule:
         count = len(self.op.params)
         arrays, values = list(args[:-count]) if count else list(args), args[len(args) - count :]
         columns = self._columns(values)
-        plan = self._plan(arrays, columns, values)
+        plan = self._plan(K.chain_facts(arrays, columns), lambda: _shapes(arrays, columns), values)
         if plan is None:
-            return self._composed(arrays, values)
+            raise NotImplementedError(f"{self.name}: no chain for these")  # takes() has said so
         codes, programs, numbers, places = plan
         which = _which(places, arrays[: len(arrays) // columns])
         made: tuple[Any, ...] = K.chain_call(programs, numbers, which, arrays, columns, codes)
         return made
+
+    def takes(self, given: tuple[Any, ...], values: tuple[Any, ...]) -> bool:
+        """Whether this kernel is for tensors of such (shape, dtype) and such numbers; dispatch composes where not."""
+        columns = self._columns(values)
+        n = len(given) // columns
+        codes = tuple([given[n * k][1].index for k in range(columns)] if n else ())
+        if any(given[i] != (given[i % n][0], all_dtypes[codes[i // n]]) for i in range(len(given))):
+            return False
+        if self.call is not None and codes and set(codes) <= {lowering.F32, lowering.F64}:
+            return True
+        dims = 0
+        for shape, _ in given[:n]:
+            dims |= 1 << len(shape)
+        return self._plan((codes, dims), lambda: [one[0] for one in given[:n]], values) is not None
 
     def useful(self) -> bool:
         """Whether there may be numbers with which the rule is a chain: those of the samples are tried."""
@@ -88,8 +98,11 @@ class FusedRule:
             return True
         for params in tried:
             values = tuple([params[name] for name in self.op.params])
-            array = np.zeros(1, np.float32)
-            if self._plan([array] * self._columns(values), self._columns(values), values) is not None:
+            one = ((1,), all_dtypes[lowering.F32])
+            if self.takes((one,) * self._columns(values), values):
+                self._programs.clear()
+                self._refused.clear()
+                self._last = None
                 return True
         return False
 
@@ -105,9 +118,8 @@ class FusedRule:
     def _columns(self, values: tuple[Any, ...]) -> int:
         return 2 + len(values[0] if self.rule.optional else self.rule.states)
 
-    def _plan(self, arrays: list[Any], columns: int, values: tuple[Any, ...]) -> Any:
+    def _plan(self, facts: Any, shapes: Callable[[], list[Any]], values: tuple[Any, ...]) -> Any:
         """(dtype codes, programs, their numbers, the program of each rank or shape); None: compose."""
-        facts = K.chain_facts(arrays, columns)
         if facts is None:
             return None
         last = self._last
@@ -117,7 +129,7 @@ class FusedRule:
         if kind in self._refused:
             return None
         try:
-            plan = self._recorded(arrays, facts, values)
+            plan = self._recorded(facts, shapes, values)
         except MemoryError:
             raise
         except Exception as error:  # whatever it is, composing meets it again, and says it in its own words
@@ -128,7 +140,7 @@ class FusedRule:
         self._last = (facts, values, plan) if plan[4] else None
         return plan[:4]
 
-    def _recorded(self, arrays: list[Any], facts: Any, values: tuple[Any, ...]) -> Any:
+    def _recorded(self, facts: Any, shapes: Callable[[], list[Any]], values: tuple[Any, ...]) -> Any:
         codes, dims = facts
         inputs = tuple([all_dtypes[code] for code in codes])
         given = dict(zip(self.op.params, values, strict=True))
@@ -143,8 +155,7 @@ class FusedRule:
                 chains[ndim] = record_any_shape(code, inputs, ndim)
                 by_shape |= chains[ndim] is None
         if by_shape:
-            shapes = dict.fromkeys(one.shape for one in arrays[: len(arrays) // len(codes)])
-            chains = {shape: record(code, inputs, shape) for shape in shapes}
+            chains = {shape: record(code, inputs, shape) for shape in dict.fromkeys(shapes())}
         programs: list[Any] = []
         numbers: list[Any] = []
         places: dict[Any, int] = {}
@@ -171,12 +182,9 @@ class FusedRule:
             found = self._programs[chain.key] = lowering.program(chain, own)
         return found
 
-    def _composed(self, arrays: list[Any], values: tuple[Any, ...]) -> tuple[Any, ...]:
-        device = resolve("cpu")
-        tensors = [wrap(one, device, all_dtypes[K.dtype_code(one)], one.shape) for one in arrays]
-        with recording(False):
-            made = self.op.body(*tensors, **dict(zip(self.op.params, values, strict=True)))
-        return tuple([one.array for one in made])
+
+def _shapes(arrays: list[Any], columns: int) -> list[tuple[int, ...]]:
+    return [one.shape for one in arrays[: len(arrays) // columns]]
 
 
 def _which(places: Any, parameters: list[Any]) -> list[int] | None:
