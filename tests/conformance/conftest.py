@@ -1,4 +1,4 @@
-"""Makes `faults` importable: under importlib mode a test's folder is on no path."""
+"""Makes the faults importable: under importlib mode a test's folder is on no path."""
 
 from __future__ import annotations
 

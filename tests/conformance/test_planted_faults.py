@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import faults
+import faults_of_backends
+import faults_of_networks  # noqa: F401  (its faults are in FAULTS)
+import faults_of_ops  # noqa: F401
 import pytest
-from faults import FAULTS, RUNNING, Fault
+from faulty import FAULTS, RUNNING, Fault, device_of
 
 from mlcore.backends.reference import ReferenceBackend
 from mlcore.testing.kit import Kit
@@ -43,7 +45,7 @@ def test_a_planted_fault_is_caught(fault: Fault) -> None:
 
 
 def test_the_same_units_pass_without_a_fault() -> None:
-    kit = Kit(faults.device_of(ReferenceBackend), quick=True)
+    kit = Kit(device_of(ReferenceBackend), quick=True)
     for at in dict.fromkeys(fault.at for fault in FAULTS):
         for unit in units(kit, at):
             result = kit.run_one(unit)
@@ -51,7 +53,9 @@ def test_the_same_units_pass_without_a_fault() -> None:
 
 
 def test_a_device_that_says_that_it_flushes_subnormals_is_held_to_that() -> None:
-    honest, silent = (Kit(faults.device_of(kind)) for kind in (faults.SaysSo, faults.Flushing))
+    honest, silent = (
+        Kit(device_of(kind)) for kind in (faults_of_backends.SaysSo, faults_of_backends.Flushing)
+    )
     names = (
         "device/subnormals/float32",
         *(f"special/{op}/float32" for op in ("minimum", "greater", "multiply")),
