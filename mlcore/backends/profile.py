@@ -209,6 +209,7 @@ class _Measurement:
             if before is not None and taken * (n / before) ** 3 > self.longest:
                 break
             a = self.backend.from_host(self.rng.standard_normal((n, n), dtype=np.float32))
+            # a default binds the loop's value
             taken = self.best(lambda a=a: product(a, a))  # type: ignore[misc]
             gemm[str(n)] = 2 * n**3 / taken / 1e9
         return gemm
@@ -221,6 +222,7 @@ class _Measurement:
         size = _FIRST_ELEMENTS
         while True:
             host = self.rng.standard_normal(size, dtype=np.float32)
+            # a default binds the loop's value
             taken = self.best(lambda host=host: self.backend.from_host(host))  # type: ignore[misc]
             if size * 4 > max(most, _FIRST_ELEMENTS) or taken * 4 > self.seconds:
                 return host, taken

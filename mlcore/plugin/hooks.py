@@ -43,7 +43,7 @@ class Specs:
         ``parser.set_defaults(run=function)``, where ``function(arguments) -> int`` is the exit status."""
 
     @hookspec
-    def mlcore_models(self) -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty-body]
+    def mlcore_models(self) -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty-body]  # a hook's specification
         """Model factories by name, such as ``{"toys/small-cnn": small_cnn}``; for `mlcore.create_model`."""
 
     @hookspec
@@ -52,7 +52,7 @@ class Specs:
         neither the program, nor MLCORE_DEVICE, nor the user's configuration names one."""
 
     @hookspec
-    def mlcore_doctor_checks(self) -> Iterable[Check]:  # type: ignore[empty-body]
+    def mlcore_doctor_checks(self) -> Iterable[Check]:  # type: ignore[empty-body]  # a hook's specification
         """Further lines for `mlcore doctor`."""
 
     @hookspec
@@ -60,11 +60,11 @@ class Specs:
         """An operation ran on the host: told once an operation and device. `where` is the user's line."""
 
     @hookspec
-    def mlcore_collectives(self) -> Iterable[Offer]:  # type: ignore[empty-body]
+    def mlcore_collectives(self) -> Iterable[Offer]:  # type: ignore[empty-body]  # a hook's specification
         """Libraries of collectives: how processes of one job work together (see mlcore.distributed)."""
 
     @hookspec
-    def mlcore_config_variables(self) -> Iterable[Variable[Any]]:  # type: ignore[empty-body]
+    def mlcore_config_variables(self) -> Iterable[Variable[Any]]:  # type: ignore[empty-body]  # a hook's specification
         """The plugin's own MLCORE_* variables."""
 
 
