@@ -158,6 +158,21 @@ class Fetcher:
         return self.reader.read(job, cell)
 
 
+class Crew(NamedTuple):
+    """What a pool of workers is told: what they do, how many, how long to wait for them, and whether they stay."""
+
+    fetcher: Fetcher
+    count: int
+    timeout: float
+    setup: Callable[[int], Any] | None
+    seed: int
+    persistent: bool
+
+    def seed_of(self, number: int) -> int:
+        """The seed of a worker."""
+        return (self.seed + number) % 2**64
+
+
 class _Reader:
     """Takes batch after batch from an iterable dataset, and holds its length against what came."""
 

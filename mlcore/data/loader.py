@@ -11,7 +11,7 @@ from mlcore.data.bars import progress as progress_bar
 from mlcore.data.collate import default_collate, default_convert
 from mlcore.data.dataset import IterableDataset
 from mlcore.data.epoch import Epoch, Place
-from mlcore.data.fetch import Fetcher, Job, Start
+from mlcore.data.fetch import Crew, Fetcher, Job, Start
 from mlcore.data.sampler import BatchSampler, RandomSampler, SequentialSampler, drawn, draws_at_once
 from mlcore.data.state import Marks
 from mlcore.data.threads import InlinePool, ThreadPool
@@ -201,13 +201,13 @@ class DataLoader:
             return InlinePool(fetcher, self.workers == "processes")
         count = 1 if self._iterable else self.num_workers  # only one can be at the next sample
         keep = self.persistent_workers and self._pool is None
-        settings = (fetcher, count, self.timeout, self.worker_init_fn, streams.spawn(2**63).seed, keep)
+        crew = Crew(fetcher, count, self.timeout, self.worker_init_fn, streams.spawn(2**63).seed, keep)
         if self.workers == "threads":
-            pool: Any = ThreadPool(*settings)
+            pool: Any = ThreadPool(crew)
         else:
             from mlcore.data.processes import ProcessPool, context_of
 
-            pool = ProcessPool(*settings, context_of(self.multiprocessing_context))
+            pool = ProcessPool(crew, context_of(self.multiprocessing_context))
         if keep:
             self._pool = pool
         return pool

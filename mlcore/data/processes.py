@@ -15,7 +15,6 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable
 from multiprocessing import connection as mp_connection
 from multiprocessing import reduction, util
 from typing import Any, Final
@@ -24,7 +23,7 @@ import numpy as np
 
 from mlcore.backends import detect
 from mlcore.config import log
-from mlcore.data.fetch import NOWHERE, Fetcher, Job
+from mlcore.data.fetch import NOWHERE, Crew, Job
 from mlcore.data.shared import Block, unpack
 from mlcore.data.threads import PATIENCE
 from mlcore.data.worker import STATUS, Setup, main
@@ -169,17 +168,8 @@ class _Worker:
 class ProcessPool:
     """Worker processes and the batches that they make."""
 
-    def __init__(
-        self,
-        fetcher: Fetcher,
-        count: int,
-        timeout: float,
-        setup: Callable[[int], Any] | None,
-        seed: int,
-        persistent: bool,
-        context: Any,
-    ) -> None:
-        self.timeout, self.persistent, self.owner = timeout, persistent, os.getpid()
+    def __init__(self, crew: Crew, context: Any) -> None:
+        self.timeout, self.persistent, self.owner = crew.timeout, crew.persistent, os.getpid()
         self.tickets = 0
         self.numbers: dict[int, int] = {}  # the tickets that somebody waits for, and their batches' numbers
         self.jobs: dict[int, Job] = {}
@@ -190,8 +180,8 @@ class ProcessPool:
         self.closing = util.Finalize(self, _end_all, args=(self.workers, self.owner), exitpriority=10)
         device = _device()
         try:
-            for i in range(count):
-                start = Setup(i, count, (seed + i) % 2**64, device, 1, setup, fetcher)
+            for i in range(crew.count):
+                start = Setup(i, crew.count, crew.seed_of(i), device, 1, crew.setup, crew.fetcher)
                 self.workers.append(_start(start, context))
         except BaseException:
             self.close(quick=True)

@@ -9,13 +9,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from typing import Any, Final
 
 from mlcore.backends import detect
 from mlcore.config import log
 from mlcore.data import streams
-from mlcore.data.fetch import NOWHERE, Fetcher, Job
+from mlcore.data.fetch import NOWHERE, Crew, Fetcher, Job
 from mlcore.errors import DataError
 
 PATIENCE: Final = 60.0  # seconds without a timeout after which a line in the log says what is waited for
@@ -64,16 +63,9 @@ class InlinePool:
 class ThreadPool:
     """Daemon threads, so that a hanging sample cannot keep the program from leaving."""
 
-    def __init__(
-        self,
-        fetcher: Fetcher,
-        count: int,
-        timeout: float,
-        setup: Callable[[int], Any] | None,
-        seed: int,
-        persistent: bool,
-    ) -> None:
-        self.fetcher, self.timeout, self.setup, self.persistent = fetcher, timeout, setup, persistent
+    def __init__(self, crew: Crew) -> None:
+        fetcher = self.fetcher = crew.fetcher
+        self.timeout, self.setup, self.persistent = crew.timeout, crew.setup, crew.persistent
         self.tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self.ready: queue.SimpleQueue[_Task] = queue.SimpleQueue()
         self.pending: dict[int, _Task] = {}  # by number, until they are taken
@@ -81,7 +73,9 @@ class ThreadPool:
         self.stopped = False
         self.failed: BaseException | None = None  # of the setup
         self.device = detect.resolve(None)  # `with ml.device(...)` holds in the threads too
-        infos = [streams.WorkerInfo(i, count, (seed + i) % 2**64, fetcher.dataset) for i in range(count)]
+        infos = [
+            streams.WorkerInfo(i, crew.count, crew.seed_of(i), fetcher.dataset) for i in range(crew.count)
+        ]
         self.threads = [
             threading.Thread(target=self._work, args=(info,), name=f"mlcore-loader-{info.id}", daemon=True)
             for info in infos
