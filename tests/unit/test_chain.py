@@ -60,7 +60,7 @@ LOOKS: dict[str, Any] = {
 def test_who_looks_at_the_shape_is_noticed(kind: str) -> None:
     assert record_any_shape(LOOKS[kind], (float32,), 2) is None
     if kind != "an error":
-        assert record(LOOKS[kind], (float32,), (3, 4)).steps
+        assert record(LOOKS[kind], (float32,), (3, 4)).outputs
 
 
 def test_who_does_not_is_recorded_for_all_shapes() -> None:
