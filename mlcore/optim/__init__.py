@@ -8,7 +8,6 @@ from mlcore.optim.adam_family import Adamax, NAdam, RAdam
 from mlcore.optim.adaptive import Adadelta, Adagrad, RMSprop
 from mlcore.optim.asgd import ASGD
 from mlcore.optim.ema import EMA
-from mlcore.optim.explain import explain
 from mlcore.optim.hyper import flag, hyper
 from mlcore.optim.layerwise import LAMB, LARS
 from mlcore.optim.lbfgs import LBFGS
@@ -20,6 +19,7 @@ from mlcore.optim.rule import UpdateRule
 from mlcore.optim.sgd import SGD
 from mlcore.optim.stateless import swap_in_optimizer_params_and_state
 from mlcore.optim.watch import GradientError, check_gradients
+from mlcore.optim.ways import explain
 
 __all__ = [
     "ASGD",
