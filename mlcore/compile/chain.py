@@ -132,6 +132,7 @@ def _looking(call: Callable[..., Any], reflected: bool = False) -> Any:
     return method
 
 
+_call: Any
 for _call in (operator.index, int, float, bool, str, repr, format, round, abs, operator.neg, operator.pos,
               operator.lt, operator.le, operator.gt, operator.ge):  # fmt: skip
     setattr(_Dim, f"__{_call.__name__}__", _looking(_call))
@@ -174,7 +175,7 @@ class _Recorder:
         self, code: Callable[[list[Any]], Sequence[Any]], inputs: tuple[DType, ...], shape: tuple[int, ...]
     ) -> Chain:
         for held in (self.values, self.steps, self.numbers, self.kinds):
-            held.clear()  # type: ignore[attr-defined]  # they are lists, all four
+            held.clear()
         self.values += inputs
         tensors = [wrap(i, self.device, dtype, shape) for i, dtype in enumerate(inputs)]
         drawn = random.get_state()

@@ -6,6 +6,7 @@ A worker thread shares the fetcher; a worker process has a copy of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -158,7 +159,8 @@ class Fetcher:
         return self.reader.read(job, cell)
 
 
-class Crew(NamedTuple):
+@dataclass(frozen=True)
+class Crew:
     """What a pool of workers is told: what they do, how many, how long to wait for them, and whether they stay."""
 
     fetcher: Fetcher

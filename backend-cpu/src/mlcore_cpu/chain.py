@@ -212,7 +212,7 @@ class _Layout:
         if line.mode == ("Root", "Number") and line.name == "add":
             return Side(x, "RootPlus", None, other)  # type: ignore[arg-type]
         if line.mode == ("Same", "Number") and line.name == "add":
-            inner = made.get(x) if x in single else None  # type: ignore[arg-type]
+            inner = made.get(x) if x in single else None
             if inner is not None and inner.mode == ("Root", "Number") and inner.name == "divide":
                 return Side(inner.operands[0], "RootOverPlus", inner.operands[1], other)  # type: ignore[arg-type]
         return Side(value)
