@@ -178,7 +178,7 @@ def test_the_message() -> None:
     x = ml.ones((300, 300))
     K.fail_allocation(0)
     with pytest.raises(
-        OutOfMemoryError, match=r"exp: cannot allocate 360,000 bytes .*\(300, 300\), float32"
+        OutOfMemoryError, match=r"exp on cpu: cannot allocate 360,000 bytes .*\(300, 300\), float32"
     ) as caught:
         ml.exp(x)
     assert "in_use" in str(caught.value)

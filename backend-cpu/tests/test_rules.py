@@ -335,7 +335,7 @@ with ml.device("cpu"):
     ps = [nn.Parameter(ml.zeros((4_000_000,))) for _ in range(4)]
     for p in ps: p.grad = ml.ones((4_000_000,))
     optimizer = optim.RMSprop(ps, lr=1.0)
-    def stop(*_): raise InterruptedError
+    def stop(*_): raise KeyboardInterrupt
     signal.signal(signal.SIGALRM, stop)
     interrupted = 0
     for turn in range(30):
@@ -344,7 +344,7 @@ with ml.device("cpu"):
         try:
             optimizer.step()
             signal.setitimer(signal.ITIMER_REAL, 0)
-        except InterruptedError:
+        except KeyboardInterrupt:
             interrupted += 1
         for p in ps:
             assert np.unique(p.numpy()).size == 1

@@ -171,7 +171,8 @@ cdef int run_programs(list programs, list numbers, list which, list arrays, Py_s
 
 cdef Status patient_chains(const ChainArrays* runs, i64 n) noexcept nogil:
     cdef Patient patient
-    return run_chains(runs, n)
+    cdef Patient* held = &patient  # used: what is not, Cython leaves out, and its constructor with it
+    return run_chains(runs, n) if held != NULL else OK
 
 
 def chain_update(list programs, list numbers, list which, list arrays, Py_ssize_t columns, tuple codes):

@@ -218,9 +218,11 @@ cdef i64 step_size(const StepArrays* steps, Py_ssize_t n) noexcept:
 
 cdef Status patient_adam(int code, const StepArrays* steps, i64 n, const AdamParams& a) noexcept nogil:
     cdef Patient patient
-    return run_adam(code, steps, n, a)
+    cdef Patient* held = &patient  # used: what is not, Cython leaves out, and its constructor with it
+    return run_adam(code, steps, n, a) if held != NULL else OK
 
 
 cdef Status patient_sgd(int code, const StepArrays* steps, i64 n, const SgdParams& a) noexcept nogil:
     cdef Patient patient
-    return run_sgd(code, steps, n, a)
+    cdef Patient* held = &patient  # used: what is not, Cython leaves out, and its constructor with it
+    return run_sgd(code, steps, n, a) if held != NULL else OK
