@@ -15,6 +15,7 @@
 # make constraints                          pin again what the tests run with
 # make clean    remove everything that was built
 #
+# AT_ONCE=2 runs two suites of tests at the same time, which print when they end.
 # VENV=folder and PYTHON=python3.12 choose the environment and the interpreter. One may not build in parallel what
 # shares an environment, so -j is not used here.
 
@@ -25,6 +26,7 @@ ifeq ($(origin PYTHON),undefined)
 PYTHON := $(shell sh tools/find_python.sh)
 endif
 VENV ?= build/venv
+AT_ONCE ?= 1
 DEV_VENV ?= .venv
 TORCH_VERSION := 2.13.0
 BIN := $(VENV)/bin
@@ -63,14 +65,14 @@ demo: install
 	$(BIN)/mlcore train digits
 
 test: install $(PURE) $(BARE) $(STRICT) $(TEST_TOOLS) $(if $(TORCH),$(TORCH_TOOLS))
-	$(BIN)/python tools/run_tests.py --pure "$(VENV)/pure" --bare "$(VENV)/bare" --strict "$(VENV)/strict" $(SUITES)
+	$(BIN)/python tools/run_tests.py --pure "$(VENV)/pure" --bare "$(VENV)/bare" --strict "$(VENV)/strict" --at-once $(AT_ONCE) $(SUITES)
 
 # A leg is an environment that a package declares in its pyproject.toml: see tools/legs.py.
 LEGS ?= $(shell $(PYTHON) tools/legs.py list)
 LEG_STAMPS = $(foreach leg,$(LEGS),$(DONE)/leg-$(leg))
 
 test-backends: install $(TEST_TOOLS) $(LEG_STAMPS)
-	$(BIN)/python tools/run_tests.py --legs "$(VENV)/legs" $(or $(SUITES),$(LEGS))
+	$(BIN)/python tools/run_tests.py --legs "$(VENV)/legs" --at-once $(AT_ONCE) $(or $(SUITES),$(LEGS))
 
 legs:
 	@$(PYTHON) tools/legs.py list

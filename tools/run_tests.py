@@ -12,13 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from legs import Leg, legs, python_of
 
@@ -123,16 +128,36 @@ def conformance(device: str, name: str = "", *options: str, **environment: str) 
     return suite
 
 
-def run(suite: Suite, options: list[str]) -> Count:
+def run_all(chosen: list[Suite], options: list[str], at_once: int) -> list[Count]:
+    """The counts of the suites, in their order. Where several run at once, each prints when it ends."""
+    lock = threading.Lock()
+
+    def one(suite: Suite) -> Count:
+        if at_once == 1:
+            print(f"\n== {suite.name}", flush=True)
+            return run(suite, options)
+        with tempfile.TemporaryFile("w+", errors="replace") as output:
+            count = run(suite, options, output)
+            with lock:
+                print(f"\n== {suite.name}", flush=True)
+                output.seek(0)
+                shutil.copyfileobj(output, sys.stdout)
+        return count
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(one, chosen))
+
+
+def run(suite: Suite, options: list[str], output: Any = None) -> Count:
     """Run one suite and read its counts from the report that it leaves."""
     suite.report.unlink(missing_ok=True)
     command = [*suite.command, *(options if suite.suffix == ".xml" else [])]
-    print(f"\n== {suite.name}", flush=True)
     started = time.monotonic()
     environment = {**os.environ, **suite.environment}
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+    )  # fmt: skip
     try:
         status = process.wait(timeout=LIMIT)
     except BaseException:  # its children, too, and also when it is this program that is interrupted
@@ -189,6 +214,7 @@ def main() -> int:
     parser.add_argument("--bare", type=Path, help="the folder of backend-cpu without oneDNN")
     parser.add_argument("--strict", type=Path, help="the folder of the backend made of array-api-strict")
     parser.add_argument("--legs", type=Path, help="run the legs' suites, whose environments are here")
+    parser.add_argument("--at-once", type=int, default=1, help="how many suites run at the same time (1)")
     parser.add_argument("--pytest", default="", help="more options for pytest, as one string")
     parser.add_argument("suites", nargs="*", help="names of suites (all)")
     arguments = parser.parse_args()
@@ -206,7 +232,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     REPORTS.mkdir(parents=True, exist_ok=True)
-    counts = [run(known[name], arguments.pytest.split()) for name in chosen or known]
+    counts = run_all([known[name] for name in chosen or known], arguments.pytest.split(), arguments.at_once)
     print(f"\n{table(counts)}", flush=True)
     return 0 if counts and not any(count.failed for count in counts) and any(c.passed for c in counts) else 1
 
