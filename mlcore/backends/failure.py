@@ -6,7 +6,10 @@ has a method ``explain(error)`` that returns one of them, or None. Everything el
 
 from __future__ import annotations
 
+import inspect
 import re
+import signal
+import traceback
 from typing import Any, NoReturn
 
 from mlcore.backends import detect
@@ -34,7 +37,7 @@ def fail(error: Exception, device: Device, doing: str) -> NoReturn:
 
 def explained(error: Exception, device: Device, doing: str) -> Exception:
     """The error to raise in place of a backend's; a device that turns out to be lost is marked."""
-    if isinstance(error, Warning):
+    if isinstance(error, Warning) or _from_a_signal(error):
         return error
     known = error if isinstance(error, MlcoreError) else _asked(error, device)
     if isinstance(known, DeviceLostError):
@@ -53,6 +56,15 @@ def explained(error: Exception, device: Device, doing: str) -> Exception:
         cause=f"{type(error).__name__}: {_first_line(error)}",
         fix=f"report it to the makers of the backend; meanwhile another device: {detect.usable_text(device)}",
     )
+
+
+def _from_a_signal(error: Exception) -> bool:
+    """Whether the program's own signal handler raised it, such as that of an alarm, while a kernel ran."""
+    handlers = [handler for number in signal.valid_signals() if callable(handler := signal.getsignal(number))]
+    codes = {getattr(inspect.unwrap(one), "__code__", None) for one in handlers}
+    codes |= {getattr(vars(type(one)).get("__call__"), "__code__", None) for one in handlers}
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code in codes for frame, _ in frames)
 
 
 def _asked(error: Exception, device: Device) -> MlcoreError | None:

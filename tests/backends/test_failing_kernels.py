@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -273,3 +274,40 @@ def test_the_line_of_the_source_is_found(messages: str) -> None:
     error = kernel_error("sigmoid", Device("toy"), "one\ntwo\nthree", messages)
     assert error.details["source"] == PLACES[messages]
     assert error.details["cause"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="signals of POSIX")
+@pytest.mark.parametrize("kind", ["function", "method", "object"])
+def test_what_the_programs_signal_handler_raises_is_its_own(kind: str) -> None:
+    """An alarm that goes off inside a kernel is no failure of the device."""
+
+    class TooLate(Exception):
+        pass
+
+    class Handler:
+        def __call__(self, number: int, frame: Any) -> None:
+            raise TooLate
+
+        def method(self, number: int, frame: Any) -> None:
+            raise TooLate
+
+    def function(number: int, frame: Any) -> None:
+        raise TooLate
+
+    device = Device(f"failing{next(numbers)}")
+
+    class Interrupted(ReferenceBackend):
+        def kernel(self, op: Any) -> Any:
+            inner = super().kernel(op)
+            return (
+                inner if op.name != "tanh" else lambda x: (signal.raise_signal(signal.SIGUSR1), inner(x))[1]
+            )
+
+    device.backend = Interrupted(device)
+    handler = {"function": function, "method": Handler().method, "object": Handler()}[kind]
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(TooLate):
+            ml.tanh(dispatch.from_data(np.ones(3), None, device))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
