@@ -163,9 +163,9 @@ dev:
 dev-install: $(DONE)/venv
 	$(BIN)/python tools/requirements.py $(PYPROJECTS) --extra test --extra lint --extra docs --extra dev --build > $(DONE)/dev.txt
 	$(PIP) install -r $(DONE)/dev.txt
-	MLCORE_PURE=1 $(PIP) install --no-deps --no-build-isolation -e .
-	$(PIP) install --no-deps --no-build-isolation -e ./backend-cpu
-	$(PIP) install --no-deps --no-build-isolation -e ./plugins/vision
+	MLCORE_PURE=1 PIP_BUILD_CONSTRAINT= $(PIP) install --no-deps --no-build-isolation -e .
+	PIP_BUILD_CONSTRAINT= $(PIP) install --no-deps --no-build-isolation -e ./backend-cpu
+	PIP_BUILD_CONSTRAINT= $(PIP) install --no-deps --no-build-isolation -e ./plugins/vision
 
 # ------------------------------------------------------------------ checks
 

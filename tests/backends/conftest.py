@@ -35,7 +35,9 @@ def install(name: str, target: Path) -> Path:
         "--quiet",
     ]
     command += ["--disable-pip-version-check", "--target", str(target), str(project)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    # New versions of pip refuse constraints for builds together with --no-build-isolation.
+    environment = {key: value for key, value in os.environ.items() if key != "PIP_BUILD_CONSTRAINT"}
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     for leftover in (project / "build", project / f"{name.replace('-', '_')}.egg-info"):
         shutil.rmtree(leftover, ignore_errors=True)  # setuptools builds beside the source

@@ -148,7 +148,9 @@ def test_blocks_are_used_again_and_arrays_not_pickled(monkeypatch: pytest.Monkey
         assert images.numpy()[:, 0, 0].tolist() == [4 * number + i for i in range(4)]
         assert rest["own"][0].shape == (4, 3)
     large = [size for size in received if size > 4096]
-    assert 2 <= len(large) <= 6  # 50 batches of 1 MiB
+    # 50 batches of 1 MiB. At any time 3 are under way and 1 is in use, and one worker may have made all of them, while
+    # the other is slow; then the other: two workers never need more than twice 4.
+    assert 2 <= len(large) <= 8
     assert max(large) < 2.5 * 4 * 64 * 1024 * 4  # what is not written to costs nothing
     assert max(sent) < 1000
 

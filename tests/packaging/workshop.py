@@ -47,9 +47,9 @@ class Workshop:
             self._program(programs / tool, f'exec {python} -m {tool} {options} "$@"\n')
         self._program(programs / "pip", f'shift; exec {python} -m pip install {OFFLINE} "$@"\n')
         source = str(Path(mlcore.__file__).parents[1])
-        clean = {
-            name: value for name, value in os.environ.items() if not name.startswith(("MLCORE_", "PYTEST_"))
-        }
+        # PIP_BUILD_CONSTRAINT is for builds in an environment of their own: without one, new versions of pip refuse it.
+        foreign = ("MLCORE_", "PYTEST_", "PIP_BUILD_CONSTRAINT")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         self.environment = {
             **clean,
             "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
