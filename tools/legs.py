@@ -67,6 +67,7 @@ def leg_of(folder: str, table: dict[str, object]) -> Leg:
         raise SystemExit(
             f"{folder}/pyproject.toml: a leg has a name, and no {', '.join(sorted(unknown)) or 'other'} keys"
         )
+    # As TOML has them.
     return Leg(folder, **{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})  # type: ignore[arg-type]
 
 

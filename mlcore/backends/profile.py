@@ -210,7 +210,7 @@ class _Measurement:
                 break
             a = self.backend.from_host(self.rng.standard_normal((n, n), dtype=np.float32))
             # a default binds the loop's value
-            taken = self.best(lambda a=a: product(a, a))  # type: ignore[misc]
+            taken = self.best(lambda a=a: product(a, a))  # type: ignore[misc]  # the default binds the loop's value
             gemm[str(n)] = 2 * n**3 / taken / 1e9
         return gemm
 
@@ -223,6 +223,7 @@ class _Measurement:
         while True:
             host = self.rng.standard_normal(size, dtype=np.float32)
             # a default binds the loop's value
+            # The default binds the loop's value.
             taken = self.best(lambda host=host: self.backend.from_host(host))  # type: ignore[misc]
             if size * 4 > max(most, _FIRST_ELEMENTS) or taken * 4 > self.seconds:
                 return host, taken

@@ -120,7 +120,7 @@ def _real(given: Any, dtype: Any) -> Any:
 
 def _sent(given: Any, device: Device) -> Any:
     if isinstance(given, TensorBase):
-        return given.detach().to(device)  # type: ignore[attr-defined]
+        return given.detach().to(device)  # type: ignore[attr-defined]  # methods are attached to Tensor
     if isinstance(given, tuple):
         return tuple(_sent(one, device) for one in given)
     if isinstance(given, dict):

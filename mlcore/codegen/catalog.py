@@ -19,6 +19,13 @@ MOVED: Final = ("slice_update", "concat", "fill")
 VIEWS: Final = ("reshape", "permute_dims", "broadcast_to", "slice")
 
 
+def _by_form(forms: Iterable[str], make: Callable[[Dialect, DType, str], KernelSource]) -> dict[str, Make]:
+    def of(form: str) -> Make:
+        return lambda dialect, dtype: make(dialect, dtype, form)
+
+    return {form: of(form) for form in forms}
+
+
 def forms(op: Any) -> dict[str, Make]:
     """The kernels of an operation by their forms, the usual one first; none for what is a view or a composition.
 
@@ -28,15 +35,15 @@ def forms(op: Any) -> dict[str, Make]:
     """
     name = op.name
     if op.family == "reduction":
-        return {form: lambda d, t, form=form: reduce.reduction(d, op, t, form) for form in TOGETHER}  # type: ignore[misc]
+        return _by_form(TOGETHER, lambda d, t, form: reduce.reduction(d, op, t, form))
     if op.elementwise and op.c is not None:
-        return {form: lambda d, t, form=form: elementwise(d, op, t, form) for form in FORMS}  # type: ignore[misc]
+        return _by_form(FORMS, lambda d, t, form: elementwise(d, op, t, form))
     if name in reduce.SCANS:
-        return {form: lambda d, t, form=form: reduce.scan(d, name, t, form) for form in TOGETHER}  # type: ignore[misc]
+        return _by_form(TOGETHER, lambda d, t, form: reduce.scan(d, name, t, form))
     if name in ("reduce_argmax", "reduce_argmin"):
-        return {form: lambda d, t, form=form: reduce.arg_extremum(d, name, t, form) for form in TOGETHER}  # type: ignore[misc]
+        return _by_form(TOGETHER, lambda d, t, form: reduce.arg_extremum(d, name, t, form))
     if name in MOVED:
-        return {form: lambda d, t, form=form: copy(d, t, form) for form in FORMS}  # type: ignore[misc]
+        return _by_form(FORMS, lambda d, t, form: copy(d, t, form))
     return _STRUCTURE.get(name, {})
 
 
@@ -100,7 +107,7 @@ def source_of(
         )
     if op.name == "astype":
         return cast(dialect, chosen, to or (float32 if chosen is not float32 else int64), form)
-    make: Make = makers[form]  # type: ignore[assignment]
+    make: Make = makers[form]  # type: ignore[assignment]  # all of them take these
     return make(dialect, chosen)
 
 

@@ -204,16 +204,17 @@ class _Layout:
         if line.name == "multiply" and line.mode == ("Same", "Same") and x == other:
             return Side(x, "Square")  # type: ignore[arg-type]  # the first is there
         if line.mode == ("Same", "Number") and line.name == "multiply":
-            return Side(x, "Scaled", other)  # type: ignore[arg-type]
+            return Side(x, "Scaled", other)  # type: ignore[arg-type]  # both operands are there
         if line.mode == ("Number", "Same") and line.name == "multiply":
-            return Side(other, "Scaled", x)  # type: ignore[arg-type]
+            return Side(other, "Scaled", x)  # type: ignore[arg-type]  # both operands are there
         if line.mode == ("Square", "Number") and line.name == "multiply":
-            return Side(x, "SquareScaled", other)  # type: ignore[arg-type]
+            return Side(x, "SquareScaled", other)  # type: ignore[arg-type]  # both operands are there
         if line.mode == ("Root", "Number") and line.name == "add":
-            return Side(x, "RootPlus", None, other)  # type: ignore[arg-type]
+            return Side(x, "RootPlus", None, other)  # type: ignore[arg-type]  # both operands are there
         if line.mode == ("Same", "Number") and line.name == "add":
             inner = made.get(x) if x in single else None
             if inner is not None and inner.mode == ("Root", "Number") and inner.name == "divide":
+                # Both operands are there.
                 return Side(inner.operands[0], "RootOverPlus", inner.operands[1], other)  # type: ignore[arg-type]
         return Side(value)
 

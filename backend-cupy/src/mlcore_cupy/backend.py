@@ -79,7 +79,7 @@ class CupyBackend(ArrayLibraryBackend):
         return self.runtime.run(self.transfers.up, array)
 
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
-        return self.runtime.run(self.transfers.down, array)  # type: ignore[no-any-return]
+        return self.runtime.run(self.transfers.down, array)  # type: ignore[no-any-return]  # CuPy has no types
 
     def synchronize(self) -> None:
         """Wait for the stream; an error of a kernel that ran earlier is raised here."""
@@ -94,10 +94,10 @@ class CupyBackend(ArrayLibraryBackend):
     def _other(self, op: Any) -> Kernel | None:
         generated: Any = self.generated.serve(op, self.dtypes)
         if generated is not None and generated.dtypes >= op.accepts & self.dtypes and op.name != "contract":
-            return generated  # type: ignore[no-any-return]
+            return generated  # type: ignore[no-any-return]  # CuPy has no types
         library = super().kernel(op)
         if library is None:
-            return generated  # type: ignore[no-any-return]
+            return generated  # type: ignore[no-any-return]  # CuPy has no types
         theirs = Native(self.runtime, op.name, _first(library), getattr(library, "dtypes", self.dtypes))
         if generated is None:
             return theirs

@@ -68,6 +68,7 @@ class Generated(KernelLibraryBackend):
         made = self.kernel(op)
         if made is None:
             return None
+        # Kernels of ours have dtypes.
         dtypes = (self.dtypes if made.dtypes is None else made.dtypes) & held  # type: ignore[attr-defined]
         return Native(self.rt, op.name, _on_cupy(self.rt, made, len(op.params)), dtypes)
 

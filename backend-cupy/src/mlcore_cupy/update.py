@@ -59,7 +59,7 @@ class Step:
     def __call__(self, *args: Any) -> tuple[Any, ...]:
         count = self.numbers.__code__.co_argcount
         arrays, values = args[:-count], args[-count:]
-        return self.rt.run(self._new, arrays, values)  # type: ignore[no-any-return]
+        return self.rt.run(self._new, arrays, values)  # type: ignore[no-any-return]  # CuPy has no types
 
     def _new(self, arrays: Sequence[Any], values: Sequence[Any]) -> tuple[Any, ...]:
         n = len(arrays) // (2 + self.states)
@@ -70,7 +70,7 @@ class Step:
 
     def update(self, arrays: list[Any], *values: Any) -> int:
         """See mlcore.optim.step.run: how many places of the list have a new array."""
-        return self.rt.run(self._update, arrays, values)  # type: ignore[no-any-return]
+        return self.rt.run(self._update, arrays, values)  # type: ignore[no-any-return]  # CuPy has no types
 
     def _update(self, arrays: list[Any], values: Sequence[Any]) -> int:
         n = len(arrays) // (2 + self.states)

@@ -62,6 +62,7 @@ class OneapiBackend(KernelLibraryBackend):
         generated = super().kernel(op)
         if generated is None:
             return Tuned(call, FLOATS & self.dtypes)
+        # Generated kernels have dtypes.
         return Tuned(_either(call, generated, FLOATS & self.dtypes), generated.dtypes)  # type: ignore[attr-defined]
 
     def _shorter(self, op: Any, generated: Kernel | None) -> Kernel | None:

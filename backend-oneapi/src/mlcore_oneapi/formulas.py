@@ -48,7 +48,7 @@ def shortened(
         shape, n, steps = first.shape, first.size, ones
         for x in xs:
             if not x.contiguous:
-                return general(*xs)  # type: ignore[no-any-return]
+                return general(*xs)  # type: ignore[no-any-return]  # a kernel returns Any
             if x.shape != shape:
                 steps = ""
         if not steps:
@@ -59,9 +59,9 @@ def shortened(
                 elif x.shape == ():
                     steps += "0"
                 else:
-                    return general(*xs)  # type: ignore[no-any-return]
+                    return general(*xs)  # type: ignore[no-any-return]  # a kernel returns Any
         if not n:
-            return general(*xs)  # type: ignore[no-any-return]
+            return general(*xs)  # type: ignore[no-any-return]  # a kernel returns Any
         dtype = xs[lead].dtype
         index = dtype.index
         y: KernelArray = empty(shape, results[index] or dtype)

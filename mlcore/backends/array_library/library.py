@@ -59,7 +59,7 @@ class Library:
             for one in (name, OLDER_NAMES.get(name)):
                 found = getattr(self.xp, one, None) if one else None
                 if callable(found):
-                    return found  # type: ignore[no-any-return]
+                    return found  # type: ignore[no-any-return]  # a library's own function
         return None
 
     def _holds(self, dtype: DType) -> bool:

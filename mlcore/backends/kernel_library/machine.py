@@ -108,6 +108,7 @@ class Machine:
             self.run((*key, "flat"), lambda: make("flat"), arrays, words, words[0])
             return
         for form, words in launches(shape, [(x.offset, x.strides) for x in arrays]):
+            # The default binds the loop's value.
             self.run((*key, form), lambda form=form: make(form), arrays, words, words[0])  # type: ignore[misc]
 
     def run(

@@ -100,7 +100,7 @@ class JaxBackend(ArrayLibraryBackend):
 
     def within(self) -> AbstractContextManager[Any]:
         """64 bits where they are asked for, in this thread and for this call."""
-        return jax.enable_x64(True)  # type: ignore[no-any-return]
+        return jax.enable_x64(True)  # type: ignore[no-any-return]  # JAX leaves it untyped
 
     def compiled(self, call: Callable[..., Any], params: int) -> Callable[..., Any]:
         """By XLA."""
@@ -174,7 +174,8 @@ class JaxBackend(ArrayLibraryBackend):
 
     def synchronize(self) -> None:
         """Wait for every array that somebody still holds."""
-        held = jax.live_arrays()  # type: ignore[no-untyped-call]
+        held = jax.live_arrays()  # type: ignore[no-untyped-call]  # JAX leaves it untyped
+        # JAX leaves it untyped.
         jax.block_until_ready([x for x in held if self.where in x.devices()])  # type: ignore[no-untyped-call]
 
     def memory_stats(self) -> MemoryStats:
