@@ -150,7 +150,8 @@ def failing(what: str) -> None:
                 dist.all_reduce(ml.ones((3,), dtype="float64"))
         dist.all_reduce(ml.ones((3,)))
     except ml.errors.CollectiveError as error:
-        print(f"rank {rank}: {str(error)!r}", flush=True)
+        # In one write: the launcher passes on what the processes print as it comes.
+        print(f"rank {rank}: {str(error)!r}\n", end="", flush=True)
         with pytest.raises(ml.errors.CollectiveError, match="the job is broken"):
             dist.barrier()  # later calls fail at once
         sys.exit(3)

@@ -43,7 +43,8 @@ def test_a_dead_process_is_named_by_all_others(what: str, count: int) -> None:
     done = job(count, what, seconds=30)
     assert done.returncode not in (0, 124)
     said = re.findall(
-        r"rank (\d): .all_reduce #2 .* cannot end.*?cause: rank 1 \(process \d+ on \S+\) is gone", done.stdout
+        r"rank (\d): .all_reduce #2 .*? cannot end.*?cause: rank 1 \(process \d+ on \S+\) is gone",
+        done.stdout,
     )
     assert sorted(said) == [str(r) for r in range(count) if r != 1], done.stdout + done.stderr
     if what == "killed":
