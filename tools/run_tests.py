@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from legs import Leg, legs, python_of
+from legs import Leg, base_suites, legs, python_of
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
@@ -73,12 +73,9 @@ def suites(pure: Path | None, bare: Path | None, strict: Path | None) -> list[Su
             "not slow",
         ]
         found.append(pytest("core-uncompiled", ["tests", *once], uncompiled))
-    elsewhere = {leg.folder for leg in legs()}
-    for folder in sorted([*ROOT.glob("backend-*/tests"), *ROOT.glob("plugins/*/tests")]):
-        if folder.parent.relative_to(ROOT).as_posix() in elsewhere:
-            continue
-        if any(folder.rglob("test_*.py")):
-            found.append(pytest(folder.parent.name, [folder.relative_to(ROOT).as_posix()], compiled))
+    for folder, elsewhere in base_suites().items():
+        ignored = [f"--ignore={part}" for part in elsewhere]
+        found.append(pytest(Path(folder).name, [f"{folder}/tests", *ignored], compiled))
     found += [conformance("reference"), conformance("cpu")]
     if bare is not None:
         without = {"MLCORE_CPU__EXPECT": "without-onednn", "PYTHONPATH": str(bare.resolve())}
@@ -96,9 +93,9 @@ def suites_of(leg: Leg, environments: Path) -> list[Suite]:
     python = str(python_of(environments.resolve() / leg.title))
     more = {**leg.environment, "MLCORE_LEG": leg.name}
     found = []
-    if leg.has_tests:
+    if leg.test_folders:
         # -P: not the source tree beside this program, but what the environment has.
-        suite = Suite(f"{leg.title}-tests", [python, "-P", "-m", "pytest", f"{leg.folder}/tests"], more)
+        suite = Suite(f"{leg.title}-tests", [python, "-P", "-m", "pytest", *leg.test_folders], more)
         suite.command.append(f"--junitxml={suite.report}")
         found.append(suite)
     for device in leg.conformance:
