@@ -13,9 +13,9 @@ A package declares its legs in its own pyproject.toml; nothing is listed here:
 
 What no leg takes of a plugin's or backend's tests runs in the base environment, with `make test`.
 
-``legs.py list|apt``, ``legs.py base`` (the plugins of `make test`), or ``legs.py install LEG --base PYTHON --into FOLDER``: an environment of the leg's own on top of
-the base one, which has the core, backend-cpu and the test tools. Its libraries shadow the base's, and nobody else sees
-them.
+``legs.py list|apt``, ``legs.py base`` (the plugins of `make test`), or ``legs.py install LEG --base PYTHON --into
+FOLDER``: an environment of the leg's own on top of the base one, which has the core, backend-cpu and the test tools.
+Its libraries shadow the base's, and nobody else sees them.
 """
 
 from __future__ import annotations
