@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlcore.errors import MlcoreError
+from mlcore.plugin.probes import process_lives
 
 # The host and the process are in a temporary file's name, so that a stray one can be told from one in use.
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
@@ -202,11 +203,9 @@ def remove_strays(folder: Path) -> list[Path]:
     Returns the paths removed. Files of living processes and of other machines stay.
     """
     removed: list[Path] = []
-    if os.name != "posix":  # elsewhere os.kill(pid, 0) does not merely ask
-        return removed
     for entry in folder.iterdir():
         match = _TEMPORARY.fullmatch(entry.name)
-        if match is None or match["host"] != _HOST or _alive(int(match["pid"])):
+        if match is None or match["host"] != _HOST or process_lives(int(match["pid"])):
             continue
         with contextlib.suppress(OSError):
             if entry.is_dir() and not entry.is_symlink():
@@ -215,13 +214,3 @@ def remove_strays(folder: Path) -> list[Path]:
                 os.unlink(entry)
             removed.append(entry)
     return removed
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True

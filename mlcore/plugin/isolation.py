@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from mlcore import config
 from mlcore.plugin.api import PLUGIN_API
+from mlcore.plugin.probes import process_lives
 from mlcore.plugin.records import Record
 
 SLOW_MS: Final = 50.0
@@ -144,20 +145,8 @@ def died(record: Record, kind: str = RUNNING) -> bool:
             same_boot = path.read_text() == boot_id()
         except OSError:
             continue  # its owner has just finished
-        if same_boot and pid.isdecimal() and _alive(int(pid)):
+        if same_boot and pid.isdecimal() and process_lives(int(pid)):
             continue
         config.remove_files([path])
         stale = True
     return stale
-
-
-def _alive(pid: int) -> bool:
-    if sys.platform == "win32":
-        return True  # os.kill would end it; a marker that stays only costs the next start a child
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -23,6 +23,7 @@ __all__ = [
     "loads",
     "pci_devices",
     "pci_vendors",
+    "process_lives",
     "processor_count",
     "processor_name",
     "satisfies",
@@ -40,6 +41,27 @@ def device_node(pattern: str) -> list[str]:
     []
     """
     return sorted(glob.glob(pattern))
+
+
+def process_lives(pid: int) -> bool:
+    """Whether a process of this machine runs; True where the system cannot be asked without harm (Windows).
+
+    >>> process_lives(os.getpid())
+    True
+    """
+    if os.name != "posix":
+        return True  # os.kill would end it there
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    try:  # one that has ended and was not collected yet is there by name only
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return sys.platform != "linux"
 
 
 def pci_devices(*, classes: tuple[int, ...] = (0x03, 0x12), root: str = _PCI) -> list[tuple[str, int, int]]:

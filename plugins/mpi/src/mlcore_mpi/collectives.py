@@ -27,6 +27,7 @@ from mpi4py import MPI  # noqa: E402
 
 from mlcore.distributed import Reduction  # noqa: E402
 from mlcore.errors import CollectiveError  # noqa: E402
+from mlcore.plugin.probes import process_lives  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 OPERATIONS = {"sum": MPI.SUM, "mean": MPI.SUM, "prod": MPI.PROD, "min": MPI.MIN, "max": MPI.MAX}
@@ -187,7 +188,9 @@ class MpiCollectives:
     def _gone(self) -> list[int]:
         """The ranks on this machine whose processes have ended."""
         here = self.where[self.rank][0]
-        return [rank for rank, (host, pid) in enumerate(self.where) if host == here and not _lives(pid)]
+        return [
+            rank for rank, (host, pid) in enumerate(self.where) if host == here and not process_lives(pid)
+        ]
 
     def _text(self, ranks: list[int], what: str) -> str:
         names = [f"rank {rank} (process {self.where[rank][1]} on {self.where[rank][0]})" for rank in ranks]
@@ -239,17 +242,3 @@ def _outlive_the_others() -> None:
 def _bytes(array: Array) -> list[Any]:
     """An array of any dtype as bytes: moving needs no type."""
     return [array.reshape(-1).view(np.uint8), MPI.BYTE]
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:  # one that has ended and was not collected yet is there by name only
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return sys.platform != "linux"
