@@ -90,20 +90,7 @@ bool Chain::finish() {
 }
 
 Status run_chains(const ChainArrays* arrays, i64 count) try {
-    i64 total = 0;
-    std::vector<i64> start(static_cast<std::size_t>(count) + 1, 0);
-    for (i64 i = 0; i < count; ++i) start[static_cast<std::size_t>(i) + 1] = total += arrays[i].n;
-    return ranges(total, 1, [&](i64 first, i64 n) {
-        auto at = std::upper_bound(start.begin(), start.end(), first) - start.begin() - 1;
-        while (n > 0) {
-            const i64 offset = first - start[static_cast<std::size_t>(at)];
-            const i64 here = std::min(n, arrays[at].n - offset);
-            if (here > 0) run_part(arrays[at], offset, here);
-            first += here;
-            n -= here;
-            ++at;
-        }
-    });
+    return over_arrays(arrays, count, [](const ChainArrays& one, i64 first, i64 n) { run_part(one, first, n); });
 } catch (const std::bad_alloc&) {
     return NO_MEMORY;
 }

@@ -1,6 +1,7 @@
 // What drivers of typed kernels share: float or double, pointers of it, ranges as tasks by shape only.
 #pragma once
 #include <algorithm>
+#include <vector>
 
 #include "elementwise.hpp"
 #include "pool.hpp"
@@ -44,6 +45,26 @@ Status ranges(i64 total, i64 cost, F&& f) {
         return OK;
     }
     return parallel_for(ceil_div(total, each), [&](i64 task) { f(task * each, std::min(each, total - task * each)); });
+}
+
+// f(array, first, count) over all arrays of a step as one list of ranges, so that many small parameters share tasks.
+// `n` of an array says how many elements it has. May throw std::bad_alloc.
+template <class Array, class F>
+Status over_arrays(const Array* arrays, i64 count, F&& f) {
+    i64 total = 0;
+    std::vector<i64> start(static_cast<std::size_t>(count) + 1, 0);
+    for (i64 i = 0; i < count; ++i) start[static_cast<std::size_t>(i) + 1] = total += arrays[i].n;
+    return ranges(total, 1, [&](i64 first, i64 n) {
+        auto at = std::upper_bound(start.begin(), start.end(), first) - start.begin() - 1;
+        while (n > 0) {
+            const i64 offset = first - start[static_cast<std::size_t>(at)];
+            const i64 here = std::min(n, arrays[at].n - offset);
+            if (here > 0) f(arrays[at], offset, here);
+            first += here;
+            n -= here;
+            ++at;
+        }
+    });
 }
 
 }  // namespace mlcore_cpu

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <vector>
 
 #include "alloc.hpp"
 #include "drivers.hpp"
@@ -149,36 +148,13 @@ Status run_threefry(std::uint32_t k0, std::uint32_t k1, std::uint64_t counter, s
     return ranges(n, 1, [&](i64 first, i64 count) { table().fused->threefry(k0, k1, counter + static_cast<std::uint64_t>(first), y + first, count); });
 }
 
-namespace {
-
-// All arrays of a step as one list of ranges, so that many small parameters share tasks.
-template <class T, class F>
-Status over_arrays(const StepArrays* arrays, i64 count, F&& f) {
-    i64 total = 0;
-    std::vector<i64> start(static_cast<std::size_t>(count) + 1, 0);
-    for (i64 i = 0; i < count; ++i) start[static_cast<std::size_t>(i) + 1] = total += arrays[i].n;
-    return ranges(total, 1, [&](i64 first, i64 n) {
-        auto at = std::upper_bound(start.begin(), start.end(), first) - start.begin() - 1;
-        while (n > 0) {
-            const i64 offset = first - start[static_cast<std::size_t>(at)];
-            const i64 here = std::min(n, arrays[at].n - offset);
-            if (here > 0) f(arrays[at], offset, here);
-            first += here;
-            n -= here;
-            ++at;
-        }
-    });
-}
-
-}  // namespace
-
 Status run_adam(int dtype, const StepArrays* arrays, i64 count, const AdamParams& given) try {
     AdamParams params = given;
     params.rate = given.lr / (1 - std::pow(given.beta1, static_cast<double>(given.step)));
     params.root = 1 / std::sqrt(1 - std::pow(given.beta2, static_cast<double>(given.step)));
     return typed(dtype, [&](auto type) {
         using T = decltype(type);
-        return over_arrays<T>(arrays, count, [&](const StepArrays& a, i64 at, i64 n) {
+        return over_arrays(arrays, count, [&](const StepArrays& a, i64 at, i64 n) {
             loops<T>().adam(in<T>(a.p) + at, in<T>(a.g) + at, in<T>(a.m) + at, in<T>(a.v) + at, out<T>(a.p2) + at, out<T>(a.m2) + at, out<T>(a.v2) + at, n, params);
         });
     });
@@ -189,7 +165,7 @@ Status run_adam(int dtype, const StepArrays* arrays, i64 count, const AdamParams
 Status run_sgd(int dtype, const StepArrays* arrays, i64 count, const SgdParams& params) try {
     return typed(dtype, [&](auto type) {
         using T = decltype(type);
-        return over_arrays<T>(arrays, count, [&](const StepArrays& a, i64 at, i64 n) {
+        return over_arrays(arrays, count, [&](const StepArrays& a, i64 at, i64 n) {
             loops<T>().sgd(in<T>(a.p) + at, in<T>(a.g) + at, a.m ? in<T>(a.m) + at : nullptr, out<T>(a.p2) + at, a.m ? out<T>(a.m2) + at : nullptr, n, params);
         });
     });
