@@ -9,17 +9,25 @@ from mlcore.io.checkpoint import (
     write_checkpoint,
 )
 from mlcore.io.files import FileError, MissingFileError, atomic_write
-from mlcore.io.weights import load, save
+from mlcore.io.formats import Format, Peek
+from mlcore.io.opened import Leaf, TensorInfo, Weights
+from mlcore.io.weights import load, open_weights, save
 
 __all__ = [
     "Checkpoint",
     "CheckpointWarning",
     "Checkpointer",
     "FileError",
+    "Format",
+    "Leaf",
     "MissingFileError",
+    "Peek",
+    "TensorInfo",
+    "Weights",
     "atomic_write",
     "load",
     "load_checkpoint",
+    "open_weights",
     "save",
     "save_checkpoint",
     "write_checkpoint",

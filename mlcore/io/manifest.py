@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 
@@ -23,7 +23,19 @@ from mlcore._version import __version__
 from mlcore.errors import ArgumentTypeError, CheckpointError
 from mlcore.io import tree
 from mlcore.io.files import atomic_folder, file_error, new_file
-from mlcore.io.safetensors import CODES, byte_pieces, encode, open_to_read, read_bytes, read_header, to_array
+from mlcore.io.opened import Array, Buffer, Leaf, TensorInfo, Weights
+from mlcore.io.safetensors import (
+    CODES,
+    NAMES,
+    Entry,
+    Header,
+    byte_pieces,
+    encode,
+    open_to_read,
+    read_bytes,
+    read_header,
+    to_array,
+)
 
 VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
@@ -31,7 +43,7 @@ TENSORS: Final = "tensors.safetensors"
 _FRAME: Final = (b'{"format": "mlcore checkpoint", "sha256": "', b'",\n"content": ', b"}\n")
 _COMPLEX: Final = "C128"  # safetensors has no complex128: the file holds pairs of F64
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, Array]
 
 
 class NewerVersionError(CheckpointError):
@@ -144,41 +156,97 @@ def read(path: Path) -> tuple[dict[str, Any], Arrays]:
     content = read_manifest(path)
     try:
         return content, _read_tensors(path / TENSORS, content)
-    except (KeyError, TypeError, AttributeError) as error:  # under a right hash: written by something else
-        raise CheckpointError(
-            f"{path / MANIFEST} makes no sense ({type(error).__name__}: {error})"
-        ) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _nonsense(path, error) from error
 
 
 def _read_tensors(place: Path, content: dict[str, Any]) -> Arrays:
     arrays: Arrays = {}
     rows = content["tensors"]
     with open_to_read(place) as file:
-        header = read_header(file, place)
-        file.seek(0)
-        _verify(f"{place}: its header", file.read(header.data_start), content["header"])
-        differing = rows.keys() ^ {entry.name for entry in header.entries}
-        if differing:
-            raise CheckpointError(
-                f"{place}: the manifest differs in {', '.join(map(repr, sorted(differing)[:4]))}"
-            )
+        header = _checked_header(file, place, content)
         for entry in header.entries:
-            row = rows[entry.name]
-            raw = read_bytes(file, header, entry, place)
-            _verify(f"{place}: tensor {entry.name!r}", raw, row["sha256"])
-            array = to_array(raw, entry, place)
-            if row["dtype"] == _COMPLEX:
-                array = array.view(np.complex128)[..., 0]
-            elif row["dtype"] != entry.code:
-                raise CheckpointError(
-                    f"{place}: tensor {entry.name!r} is {entry.code}", manifest=row["dtype"]
-                )
-            if list(array.shape) != row["shape"]:
-                raise CheckpointError(
-                    f"{place}: tensor {entry.name!r} has shape {array.shape}", manifest=row["shape"]
-                )
-            arrays[entry.name] = array
+            arrays[entry.name] = _read_tensor(file, header, entry, rows[entry.name], place)
     return arrays
+
+
+def _checked_header(file: BinaryIO, place: Path, content: dict[str, Any]) -> Header:
+    header = read_header(file, place)
+    file.seek(0)
+    _verify(f"{place}: its header", file.read(header.data_start), content["header"])
+    differing = content["tensors"].keys() ^ {entry.name for entry in header.entries}
+    if differing:
+        raise CheckpointError(
+            f"{place}: the manifest differs in {', '.join(map(repr, sorted(differing)[:4]))}"
+        )
+    return header
+
+
+def _read_tensor(file: BinaryIO, header: Header, entry: Entry, row: dict[str, Any], place: Path) -> Array:
+    """One tensor, verified."""
+    raw = read_bytes(file, header, entry, place)
+    _verify(f"{place}: tensor {entry.name!r}", raw, row["sha256"])
+    array = to_array(raw, entry, place)
+    if row["dtype"] == _COMPLEX:
+        array = array.view(np.complex128)[..., 0]
+    elif row["dtype"] != entry.code:
+        raise CheckpointError(f"{place}: tensor {entry.name!r} is {entry.code}", manifest=row["dtype"])
+    if list(array.shape) != row["shape"]:
+        raise CheckpointError(
+            f"{place}: tensor {entry.name!r} has shape {array.shape}", manifest=row["shape"]
+        )
+    return array
+
+
+class CheckpointFile(Weights):
+    """A checkpoint's tensors under their dotted names, each verified when it is read; `tree` has all of the state."""
+
+    def __init__(self, path: Path) -> None:
+        self._content = read_manifest(path)
+        place = path / TENSORS
+        self._file = open_to_read(place)
+        try:
+            self._header = _checked_header(self._file, place, self._content)
+            self._entries = {entry.name: entry for entry in self._header.entries}
+            rows = self._content["tensors"]
+            infos = {name: _info(entry, rows[name]) for name, entry in self._entries.items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            self._file.close()
+            raise _nonsense(path, error) from error
+        except BaseException:
+            self._file.close()
+            raise
+        facts = ("epoch", "step", "metric", "mlcore", "version")
+        super().__init__(path, infos, {key: self._content[key] for key in facts if key in self._content})
+
+    def read(self, name: str, buffer: Buffer = np.empty) -> Array:
+        self.info(name)
+        entry, row = self._entries[name], self._content["tensors"][name]
+        try:
+            return _read_tensor(self._file, self._header, entry, row, self.path / TENSORS)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _nonsense(self.path, error) from error
+
+    def tree(self) -> Any:
+        leaves = {name: Leaf(name) for name in self.infos}
+        try:
+            return tree.unflatten(self._content["state"], leaves, lambda leaf: leaf)
+        except (KeyError, RecursionError) as error:
+            raise _nonsense(self.path, error) from error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _info(entry: Entry, row: dict[str, Any]) -> TensorInfo:
+    paired = row["dtype"] == _COMPLEX
+    name = "complex128" if paired else NAMES[entry.code]
+    return TensorInfo(entry.name, name, tuple(row["shape"]), entry.stop - entry.start, row["dtype"])
+
+
+def _nonsense(path: Path, error: Exception) -> CheckpointError:
+    """Under a right hash: written by something else."""
+    return CheckpointError(f"{path / MANIFEST} makes no sense ({type(error).__name__}: {error})")
 
 
 def _verify(what: str, data: Any, expected: str) -> None:

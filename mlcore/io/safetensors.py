@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
+import ml_dtypes
 import numpy as np
 
 from mlcore import dtypes
 from mlcore.dtype import DType
 from mlcore.errors import ArgumentError, ArgumentTypeError, DTypeError, FormatError
+from mlcore.io import strict_json
 from mlcore.io.files import atomic_write, file_error
+from mlcore.io.opened import Array, Buffer, TensorInfo, Weights
 
 MAX_HEADER: Final = 100_000_000
 METADATA: Final = "__metadata__"
@@ -33,7 +38,20 @@ CODES: Final[dict[DType, str]] = {
     dtypes.uint8: "U8", dtypes.uint16: "U16", dtypes.uint32: "U32", dtypes.uint64: "U64", dtypes.float16:
     "F16", dtypes.bfloat16: "BF16", dtypes.float32: "F32", dtypes.float64: "F64", dtypes.complex64: "C64",
 }  # fmt: skip
-_DTYPES: Final = {code: dtype for dtype, code in CODES.items()}
+_FLOAT8: Final = {
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}  # fmt: skip
+_NUMPY: Final[dict[str, np.dtype[Any]]] = {code: dtype.numpy for dtype, code in CODES.items()} | {
+    code: np.dtype(getattr(ml_dtypes, name)) for code, name in _FLOAT8.items()
+}
+_CODE_OF: Final = {dtype: code for code, dtype in _NUMPY.items()}
+NAMES: Final = {code: dtype.name for code, dtype in _NUMPY.items()}
+_PACKED: Final = {
+    "F4": 4,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+}  # bits of an element; NumPy has none of less than a byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +113,7 @@ def encode(
         position += ready[name].nbytes
     header: dict[str, Any] = {METADATA: notes}
     for name, array in ready.items():
-        code = CODES[dtypes.from_numpy(array.dtype)]
+        code = _CODE_OF[array.dtype]
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": list(spans[name])}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 8)
@@ -146,7 +164,7 @@ def read_header(file: BinaryIO, path: str | os.PathLike[str]) -> Header:
     text = file.read(length)
     if text[:1] != b"{":
         fail(f"its header starts with {text[:1]!r} in place of b'{{'", "this is no safetensors file")
-    table = _parse(text, fail)
+    table = strict_json.parse(text, lambda problem: fail(f"its header {problem}"))
     metadata = table.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         fail("its metadata is not a table of strings")
@@ -166,33 +184,6 @@ def _failer(path: str | os.PathLike[str]) -> Callable[..., NoReturn]:
     return fail
 
 
-def _parse(text: bytes, fail: Callable[..., NoReturn]) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        table = dict(pairs)
-        if len(table) != len(pairs):
-            seen: set[str] = set()
-            # add gives None, and so goes on
-            twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            fail(f"the key {twice!r} stands twice in its header")
-        return table
-
-    def constant(name: str) -> NoReturn:
-        fail(f"its header holds {name}")
-
-    try:
-        table = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
-    except FormatError:
-        raise
-    except (ValueError, RecursionError) as error:
-        fail(f"its header is not valid JSON ({_short(error)})")
-    assert isinstance(table, dict)  # the text starts with '{'
-    return table
-
-
-def _short(error: Exception) -> str:
-    return str(error)[:120]
-
-
 def _entry(name: str, fields: Any, fail: Callable[..., NoReturn]) -> Entry:
     if not isinstance(fields, dict) or fields.keys() != {"dtype", "shape", "data_offsets"}:
         fail(f"tensor {name!r} has {_clip(fields)} where dtype, shape and data_offsets belong")
@@ -206,13 +197,12 @@ def _entry(name: str, fields: Any, fail: Callable[..., NoReturn]) -> Entry:
     start, stop = offsets
     if stop < start:
         fail(f"tensor {name!r} ends before it starts: data_offsets [{start}, {stop}]")
-    if code in _DTYPES:
-        need = math.prod(shape) * _DTYPES[code].itemsize
-        if need != stop - start:
-            fail(
-                f"tensor {name!r} of shape {tuple(shape)} and dtype {code} takes {need} bytes, "
-                f"its offsets [{start}, {stop}] give {stop - start}"
-            )
+    bits = _PACKED.get(code) or (_NUMPY[code].itemsize * 8 if code in _NUMPY else 0)
+    if bits and math.prod(shape) * bits != (stop - start) * 8:
+        fail(
+            f"tensor {name!r} of shape {tuple(shape)} and dtype {code} takes {-(-math.prod(shape) * bits // 8)} bytes, "
+            f"its offsets [{start}, {stop}] give {stop - start}"
+        )
     return Entry(name, code, tuple(shape), start, stop)
 
 
@@ -248,15 +238,14 @@ def _little_endian(name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, An
         raise ArgumentTypeError(f"save: the names of tensors are strings, got {name!r}")
     if name == METADATA:
         raise ArgumentError(f"save: no tensor may be called {METADATA!r}", fix="rename it, or pass metadata=")
-    try:
-        dtype = dtypes.from_numpy(array.dtype)
-    except DTypeError as error:
-        raise DTypeError(f"save: tensor {name!r} has dtype {array.dtype}, which cannot be saved") from error
-    if dtype not in CODES:
+    code = _CODE_OF.get(array.dtype.newbyteorder("="))
+    if code is None and array.dtype == np.complex128:
         raise DTypeError(
-            f"save: tensor {name!r} has dtype {dtype}, which safetensors files cannot hold",
+            f"save: tensor {name!r} has dtype complex128, which safetensors files cannot hold",
             fix="save its real and imag parts under two names, or convert it to complex64",
         )
+    if code is None:
+        raise DTypeError(f"save: tensor {name!r} has dtype {array.dtype}, which cannot be saved")
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
@@ -267,11 +256,16 @@ def byte_pieces(array: np.ndarray[Any, Any], piece: int = 1 << 24) -> Iterator[m
         yield raw[start : start + piece]
 
 
-def read_bytes(
-    file: BinaryIO, header: Header, entry: Entry, path: str | os.PathLike[str]
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def read_bytes(file: BinaryIO, header: Header, entry: Entry, path: str | os.PathLike[str]) -> Array:
     """The bytes of one tensor of an open file."""
     raw = np.empty(entry.stop - entry.start, np.uint8)
+    _read_into(raw, file, header, entry, path)
+    return raw
+
+
+def _read_into(
+    raw: Array, file: BinaryIO, header: Header, entry: Entry, path: str | os.PathLike[str]
+) -> None:
     try:
         file.seek(header.data_start + entry.start)
         view, position = raw.data, 0
@@ -285,28 +279,33 @@ def read_bytes(
             position += got
     except OSError as error:
         raise file_error("read", path, error, tensor=repr(entry.name)) from error
-    return raw
 
 
-def to_array(
-    raw: np.ndarray[Any, np.dtype[np.uint8]], entry: Entry, path: str | os.PathLike[str]
-) -> np.ndarray[Any, Any]:
+def to_array(raw: Array, entry: Entry, path: str | os.PathLike[str]) -> Array:
     """The array that a tensor's bytes are; the bytes belong to it from then on."""
-    if entry.code not in _DTYPES:
+    dtype = _numpy_dtype(entry, path)
+    if dtype == np.bool_:
+        truth: Array = raw != 0  # a byte of 2 would be a bool that equals neither truth value
+        return _shaped(truth, entry, path)
+    return _shaped(raw.view(dtype.newbyteorder("<")).astype(dtype, copy=False), entry, path)
+
+
+def _numpy_dtype(entry: Entry, path: str | os.PathLike[str]) -> np.dtype[Any]:
+    found = _NUMPY.get(entry.code)
+    if found is None:
         raise DTypeError(
             f"{os.fspath(path)}: tensor {entry.name!r} has dtype {entry.code}, which mlcore does not have",
-            known=", ".join(_DTYPES),
+            known=", ".join(_NUMPY),
         )
-    dtype = _DTYPES[entry.code].numpy
-    if dtype == np.bool_:
-        truth: np.ndarray[Any, Any] = raw != 0  # a byte of 2 would be a bool that equals neither truth value
-        return truth.reshape(entry.shape)
+    return found
+
+
+def _shaped(array: Array, entry: Entry, path: str | os.PathLike[str]) -> Array:
     try:
-        array: np.ndarray[Any, Any] = raw.view(dtype.newbyteorder("<")).astype(dtype, copy=False)
         return array.reshape(entry.shape)
     except ValueError as error:  # such as (2**62, 0): legal to the format, too large for NumPy
         _failer(path)(
-            f"tensor {entry.name!r} has shape {entry.shape}, which no array can have ({_short(error)})"
+            f"tensor {entry.name!r} has shape {entry.shape}, which no array can have ({str(error)[:120]})"
         )
 
 
@@ -314,3 +313,64 @@ def describe(path: str | os.PathLike[str]) -> Header:
     """The checked header of a file: names, dtypes, shapes, metadata; the tensors are not read."""
     with open_to_read(Path(path)) as file:
         return read_header(file, path)
+
+
+class SafetensorsFile(Weights):
+    """A safetensors file, mapped into memory: `view` copies nothing, `read` reads one tensor into new memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open_to_read(path)
+        self._map: mmap.mmap | None = None
+        try:
+            self._header = read_header(self._file, path)
+        except BaseException:
+            self._file.close()
+            raise
+        self._entries = {entry.name: entry for entry in self._header.entries}
+        self._end = self._header.data_start + max((entry.stop for entry in self._header.entries), default=0)
+        super().__init__(
+            path, {name: _info(entry) for name, entry in self._entries.items()}, self._header.metadata
+        )
+
+    def read(self, name: str, buffer: Buffer = np.empty) -> Array:
+        self.info(name)
+        entry = self._entries[name]
+        dtype = _numpy_dtype(entry, self.path)
+        shape = _shaped(np.empty(0, np.uint8), entry, self.path).shape if 0 in entry.shape else entry.shape
+        array = buffer(shape, dtype)
+        if not array.flags.c_contiguous:
+            array = np.empty(shape, dtype)
+        raw = array.reshape(-1).view(np.uint8)
+        _read_into(raw, self._file, self._header, entry, self.path)
+        if dtype == np.bool_:
+            np.not_equal(raw, 0, out=array.reshape(-1))  # a byte of 2 would equal neither truth value
+        elif sys.byteorder == "big":
+            array.byteswap(inplace=True)
+        return array
+
+    def view(self, name: str) -> Array:
+        self.info(name)
+        entry = self._entries[name]
+        if _numpy_dtype(entry, self.path) == np.bool_ or entry.start == entry.stop or sys.byteorder == "big":
+            return self.read(name)
+        if self._map is None:
+            try:
+                self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            except (OSError, ValueError) as error:  # ValueError: it shrank to nothing
+                raise FormatError(f"{self.path} cannot be mapped into memory: {error}") from error
+            if len(self._map) < self._end:
+                _failer(self.path)("it shrank after it was opened")
+        raw = np.frombuffer(
+            self._map, np.uint8, entry.stop - entry.start, self._header.data_start + entry.start
+        )
+        return to_array(raw, entry, self.path)
+
+    def close(self) -> None:
+        self._map = None  # views keep the mapping as long as they live
+        self._file.close()
+
+
+def _info(entry: Entry) -> TensorInfo:
+    return TensorInfo(
+        entry.name, NAMES.get(entry.code, entry.code), entry.shape, entry.stop - entry.start, entry.code
+    )

@@ -32,9 +32,7 @@ def flatten(tree: Any) -> tuple[Any, Arrays]:
     return _encode(tree, (), arrays), arrays
 
 
-def unflatten(
-    data: Any, arrays: Mapping[str, np.ndarray[Any, Any]], tensor: Callable[[np.ndarray[Any, Any]], Any]
-) -> Any:
+def unflatten(data: Any, arrays: Mapping[str, Any], tensor: Callable[[Any], Any]) -> Any:
     """Put together what `flatten` took apart; `tensor` makes a Tensor of an array."""
     if isinstance(data, list):
         return [unflatten(item, arrays, tensor) for item in data]

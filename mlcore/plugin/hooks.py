@@ -18,6 +18,7 @@ from mlcore.plugin.api import DeviceInfo
 
 if TYPE_CHECKING:
     from mlcore.distributed.protocol import Offer
+    from mlcore.io.formats import Format
 
 PROJECT: Final = "mlcore"
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
@@ -62,6 +63,10 @@ class Specs:
     @hookspec
     def mlcore_collectives(self) -> Iterable[Offer]:  # type: ignore[empty-body]  # a hook's specification
         """Libraries of collectives: how processes of one job work together (see mlcore.distributed)."""
+
+    @hookspec
+    def mlcore_formats(self) -> Iterable[Format]:  # type: ignore[empty-body]  # a hook's specification
+        """File formats of weights: what `mlcore.load` recognises and `mlcore.save` writes (see mlcore.io.formats)."""
 
     @hookspec
     def mlcore_config_variables(self) -> Iterable[Variable[Any]]:  # type: ignore[empty-body]  # a hook's specification
