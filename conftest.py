@@ -21,6 +21,10 @@ OWNER = "PYTEST_XDIST_WORKER" not in os.environ
 CHOICES = ("DEVICE", "BACKENDS", "PLUGINS", "NUM_THREADS", "LOG", "SAFE_PROBE", "PROBE_TIMEOUT")
 
 if OWNER:
+    from mlcore.config import cache_dir
+
+    # What was fetched by hash is the same for every run.
+    os.environ.setdefault("MLCORE_ASSETS_DIR", str(cache_dir() / "assets"))
     os.environ["MLCORE_CACHE_DIR"] = tempfile.mkdtemp(prefix="mlcore-test-cache-")
     os.environ["MLCORE_CONFIG"] = "off"
     os.environ["MLCORE_FALLBACK"] = "error"

@@ -179,6 +179,14 @@ FALLBACK: Final = declare(
 CACHE_DIR: Final = declare(
     Variable[str | None]("MLCORE_CACHE_DIR", None, str, "folder of probe results, profiles and downloads")
 )
+ASSETS_DIR: Final = declare(
+    Variable[str | None](
+        "MLCORE_ASSETS_DIR", None, str, "folder of assets (default: assets/ in the cache folder)"
+    )
+)
+OFFLINE: Final = declare(
+    Variable("MLCORE_OFFLINE", False, as_bool, "1: fetch no asset, use those that are here")
+)
 NUM_THREADS: Final = declare(
     Variable[int | None](
         "MLCORE_NUM_THREADS", None, as_positive_int, "threads a backend may use; all cores by default"

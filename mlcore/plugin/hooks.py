@@ -17,6 +17,8 @@ from mlcore.config import Variable, log
 from mlcore.plugin.api import DeviceInfo
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     from mlcore.distributed.protocol import Offer
     from mlcore.io.formats import Format
 
@@ -67,6 +69,11 @@ class Specs:
     @hookspec
     def mlcore_formats(self) -> Iterable[Format]:  # type: ignore[empty-body]  # a hook's specification
         """File formats of weights: what `mlcore.load` recognises and `mlcore.save` writes (see mlcore.io.formats)."""
+
+    @hookspec
+    def mlcore_assets(self) -> Iterable[Traversable]:  # type: ignore[empty-body]  # a hook's specification
+        """Manifests of files that are fetched by name: TOML files in the plugin's package, in the form of the core's
+        own (mlcore/assets/manifest.toml); for `mlcore.assets` and `mlcore assets`."""
 
     @hookspec
     def mlcore_config_variables(self) -> Iterable[Variable[Any]]:  # type: ignore[empty-body]  # a hook's specification

@@ -16,11 +16,15 @@ PYTEST_DONT_REWRITE: pytest would explain a failure by comparing megabytes, line
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from mlcore.testing.kit import Kit
 
 
@@ -86,6 +90,29 @@ def mlcore_run(request: pytest.FixtureRequest, mlcore_unit: Any) -> Any:
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def mlcore_asset() -> Callable[[str], Path]:
+    """`mlcore.assets.get`: a file by name, fetched where that is necessary.
+
+    Where it cannot be had the test is skipped, with the reason; where MLCORE_LEG is set it fails.
+    """
+    missing: dict[str, str] = {}
+
+    def get(name: str) -> Path:
+        from mlcore import assets
+
+        if name not in missing:
+            try:
+                return assets.get(name)
+            except assets.FetchError as error:
+                missing[name] = str(error)
+        if os.environ.get("MLCORE_LEG"):
+            pytest.fail(missing[name], pytrace=False)
+        pytest.skip(missing[name].replace("\n", "; "))
+
+    return get
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

