@@ -14,7 +14,7 @@ from mlcore.dispatch import recording
 from mlcore.dtypes import float32
 from mlcore.errors import ArgumentTypeError
 from mlcore.host import holds_values
-from mlcore.nn.shape_only import inputs_like
+from mlcore.compile.shape_only import inputs_like
 from mlcore.ops import random
 from mlcore.ops.creation import asarray, zeros
 from mlcore.tensor import TensorBase

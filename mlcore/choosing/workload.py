@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mlcore.errors import ArgumentTypeError
 from mlcore.nn.module import Module
-from mlcore.nn.shape_only import inputs_like, shape_only, twin_of
+from mlcore.compile.shape_only import inputs_like, shape_only, twin_of
 from mlcore.tensor import TensorBase
 
 VIEWS: Final = frozenset(("reshape", "permute_dims", "broadcast_to", "slice", "narrow", "select"))

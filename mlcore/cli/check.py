@@ -77,7 +77,7 @@ def inputs(words: list[str], sizes: dict[str, int]) -> tuple[tuple[Any, ...], di
 
 def _input(text: str, sizes: dict[str, int]) -> Any:
     from mlcore.nn.annotated import parse
-    from mlcore.nn.shape_only import blank
+    from mlcore.compile.shape_only import blank
 
     words = text.replace(",", " ").strip("() ").split()
     known: dict[str, DType] = {one.name: one for one in all_dtypes}
@@ -104,7 +104,7 @@ def size_of(text: str) -> tuple[str, int]:
 def build(text: str, words: list[str], *, real: bool = False) -> Any:
     """The module that `pkg.module:Name` is or makes; unless `real`, without values where its constructor allows it."""
     from mlcore.nn.module import Module
-    from mlcore.nn.shape_only import shape_only
+    from mlcore.compile.shape_only import shape_only
 
     made = _imported(text)
     given = dict(_value(word) for word in words)

@@ -183,7 +183,7 @@ class _Recorder:
             if MODES.special == 0:
                 made = code(tensors)
             else:
-                with _alone():
+                with alone():
                     made = code(tensors)
         finally:
             if random.get_state() != drawn:
@@ -281,7 +281,7 @@ def _mine() -> _Recorder:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Nobody watches, casts or records meanwhile."""
     local = MODES.local
     before = local.interceptors, local.recording, local.autocast

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlcore.errors import ArgumentTypeError, render
 from mlcore.nn.module import Module
-from mlcore.nn.shape_only import inputs_like, shape_only, twin_of, watched
+from mlcore.compile.shape_only import inputs_like, shape_only, twin_of, watched
 from mlcore.shapes import Shape
 from mlcore.tensor import TensorBase
 

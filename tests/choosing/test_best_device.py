@@ -24,7 +24,7 @@ from mlcore.backends.reference import ReferenceBackend
 from mlcore.choosing import best_device, workload
 from mlcore.cli import main
 from mlcore.errors import ArgumentError, DeviceError, ShapeError, UnsupportedOpError
-from mlcore.nn.shape_only import shape_only
+from mlcore.compile.shape_only import shape_only
 from mlcore.ops import random
 
 GIB = 2**30

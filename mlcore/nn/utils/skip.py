@@ -6,7 +6,7 @@ from typing import Any
 
 from mlcore.errors import ArgumentTypeError
 from mlcore.nn.module import Module
-from mlcore.nn.shape_only import shape_only
+from mlcore.compile.shape_only import shape_only
 
 
 def skip_init(module_cls: Any, *args: Any, **kwargs: Any) -> Any:

@@ -43,7 +43,7 @@ def _refuse(*args: Any) -> Any:
     )
 
 
-class _ShapeBackend:
+class ShapeBackend:
     """A backend whose arrays hold nothing. Kernels are for what runs outside `shape_only`, such as copies."""
 
     without_values = True  # what mlcore.host.holds_values asks
@@ -68,7 +68,7 @@ class _ShapeBackend:
 
 def _device() -> Device:
     made = Device("shapes")
-    made.backend = _ShapeBackend(made)
+    made.backend = ShapeBackend(made)
     return made
 
 
@@ -92,10 +92,10 @@ class shape_only:
     (1000000, 1000000)
     """
 
-    def __init__(self, count: Callable[[int], None] | None = None) -> None:
+    def __init__(self, count: Callable[[int], None] | None = None, device: Device = SHAPES) -> None:
         self.count = count
         self._counting = True
-        self._inside: list[Any] = [detect.device(SHAPES), recording(False), intercept(self._operation)]
+        self._inside: list[Any] = [detect.device(device), recording(False), intercept(self._operation)]
         self._seed: Any = None
 
     def __enter__(self) -> shape_only:
@@ -153,12 +153,16 @@ def _result(op: Any, shape: Shape | None, dtype: DType) -> Tensor:
     return wrap(_NOTHING, SHAPES, dtype, shape)
 
 
-def _blanked(tensor: Any) -> Any:
-    """The same tensor, class and all, without values."""
+def like(tensor: Any, array: Any, device: Device) -> Any:
+    """The same tensor, class and all, with another array on another device."""
     kind: Any = type(tensor)
     twin = kind.__new__(kind)
-    assign(twin, _NOTHING, SHAPES, tensor.dtype, tensor.shape, None, tensor.requires_grad)
+    assign(twin, array, device, tensor.dtype, tensor.shape, None, tensor.requires_grad)
     return twin
+
+
+def _blanked(tensor: Any) -> Any:
+    return like(tensor, _NOTHING, SHAPES)
 
 
 def _tensors(held: Any, depth: int = 3) -> Iterator[Any]:
@@ -169,13 +173,16 @@ def _tensors(held: Any, depth: int = 3) -> Iterator[Any]:
             yield from _tensors(one, depth - 1)
 
 
-def twin_of(module: Any) -> Any:
-    """A copy of a module whose tensors have no values: no memory is taken, and the module is not touched."""
+def twin_of(module: Any, blanked: Callable[[Any], Any] = _blanked) -> Any:
+    """A copy of a module whose tensors have no values: no memory is taken, and the module is not touched.
+
+    `blanked(tensor)` makes what stands for a tensor.
+    """
     memo: dict[int, Any] = {}
     for one in module.modules():
         for tensor in _tensors(one.__dict__):
             if id(tensor) not in memo:
-                memo[id(tensor)] = _blanked(tensor)
+                memo[id(tensor)] = blanked(tensor)
     try:
         return copy.deepcopy(module, memo)
     except (TypeError, ValueError) as error:
