@@ -190,7 +190,7 @@ def _bound(model: Any, args: Any, kwargs: Any) -> dict[str, Any]:
     try:
         signature = inspect.signature(call)
     except ValueError:  # a builtin
-        return {str(i): one for i, one in enumerate(args)} | kwargs
+        return {**{str(i): one for i, one in enumerate(args)}, **kwargs}
     try:
         return dict(signature.bind(*args, **kwargs).arguments)
     except TypeError as error:
@@ -203,7 +203,7 @@ def _call(model: Any, bound: dict[str, Any]) -> Any:
         signature = inspect.signature(call)
     except ValueError:
         return model(*bound.values())
-    whole = inspect.BoundArguments(signature, dict(bound))  # type: ignore[arg-type]  # a dict keeps its order too
+    whole = inspect.BoundArguments(signature, dict(bound))
     return model(*whole.args, **whole.kwargs)
 
 

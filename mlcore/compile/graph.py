@@ -38,6 +38,11 @@ class Value:
         self.size: Size | None = None
 
     @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
     def held(self) -> bool:
         """Whether the graph has its data: a parameter, buffer or constant."""
         return self.kind in ("parameter", "buffer", "constant")
