@@ -15,11 +15,11 @@ from mlcore import dispatch
 from mlcore.dtype import DType
 from mlcore.dtypes import as_dtype, bfloat16, float16, float32, float64
 from mlcore.errors import ArgumentError, ArgumentTypeError, did_you_mean
-from mlcore.nn import annotated, state
+from mlcore.nn import annotated
 from mlcore.nn.calling import Called
-from mlcore.nn.hooked import Hooked
 from mlcore.nn.made import noted
 from mlcore.nn.parameter import Buffer, Parameter
+from mlcore.nn.stateful import Stateful
 from mlcore.ops.creation import empty
 from mlcore.tensor import Tensor, TensorBase, assign
 
@@ -31,7 +31,7 @@ def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
     raise ArgumentTypeError(f"{type(self).__name__} has no forward method", fix="define forward(self, ...)")
 
 
-class Module(Hooked):
+class Module(Stateful):
     """Base of all layers and networks. Derive from it, assign layers in `__init__`, and write `forward`.
 
     >>> import mlcore as ml
@@ -360,35 +360,6 @@ class Module(Hooked):
     def bfloat16(self: M) -> M:
         """`to(bfloat16)`."""
         return self.to(bfloat16)
-
-    # -- state ------------------------------------------------------------------------------------------------
-
-    def state_dict(
-        self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
-    ) -> dict[str, Any]:
-        """Parameters and persistent buffers by dotted name, as snapshots (`keep_vars`: the objects themselves)."""
-        return state.collect(self, {} if destination is None else destination, prefix, keep_vars)
-
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> state.Loaded:
-        """Take over the values of a mapping of names to tensors or arrays, cast to the dtype and device held here.
-
-        Nothing changes unless everything fits: missing, unexpected and mismatched names are raised together
-        as one `StateDictError`. With strict=False names may be missing or unexpected; shapes must fit all the same.
-        With assign=True parameters take the given dtype and device too. Returns (missing_keys, unexpected_keys).
-        """
-        return state.load(self, state_dict, strict, assign)
-
-    def get_extra_state(self) -> Any:
-        """What else belongs to the state_dict, under the key `_extra_state`; override it with `set_extra_state`."""
-        raise ArgumentTypeError(
-            f"{type(self).__name__} has no extra state", fix="define get_extra_state(self)"
-        )
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take over what `get_extra_state` gave."""
-        raise ArgumentTypeError(
-            f"{type(self).__name__} takes no extra state", fix="define set_extra_state(self, state)"
-        )
 
     # -- text --------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -11,9 +11,18 @@ import numpy as np
 from mlcore import dispatch
 from mlcore.errors import ArgumentTypeError, StateDictError
 from mlcore.ops.elementwise import astype
+from mlcore.plugin.records import table
 from mlcore.tensor import TensorBase, assign
 
 _SHOWN = 20  # names listed of each kind before "and n more"
+
+
+class Stored(NamedTuple):
+    """A tensor that is still in a file: `load` compares its shape, and reads it last, onto the device it is for."""
+
+    shape: tuple[int, ...]
+    kind: str
+    read: Callable[[Any], Any]
 
 
 class Loaded(NamedTuple):
@@ -43,7 +52,7 @@ def _children(module: Any) -> Iterator[tuple[str, Any]]:
 
 def _has(module: Any, method: str) -> bool:
     """Whether a class defines extra state; the base's methods only say that there is none."""
-    return bool(getattr(type(module), method).__module__ != "mlcore.nn.module")
+    return bool(getattr(type(module), method).__module__ != "mlcore.nn.stateful")
 
 
 def collect(module: Any, destination: dict[str, Any], prefix: str, keep_vars: bool) -> dict[str, Any]:
@@ -72,8 +81,8 @@ def _paths(module: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from _paths(one, f"{prefix}{name}.")
 
 
-def load(module: Any, given: Any, strict: bool, take_over: bool) -> Loaded:
-    """Check everything, then change everything."""
+def load(module: Any, given: Any, strict: bool, take_over: bool, source: str = "") -> Loaded:
+    """Check everything, then change everything. `source` names the file that `given` is, whose tensors are `Stored`."""
     if not isinstance(given, Mapping):
         raise ArgumentTypeError(
             f"load_state_dict: expected a mapping of names to tensors, got a {type(given).__name__}",
@@ -89,7 +98,11 @@ def load(module: Any, given: Any, strict: bool, take_over: bool) -> Loaded:
                 hook(one, given, prefix, {}, strict, *seen, wrong)
     extras = {prefix + EXTRA: one for prefix, one in places if _has(one, "get_extra_state")}
     mine = {name: (owner, attribute, tensor) for name, owner, attribute, tensor in entries(module)}
-    missing = [*seen.missing_keys, *(name for name in [*mine, *extras] if name not in given)]
+    lacking = [name for name in [*mine, *extras] if name not in given]
+    if source:  # one tensor under two names is in a file once
+        there = {id(tensor) for name, (_, _, tensor) in mine.items() if name in given}
+        lacking = [name for name in lacking if name not in mine or id(mine[name][2]) not in there]
+    missing = [*seen.missing_keys, *lacking]
     unexpected = [*seen.unexpected_keys, *(name for name in given if name not in mine and name not in extras)]
     ready = []
     for name, (owner, attribute, tensor) in mine.items():
@@ -100,7 +113,9 @@ def load(module: Any, given: Any, strict: bool, take_over: bool) -> Loaded:
             ready.append((owner, attribute, tensor, value))
     after = [(one, hook) for _, one in reversed(places) if one._hooks for hook in one._hooks.all("load_post")]
     if wrong or (strict and not after and (missing or unexpected)):
-        raise _error(module, mine, given, missing if strict else [], unexpected if strict else [], wrong)
+        raise _error(
+            module, mine, given, missing if strict else [], unexpected if strict else [], wrong, source
+        )
     with dispatch.recording(False):
         for owner, attribute, tensor, value in ready:
             _put(owner, attribute, tensor, value, take_over)
@@ -115,13 +130,15 @@ def load(module: Any, given: Any, strict: bool, take_over: bool) -> Loaded:
                 fix="change the lists in place, and return None",
             )
     if strict and (missing or unexpected):  # a hook after loading may have taken them away
-        raise _error(module, mine, given, missing, unexpected, [])
+        raise _error(module, mine, given, missing, unexpected, [], source)
     return loaded
 
 
 def _value(value: Any, tensor: Any) -> tuple[Any, str]:
     """The given value, and what is wrong with it."""
-    if isinstance(value, TensorBase):
+    if isinstance(value, Stored):
+        shape, kind = value.shape, value.kind
+    elif isinstance(value, TensorBase):
         shape, kind = value.shape, value.dtype.kind
     elif hasattr(value, "__array__") or isinstance(value, (int, float, complex)):
         value = np.asarray(value)
@@ -136,7 +153,9 @@ def _value(value: Any, tensor: Any) -> tuple[Any, str]:
 
 
 def _put(owner: Any, attribute: str, tensor: Any, value: Any, take_over: bool) -> None:
-    if not isinstance(value, TensorBase):
+    if isinstance(value, Stored):
+        value = value.read(tensor.device)
+    elif not isinstance(value, TensorBase):
         value = dispatch.from_data(value, None, tensor.device)
     if not take_over:
         value = value.to(device=tensor.device)
@@ -151,25 +170,73 @@ def _put(owner: Any, attribute: str, tensor: Any, value: Any, take_over: bool) -
 
 
 def _error(
-    module: Any, mine: dict[str, Any], given: Any, missing: list[str], unexpected: list[str], wrong: list[str]
+    module: Any,
+    mine: dict[str, Any],
+    given: Any,
+    missing: list[str],
+    unexpected: list[str],
+    wrong: list[str],
+    source: str,
 ) -> StateDictError:
     counts = [
         f"{len(names)} {kind}"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("mismatched", wrong))
         if names
     ]
-    details = {
-        "missing": _listed([name + _near(name, unexpected) for name in missing]),
-        "unexpected": _listed([name + _near(name, missing) for name in unexpected]),
-        "mismatched": _listed(wrong),
-    }
     fix = "load into the architecture that was saved"
     if missing and unexpected and not wrong:
         fix = "rename the keys, or pass strict=False to skip them"
     elif not wrong:
         fix += ", or pass strict=False"
+    if source:
+        rows = _rows(mine, given, missing, unexpected, wrong)
+        fix = prefix_hint(list(given), list(mine)) or fix
+        what = f"load_weights: {source} does not fit {type(module).__name__}: {', '.join(counts)}"
+        return StateDictError(what, keys=table(rows).replace("\n", "\n" + " " * 9), fix=fix)
+    details = {
+        "missing": _listed([name + _near(name, unexpected) for name in missing]),
+        "unexpected": _listed([name + _near(name, missing) for name in unexpected]),
+        "mismatched": _listed(wrong),
+    }
     return StateDictError(f"load_state_dict: the state_dict does not fit {type(module).__name__}: {', '.join(counts)}",
                           **details, fix=fix)  # fmt: skip
+
+
+def _rows(
+    mine: dict[str, Any], given: Any, missing: list[str], unexpected: list[str], wrong: list[str]
+) -> Iterator[tuple[str, str, str]]:
+    """The lines of one table: what is wrong, with which key, and what there is to know of it."""
+    kinds = {
+        "missing": [(n, _shape(mine.get(n, ())[2:]) + _near(n, unexpected)) for n in missing],
+        "unexpected": [(n, _shape([given[n]] if n in given else []) + _near(n, missing)) for n in unexpected],
+        "mismatched": [text.partition(": ")[::2] for text in wrong],
+    }
+    for kind, lines in kinds.items():
+        yield from ((kind, *line) for line in lines[:_SHOWN])
+        if len(lines) > _SHOWN:
+            yield kind, f"and {len(lines) - _SHOWN} more", ""
+
+
+def _shape(tensors: Iterable[Any]) -> str:
+    return "".join(str(tensor.shape) for tensor in tensors if hasattr(tensor, "shape"))
+
+
+def prefix_hint(given: list[str], mine: list[str]) -> str:
+    """How to rename when all the names differ by the same beginning, or ''.
+
+    >>> prefix_hint(["module.a", "module.b.c"], ["a", "b.c"]), prefix_hint(["a"], ["net.a"])
+    ("rename={'module': ''}", "rename={'': 'net'}")
+    """
+    for names, others, rename in (
+        (given, mine, "rename={{{0!r}: ''}}"),
+        (mine, given, "rename={{'': {0!r}}}"),
+    ):
+        known = set(others)
+        for prefix in {name.partition(".")[0] for name in names}:
+            stripped = [name[len(prefix) + 1 :] for name in names if name.startswith(prefix + ".")]
+            if known and len(known.intersection(stripped)) > max(len(known) // 2, len(known & set(names))):
+                return rename.format(prefix)
+    return ""
 
 
 def _near(name: str, others: list[str]) -> str:
