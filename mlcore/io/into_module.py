@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from mlcore.errors import ArgumentError, ArgumentTypeError
+from mlcore.errors import ArgumentError, ArgumentTypeError, MlcoreError
 from mlcore.io.opened import Leaf, Weights
 from mlcore.io.weights import open_weights, read_tensor
 from mlcore.nn import state
@@ -21,46 +21,65 @@ def load_weights(
     """What `Module.load_weights` does."""
     to_ours = renaming(rename)
     with open_weights(path) as weights:
-        given: dict[str, state.Stored] = {}
-        sources: dict[str, str] = {}
         wanted = {name for name, *_ in state.entries(module)}
-        for name, leaf in _chosen(weights, key, to_ours, wanted, path).items():
-            ours = to_ours(name)
-            if ours is None:
-                continue
-            if ours in given:
-                raise ArgumentError(
-                    f"load_weights: {sources[ours]!r} and {name!r} would both be called {ours!r}",
-                    fix="make rename give each name of the file another one",
-                )
-            sources[ours] = name
-            given[ours] = _stored(weights, leaf)
-        return state.load(module, given, strict, False, source=os.fspath(path))
+        part = _best(weights, to_ours, wanted) if key is None else part_of(weights, key)
+        names = renamed(part, to_ours)
+        done: list[str] = []
+
+        def stored(name: str) -> state.Stored:
+            info = weights.info(name)
+
+            def read(device: Any) -> Any:
+                found = read_tensor(weights, name, device)
+                done.append(name)
+                return found
+
+            return state.Stored(tuple(info.shape), "c" if info.dtype.startswith("complex") else "f", read)
+
+        given = {ours: stored(leaf) for ours, leaf in names.items()}
+        try:
+            return state.load(module, given, strict, False, source=os.fspath(path))
+        except MlcoreError as error:
+            if not done:
+                raise
+            taken = f"{len(done)} of {len(names)} tensors were taken over before"
+            raise type(error)(error.what, **error.details, state=taken) from error
 
 
-def _stored(weights: Weights, name: str) -> state.Stored:
-    info = weights.info(name)
-    kind = "c" if info.dtype.startswith("complex") else "f"
-    return state.Stored(tuple(info.shape), kind, lambda device: read_tensor(weights, name, device))
-
-
-def _chosen(
-    weights: Weights, key: str | None, to_ours: Rename, wanted: set[str], path: str | os.PathLike[str]
-) -> dict[str, str]:
-    """The names below one dictionary of the file, and which tensor each is."""
+def _best(weights: Weights, to_ours: Rename, wanted: set[str]) -> dict[str, str]:
+    """The dictionary of a file of which most is wanted, the outermost of equals."""
     parts = dict(dictionaries(weights.tree()))
-    if key is not None:
-        if key not in parts:
-            known = ", ".join(repr(one) for one in list(parts)[:8] if one)
-            raise ArgumentError(
-                f"load_weights: {os.fspath(path)} holds no dictionary {key!r}", known=known or "none"
-            )
-        return parts[key]
 
     def fit(part: str) -> int:
         return len(wanted.intersection(filter(None, map(to_ours, parts[part]))))
 
     return parts[max(parts, key=lambda part: (fit(part), not part))] if parts else {}
+
+
+def part_of(weights: Weights, key: str | None) -> dict[str, str]:
+    """The names below one dictionary of a file (None: the outermost), and which tensor each is."""
+    parts = dict(dictionaries(weights.tree())) or {"": dict(leaves(weights.tree()))}
+    if (key or "") not in parts:
+        known = ", ".join(repr(one) for one in list(parts)[:8] if one)
+        raise ArgumentError(f"{weights.path} holds no dictionary {key!r}", known=known or "none")
+    return parts[key or ""]
+
+
+def renamed(part: Mapping[str, str], to_ours: Rename) -> dict[str, str]:
+    """New names and which tensor each is; what is renamed to None is left out. Two of one name are an error."""
+    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    for name, leaf in part.items():
+        ours = to_ours(name)
+        if ours is None:
+            continue
+        if ours in found:
+            raise ArgumentError(
+                f"{sources[ours]!r} and {name!r} would both be called {ours!r}",
+                fix="make rename give each name of the file another one",
+            )
+        found[ours], sources[ours] = leaf, name
+    return found
 
 
 def dictionaries(tree: Any, path: str = "") -> Iterator[tuple[str, dict[str, str]]]:

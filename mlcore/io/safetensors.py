@@ -14,7 +14,7 @@ import mmap
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
@@ -45,8 +45,8 @@ _FLOAT8: Final = {
 _NUMPY: Final[dict[str, np.dtype[Any]]] = {code: dtype.numpy for dtype, code in CODES.items()} | {
     code: np.dtype(getattr(ml_dtypes, name)) for code, name in _FLOAT8.items()
 }
-_CODE_OF: Final = {dtype: code for code, dtype in _NUMPY.items()}
 NAMES: Final = {code: dtype.name for code, dtype in _NUMPY.items()}
+_CODE_OF: Final = {name: code for code, name in NAMES.items()}
 _PACKED: Final = {
     "F4": 4,
     "F6_E2M3": 6,
@@ -75,51 +75,89 @@ class Header:
 
 
 def write_arrays(
-    arrays: Mapping[str, np.ndarray[Any, Any]],
-    path: str | os.PathLike[str],
-    metadata: Mapping[str, str] | None = None,
+    arrays: Mapping[str, Array], path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Write named arrays to a safetensors file, atomically.
+    """Write named arrays to a safetensors file, atomically; an opened file's are read one at a time.
 
     `metadata` maps strings to strings; `{"format": "pt"}` is added, without which some readers refuse a file.
     The header keeps the order of `arrays`; the data is laid out by falling item size, so that it is aligned.
 
     Raises `DTypeError` for a dtype that the format lacks (complex128), `FileError` if it cannot be written.
     """
-    header, ready = encode(arrays, metadata)
+    header, order = make_header(outline(arrays), metadata)
     with atomic_write(path) as file:
-        file.write(header)
-        for array in ready.values():
-            for piece in byte_pieces(array):
-                file.write(piece)
+        write_into(file, header, order, arrays)
+
+
+def write_into(file: BinaryIO, header: bytes, order: Iterable[str], arrays: Mapping[str, Array]) -> None:
+    """A header and the arrays that follow it, into an open file."""
+    file.write(header)
+    for name in order:
+        for piece in byte_pieces(_little_endian(arrays[name])):
+            file.write(piece)
 
 
 def encode(
-    arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str] | None = None
-) -> tuple[bytes, dict[str, np.ndarray[Any, Any]]]:
+    arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+) -> tuple[bytes, dict[str, Array]]:
     """What a file begins with, its length included, and the arrays as they follow it: contiguous, little-endian."""
-    ready = {name: _little_endian(name, array) for name, array in arrays.items()}
+    header, order = make_header(outline(arrays), metadata)
+    return header, {name: _little_endian(arrays[name]) for name in order}
+
+
+Outline = dict[str, tuple[str, tuple[int, ...], int]]
+
+
+def outline(arrays: Mapping[str, Array]) -> Outline:
+    """Each array's code, shape and bytes, without reading those of an opened file. Refuses what cannot be saved."""
+    opened = arrays.infos if isinstance(arrays, Weights) else {}
+    found: Outline = {}
+    for name in arrays:
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f"save: the names of tensors are strings, got {name!r}")
+        if name == METADATA:
+            raise ArgumentError(
+                f"save: no tensor may be called {METADATA!r}", fix="rename it, or pass metadata="
+            )
+        if name in opened:
+            dtype, shape = opened[name].dtype, opened[name].shape
+        else:
+            dtype, shape = arrays[name].dtype.newbyteorder("=").name, arrays[name].shape
+        code = _CODE_OF.get(dtype)
+        if code is None:
+            fix = "save its real and imag parts under two names, or convert it to complex64"
+            raise DTypeError(
+                f"save: tensor {name!r} has dtype {dtype}, which safetensors files cannot hold",
+                fix=fix if dtype == "complex128" else None,
+            )
+        found[name] = code, shape, math.prod(shape) * _NUMPY[code].itemsize
+    return found
+
+
+def make_header(arrays: Outline, metadata: Mapping[str, Any] | None = None) -> tuple[bytes, list[str]]:
+    """What a file begins with, its length included, and the order of the tensors that follow."""
     notes = {"format": "pt", **(metadata or {})}
     for key, value in notes.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise ArgumentTypeError(
                 f"save: metadata maps str to str, got {key!r}: {value!r}", fix="convert with json.dumps"
             )
-    layout = sorted(ready, key=lambda name: -ready[name].itemsize)  # stable: insertion order within a size
-    spans: dict[str, tuple[int, int]] = {}
+    # By falling item size, so that all are aligned; stable: insertion order within a size.
+    order = sorted(arrays, key=lambda name: -_NUMPY[arrays[name][0]].itemsize)
+    starts: dict[str, int] = {}
     position = 0
-    for name in layout:
-        spans[name] = (position, position + ready[name].nbytes)
-        position += ready[name].nbytes
+    for name in order:
+        starts[name] = position
+        position += arrays[name][2]
     header: dict[str, Any] = {METADATA: notes}
-    for name, array in ready.items():
-        code = _CODE_OF[array.dtype]
-        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": list(spans[name])}
+    for name, (code, shape, size) in arrays.items():
+        offsets = [starts[name], starts[name] + size]
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": offsets}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
         raise ArgumentError(f"save: the header would take {len(text)} bytes; the format allows {MAX_HEADER}")
-    return struct.pack("<Q", len(text)) + text, {name: ready[name] for name in layout}
+    return struct.pack("<Q", len(text)) + text, order
 
 
 def read_arrays(
@@ -233,19 +271,7 @@ def _check_layout(entries: tuple[Entry, ...], size: int, fail: Callable[..., NoR
         fail(f"{size - end} bytes follow {last}, which ends at {end}")
 
 
-def _little_endian(name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if not isinstance(name, str):
-        raise ArgumentTypeError(f"save: the names of tensors are strings, got {name!r}")
-    if name == METADATA:
-        raise ArgumentError(f"save: no tensor may be called {METADATA!r}", fix="rename it, or pass metadata=")
-    code = _CODE_OF.get(array.dtype.newbyteorder("="))
-    if code is None and array.dtype == np.complex128:
-        raise DTypeError(
-            f"save: tensor {name!r} has dtype complex128, which safetensors files cannot hold",
-            fix="save its real and imag parts under two names, or convert it to complex64",
-        )
-    if code is None:
-        raise DTypeError(f"save: tensor {name!r} has dtype {array.dtype}, which cannot be saved")
+def _little_endian(array: Array) -> Array:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(array.shape)
 
 

@@ -37,13 +37,16 @@ def save(
     metadata: Mapping[str, str] | None = None,
     *,
     format: str | None = None,
+    max_shard_size: int | str | None = None,
     **options: Any,
 ) -> None:
     """Write named tensors (or NumPy arrays), such as a `state_dict`, to a file.
 
     The path's suffix chooses the format, or `format` names it; safetensors where neither does. Files appear whole or
     not at all: a crash, a full disk or a Ctrl-C leaves what was at `path` before. `metadata` is text by name, kept
-    beside the tensors. `options` are the format's own.
+    beside the tensors. With `max_shard_size` (bytes, or "5GB") `path` is a new folder of safetensors files, none larger
+    than that, with an index; so it is with format="folder", which takes config={...} too. Other `options` are the
+    format's own.
 
     Raises `ArgumentTypeError` for anything but a mapping of tensors, `DTypeError` naming a tensor whose dtype
     the format lacks, `FileError` with the cause when the file cannot be written.
@@ -55,6 +58,8 @@ def save(
     (2, 3)
     """
     place = Path(path)
+    if max_shard_size is not None:
+        format, options["max_shard_size"] = format or "folder", max_shard_size
     chosen = formats.for_writing(place, format)
     arrays = _as_arrays(obj) if chosen.nested else _named_arrays(obj)
     chosen.write(arrays, place, metadata, **options)

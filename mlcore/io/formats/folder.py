@@ -10,5 +10,9 @@ def _sniff(peek: Peek) -> bool:
 
 
 FORMAT = Format(
-    "folder", "folders with model.safetensors or an index", _sniff, reader="mlcore.io.folder:ModelFolder"
+    "folder",
+    "folders with model.safetensors or an index",
+    _sniff,
+    reader="mlcore.io.folder:ModelFolder",
+    writer="mlcore.io.shards:write_folder",
 )
