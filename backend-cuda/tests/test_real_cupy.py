@@ -130,6 +130,27 @@ def test_every_name_that_the_backend_uses_is_there() -> None:
     assert not missing
 
 
+def test_the_stand_ins_nccl_is_cupys() -> None:
+    """Names, values of constants, the form of an id; and the library, as CuPy finds it, without a card."""
+    found = run(
+        "import cupy\nfrom cupy.cuda import nccl\n"
+        "source = open(PATH).read().replace('from cupy._place import stream_at', 'stream_at = None')\n"
+        "own = {}\nexec(compile(source, PATH, 'exec'), own)\n"
+        "assert nccl.available, 'NCCL is not installed'\n"
+        "for name, value in own.items():\n"
+        "    if name.startswith('NCCL_'): assert getattr(nccl, name) == value, name\n"
+        "members = {n for n in vars(own['NcclCommunicator']) if not n.startswith('_')}\n"
+        "assert members and members <= set(dir(nccl.NcclCommunicator)), members\n"
+        "for name in own['__all__']: assert hasattr(nccl, name), name\n"
+        "one = nccl.get_unique_id()\nassert isinstance(one, bytes) and len(one) == 128\n"
+        "try: nccl.NcclCommunicator(1, one, 0)\n"
+        "except nccl.NcclError as error: print('refused', error)\n"
+        "else: print('joined')\n"
+        "print(nccl.get_version())".replace("PATH", repr(str(STANDIN / "cuda/nccl.py")))
+    )
+    assert int(found.split()[-1]) > 22_700
+
+
 def test_compiled_kernels_are_kept_under_our_cache_folder(tmp_path: Path) -> None:
     """CuPy reads the variable once, when it is imported."""
     code = (

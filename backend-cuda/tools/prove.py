@@ -5,17 +5,21 @@
 1. what there is: mlcore doctor, the card, the driver, CuPy
 2. the conformance suite, level 2, on the device
 3. compute-sanitizer (memcheck, racecheck, initcheck, synccheck) over the hand-written kernels; CUDA only
-4. `mlcore train digits` on the device
-5. the training rows of the bench, and training steps beside PyTorch eager on the same card (beside_torch.py)
+4. NCCL's or RCCL's collectives, in as many processes as there are cards (collectives.py); of one card they are a job
+   of one. They need the library: `pip install './backend-cuda[nccl13]'`; more cards need `./plugins/mpi[mpich]` too
+5. `mlcore train digits` on the device
+6. the training rows of the bench, and training steps beside PyTorch eager on the same card (beside_torch.py)
 
-Each step's output goes to prove-DEVICE/ and a summary to prove-DEVICE/summary.md, in the form of docs/hardware.md.
-A step that fails does not stop the others; the exit status is the number of steps that failed.
+Where PyTorch is not installed the last step is left out. Each step's output goes to prove-DEVICE/ and a summary to
+prove-DEVICE/summary.md, in the form of docs/hardware.md. A step that fails does not stop the others; the exit status is
+the number of steps that failed.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.util
 import json
 import os
 import shutil
@@ -26,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KERNELS = "softmax or norm or pool or convolution or attention or entropy or dropout or step"
+SANITIZER = ("--target-processes", "all", "--error-exitcode", "9")
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
@@ -41,7 +46,30 @@ class Step:
 
 
 def mlcore(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "mlcore", *arguments]
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "mlcore",
+        *arguments,
+    ]  # -P: what is installed, not the sources around us
+
+
+def cards(device: str) -> int:
+    """How many devices of this kind mlcore finds."""
+    code = "import sys, mlcore as ml; print(sum(d.id.split(':')[0] == sys.argv[1] for d in ml.devices()))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, device.split(":")[0]], capture_output=True, text=True
+    )
+    return int(done.stdout) if done.returncode == 0 else 0
+
+
+def collectives(device: str) -> Step:
+    program = [str(Path(__file__).with_name("collectives.py")), "--device", device.split(":")[0]]
+    count = cards(device)
+    if count > 1 and importlib.util.find_spec("mlcore_mpi"):
+        return Step("collectives", mlcore("launch", "-n", str(count), *program))
+    return Step("collectives", [sys.executable, *program])
 
 
 def steps(device: str, folder: Path, quick: bool) -> list[Step]:
@@ -56,9 +84,12 @@ def steps(device: str, folder: Path, quick: bool) -> list[Step]:
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer and device.startswith("cuda"):
         kit = mlcore("conformance", device, "--quick", "-k", f"values and ({KERNELS})")
-        found += [Step(tool, [sanitizer, "--tool", tool, "--error-exitcode", "9", *kit]) for tool in TOOLS]
+        found += [Step(tool, [sanitizer, *SANITIZER, "--tool", tool, *kit]) for tool in TOOLS]
+    found += [collectives(device), Step("digits", mlcore("train", "digits"))]
+    if importlib.util.find_spec("torch") is None:
+        print("bench, beside torch: left out, PyTorch is not installed", flush=True)
+        return found
     found += [
-        Step("digits", mlcore("train", "digits")),
         Step(
             "bench", mlcore("bench", "--device", device, "--rows", "training", "--out", str(folder / "bench"))
         ),

@@ -39,6 +39,8 @@ __all__ = [
     "get_world_size",
     "init_process_group",
     "is_initialized",
+    "launched",
+    "open_control",
     "reduce_scatter",
 ]
 
@@ -90,7 +92,8 @@ def _open(name: str | None, timeout: float) -> Collectives:
         return Alone(timeout)
     offers = available()
     if name is None:
-        found = next((offer for offer in offers.values() if offer.launched()), None)
+        first = sorted(offers.values(), key=lambda offer: not offer.upon)
+        found = next((offer for offer in first if offer.launched()), None)
         return found.open(timeout) if found is not None else Alone(timeout)
     if name not in offers:
         raise ArgumentError(
@@ -99,6 +102,17 @@ def _open(name: str | None, timeout: float) -> Collectives:
             fix="install a plugin that has them, or use one of these",
         )
     return offers[name].open(timeout)
+
+
+def launched() -> Offer | None:
+    """The library by which this process was launched as one of a job, of those that stand by themselves."""
+    return next((one for one in available().values() if not one.upon and one.launched()), None)
+
+
+def open_control(timeout: float) -> Collectives:
+    """The collectives for one that works `upon` others: of the job that this process was launched in, else alone."""
+    found = launched()
+    return found.open(timeout) if found is not None else Alone(timeout)
 
 
 def destroy_process_group() -> None:

@@ -35,20 +35,22 @@ class Group:
 
     def broadcast(self, tensor: Any, src: int = 0) -> Any:
         """Give `tensor` the value that it has in process `src`; returns it."""
-        array, root = self._array("broadcast", tensor), self._root(src)
+        root, array = self._root(src), self._array("broadcast", tensor)
         return self._renew(tensor, self.collectives.broadcast(array, root))
 
     def reduce_scatter(self, tensor: Any, op: Reduction = "sum") -> Any:
         """This process's share of the reduction: `tensor` is cut in `size` equal parts along its first axis."""
-        array = self._array("reduce_scatter", tensor, op)
+        self._check("reduce_scatter", tensor, op)
         if tensor.ndim == 0 or tensor.shape[0] % self.size:
             raise ShapeError(
                 f"reduce_scatter: shape {tensor.shape} for {self.size} processes",
                 cause="the first dimension is cut in equal parts, one for each process",
                 fix=f"pad it to a multiple of {self.size}",
             )
-        rows = array.reshape((self.size, tensor.shape[0] // self.size, *tensor.shape[1:]))
-        return self._tensor(tensor, self.collectives.reduce_scatter(rows, op))
+        with no_grad():  # a tensor's reshape: its device knows where a copy has to run
+            rows = tensor.reshape((self.size, tensor.shape[0] // self.size, *tensor.shape[1:]))
+        array = self._array("reduce_scatter", rows, op)
+        return self._tensor(tensor, self.collectives.reduce_scatter(array, op))
 
     def barrier(self) -> None:
         """Return when every process has come here."""
@@ -57,6 +59,10 @@ class Group:
     # -- between tensors and arrays --------------------------------------------------------------------------------
 
     def _array(self, name: str, tensor: Any, op: Any = None) -> Any:
+        self._check(name, tensor, op)
+        return tensor.array if self._direct(tensor) else self._down(tensor)
+
+    def _check(self, name: str, tensor: Any, op: Any) -> None:
         if not isinstance(tensor, TensorBase):
             raise ArgumentTypeError(f"{name}: {type(tensor).__name__}, expected a Tensor")
         if op is not None and op not in REDUCTIONS:
@@ -66,7 +72,6 @@ class Group:
             raise DTypeError(f"{name}: {op} of {tensor.dtype}", cause="complex numbers have no order")
         if op == "mean" and tensor.dtype.kind not in "fc":
             raise DTypeError(f"{name}: mean of {tensor.dtype}", fix="take the sum, or convert to a float")
-        return tensor.array if self._direct(tensor) else self._down(tensor)
 
     def _direct(self, tensor: Any) -> bool:
         return self.collectives.takes(tensor.device.type)
@@ -81,7 +86,7 @@ class Group:
         return wrap(self._up(like, made), like.device, like.dtype, tuple(made.shape))
 
     def _renew(self, tensor: Any, made: Any) -> Any:
-        if self._direct(tensor) or from_numpy(made.dtype) is tensor.dtype:
+        if not self._direct(tensor) and from_numpy(made.dtype) is tensor.dtype:
             made = made.reshape(tensor.shape)
         with no_grad():
             gradient = tensor.grad if tensor.requires_grad and tensor.node is None else None

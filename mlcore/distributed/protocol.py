@@ -6,7 +6,7 @@ functions of tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
 
@@ -19,8 +19,8 @@ REDUCTIONS: Final[tuple[str, ...]] = get_args(Reduction)
 class Collectives(Protocol):
     """The processes of a job, and what they do together. Every process calls the same operation, in the same order.
 
-    Arrays are C-contiguous and of one device type: `takes(device_type)` says whether it works on a device's own
-    arrays; otherwise the core hands over NumPy arrays. No operation writes its input. Where a process is dead or does
+    `takes(device_type)` says whether it works on the arrays of such a device as they are, in any layout; otherwise the
+    core hands over NumPy arrays, which are C-contiguous. No operation writes its input. Where a process is dead or does
     not come within `timeout` seconds, or calls something else, the others raise `CollectiveError` with its rank and
     the operation, instead of waiting for ever.
     """
@@ -58,6 +58,14 @@ class Collectives(Protocol):
         """Leave the job; all processes do so, or none."""
         ...
 
+    def lost(self) -> str:
+        """What is known of processes that are gone; empty while all seem to live. It waits for nobody."""
+        ...
+
+    def break_off(self, cause: str) -> None:
+        """Let the others know why this process cannot go on; later calls fail here with that cause."""
+        ...
+
 
 Opener = Callable[[float], Collectives]
 
@@ -66,6 +74,9 @@ Opener = Callable[[float], Collectives]
 class Offer:
     """How a plugin makes its collectives known: `launched()` says cheaply whether this process is one of such a job.
 
+    One with `upon` works upon another library, by which the job was launched, and moves the arrays of a device by
+    itself; it is asked before the others. `mlcore.distributed.open_control` gives it the other one.
+
     >>> Offer("toy", launched=lambda: False, open=lambda timeout: None).name
     'toy'
     """
@@ -73,6 +84,21 @@ class Offer:
     name: str
     launched: Callable[[], bool]
     open: Opener
+    upon: bool = False
+
+
+def different(said: Sequence[str]) -> str:
+    """What the processes say, by rank, where they do not say the same; empty where they do.
+
+    >>> different(["a", "b", "a"]), different(["a", "a"])
+    ('rank 0, 2: a; rank 1: b', '')
+    """
+    ranks: dict[str, list[int]] = {}
+    for rank, one in enumerate(said):
+        ranks.setdefault(one, []).append(rank)
+    if len(ranks) == 1:
+        return ""
+    return "; ".join(f"rank {', '.join(map(str, who))}: {what}" for what, who in ranks.items())
 
 
 class Alone:
@@ -107,4 +133,10 @@ class Alone:
         return None
 
     def close(self) -> None:
+        return None
+
+    def lost(self) -> str:
+        return ""
+
+    def break_off(self, cause: str) -> None:
         return None

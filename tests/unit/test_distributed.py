@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,10 +31,32 @@ class Twins(Alone):
         return self.all_reduce(array[self.rank], op)
 
 
+class OnDevice(Twins):
+    """What works upon another library, as a GPU's does: it takes a device's arrays as they are."""
+
+    name = "on device"
+
+    def __init__(self, timeout: float) -> None:
+        self.control = distributed.open_control(timeout)
+        self.timeout = self.control.timeout
+
+    def takes(self, device_type: str) -> bool:
+        return device_type == "reference"
+
+
+LAUNCHED = threading.Event()
+
+
 class Plugin:
     @hookimpl
     def mlcore_collectives(self) -> Any:
-        return (Offer("twins", lambda: False, Twins), Offer("broken", lambda: False, lambda timeout: 1 / 0))  # type: ignore[arg-type, return-value]
+        above = Offer("on device", LAUNCHED.is_set, OnDevice, upon=True)
+        return (
+            Offer("launched", LAUNCHED.is_set, Twins),
+            above,
+            Offer("twins", lambda: False, Twins),
+            Offer("broken", lambda: False, lambda timeout: 1 / 0),
+        )  # type: ignore[arg-type, return-value]
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +99,26 @@ def test_a_plugins_collectives_get_numpy_arrays(device: str) -> None:
         strided = x.mT
         assert distributed.all_reduce(strided).tolist() == (np.arange(8.0).reshape(4, 2).T * 2).tolist()
         assert x.tolist() == np.arange(8.0).reshape(4, 2).tolist()  # other tensors keep their values
+
+
+def test_what_works_upon_another_library_comes_first() -> None:
+    assert distributed.launched() is None
+    assert isinstance(distributed.open_control(3.0), Alone)
+    LAUNCHED.set()
+    try:
+        found = distributed.launched()
+        assert found is not None
+        assert found.name == "launched"
+        group = distributed.init_process_group(timeout=9.0)
+        assert group.name == "on device"
+        assert isinstance(group.collectives.control, Twins)  # type: ignore[attr-defined]
+        assert group.collectives.timeout == 9.0
+        x = ml.asarray(np.arange(12.0).reshape(6, 2), device="reference")
+        assert distributed.all_reduce(x.mT).tolist() == (np.arange(12.0).reshape(6, 2).T * 2).tolist()
+        assert distributed.reduce_scatter(x.mT).tolist() == [[0.0, 4.0, 8.0, 12.0, 16.0, 20.0]]
+        assert distributed.all_gather(ml.asarray(5, device="reference")).tolist() == [5, 5]
+    finally:
+        LAUNCHED.clear()
 
 
 def test_the_environment_names_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlcore_cupy.installed import choose, visible
 
 from mlcore import config
-from mlcore.plugin import BackendPlugin, DeviceInfo, Probe, probes
+from mlcore.plugin import BackendPlugin, DeviceInfo, Probe, hookimpl, probes
 from mlcore.plugin.api import ProbeContext
 from mlcore_cuda.facts import Facts, Gpu, needed
 
 if TYPE_CHECKING:
     from mlcore.backends.protocol import Backend, Device
+    from mlcore.distributed import Offer
 
 EXTRA = "mlcore-cuda[cuda13]"
 TF32 = config.declare(
@@ -89,6 +90,12 @@ class CudaPlugin(BackendPlugin):
         from mlcore_cuda.backend import CudaBackend
 
         return CudaBackend(load(), device, {"tf32": "1" if TF32.get() else "0", **options})
+
+    @hookimpl
+    def mlcore_collectives(self) -> Iterable[Offer]:
+        from mlcore_cupy.collectives import offer
+
+        return (offer("nccl", "cuda"),)
 
 
 def _info(index: int, gpu: Gpu, driver: str) -> DeviceInfo:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlcore_cupy.installed import choose, visible
 
-from mlcore.plugin import BackendPlugin, DeviceInfo, Probe, probes
+from mlcore.plugin import BackendPlugin, DeviceInfo, Probe, hookimpl, probes
 from mlcore.plugin.api import ProbeContext
 from mlcore_rocm.facts import Facts, Gpu, needed
 
 if TYPE_CHECKING:
     from mlcore.backends.protocol import Backend, Device
+    from mlcore.distributed import Offer
 
 EXTRA = "mlcore-rocm[rocm7]"
 VISIBLE = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
@@ -90,6 +91,12 @@ class RocmPlugin(BackendPlugin):
         from mlcore_rocm.backend import RocmBackend
 
         return RocmBackend(load(), device, options)
+
+    @hookimpl
+    def mlcore_collectives(self) -> Iterable[Offer]:
+        from mlcore_cupy.collectives import offer
+
+        return (offer("rccl", "rocm"),)
 
 
 def _info(index: int, gpu: Gpu, version: str) -> DeviceInfo:

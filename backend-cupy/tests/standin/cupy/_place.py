@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +52,10 @@ class Device:
         pass
 
     @property
+    def pci_bus_id(self) -> str:
+        return f"0000:{self.id + 1:02}:00.0"
+
+    @property
     def compute_capability(self) -> str:
         return "80"
 
@@ -74,14 +80,26 @@ class Graph:
             step()
 
 
+_streams: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
+
+
+def stream_at(ptr: int) -> Stream:
+    return _streams[ptr]
+
+
 class Stream:
-    """Work is done at once, in the order of the calls; a stream only knows its device and what it captures."""
+    """Work is done at once, in the order of the calls, but for what waits for other processes."""
 
     def __init__(
         self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None
     ) -> None:
         self.device_id = current_device()
         self.captured: list[Callable[[], None]] | None = None
+        self.pending: list[
+            Callable[[], bool]
+        ] = []  # what waits for other processes: each says whether it ended
+        self.ptr = 0 if null else id(self)
+        _streams[self.ptr] = self
 
     def __enter__(self) -> Stream:
         _local.streams = [*getattr(_local, "streams", []), getattr(_local, "stream", None)]
@@ -96,6 +114,8 @@ class Stream:
             raise CUDARuntimeError(
                 900, "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing"
             )
+        while not ended(self):
+            time.sleep(1e-4)
 
     def begin_capture(self, mode: int | None = None) -> None:
         self.captured = []
@@ -106,6 +126,13 @@ class Stream:
 
     def is_capturing(self) -> bool:
         return self.captured is not None
+
+
+def ended(stream: Stream) -> bool:
+    """Whether what waits for other processes has come."""
+    while stream.pending and stream.pending[0]():
+        stream.pending.pop(0)
+    return not stream.pending
 
 
 NULL = Stream(null=True)
@@ -120,17 +147,18 @@ def capturing() -> list[Callable[[], None]] | None:
 
 
 class Event:
-    """Done as soon as it is recorded."""
+    """Done as soon as it is recorded, but for what the stream waits for."""
 
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
-        pass
+        self._stream: Stream | None = None
 
     def record(self, stream: Any = None) -> None:
-        pass
+        self._stream = stream
 
     def synchronize(self) -> None:
-        pass
+        if self._stream is not None:
+            self._stream.synchronize()
 
     @property
     def done(self) -> bool:
-        return True
+        return self._stream is None or ended(self._stream)

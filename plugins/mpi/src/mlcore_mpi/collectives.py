@@ -26,6 +26,7 @@ mpi4py.rc.finalize = False  # done below, unless a process is gone: then it woul
 from mpi4py import MPI  # noqa: E402
 
 from mlcore.distributed import Reduction  # noqa: E402
+from mlcore.distributed.protocol import different  # noqa: E402
 from mlcore.errors import CollectiveError  # noqa: E402
 from mlcore.plugin.probes import process_lives  # noqa: E402
 
@@ -129,11 +130,7 @@ class MpiCollectives:
         line = text.encode()[:200].ljust(200)
         lines = np.empty((self.size, 200), np.uint8)
         self._finish(self.comm.Iallgather(np.frombuffer(line, np.uint8).copy(), lines))
-        said = [bytes(one).decode(errors="replace").strip() for one in lines]
-        ranks: dict[str, list[int]] = {}
-        for rank, one in enumerate(said):
-            ranks.setdefault(one, []).append(rank)
-        self.broken = "; ".join(f"rank {', '.join(map(str, who))}: {what}" for what, who in ranks.items())
+        self.broken = different([bytes(one).decode(errors="replace").strip() for one in lines])
         raise CollectiveError(
             f"{self.doing}: the processes do not do the same thing",
             cause=self.broken,
@@ -158,11 +155,9 @@ class MpiCollectives:
             if not told:
                 told = True
                 self._tell()
-            if self.comm.Iprobe(tag=FAILED):
-                self._give_up(self.comm.recv(tag=FAILED))
-            gone = self._gone() if pause >= 2e-3 else []
-            if gone:
-                self._give_up(self._text(gone, "is gone" if len(gone) == 1 else "are gone"))
+            cause = self.lost() if pause >= 2e-3 else ""
+            if cause:
+                self._give_up(cause)
             if waited > self.timeout:
                 came = self._came()
                 late = [rank for rank in range(self.size) if rank not in came]
@@ -196,13 +191,23 @@ class MpiCollectives:
         names = [f"rank {rank} (process {self.where[rank][1]} on {self.where[rank][0]})" for rank in ranks]
         return f"{', '.join(names)} {what}"
 
-    def _give_up(self, cause: str) -> None:
-        """Raise, and let the others know why: they will miss this process, too."""
+    def lost(self) -> str:
+        """What another process told when it gave up, else which processes of this machine have ended."""
+        if self.comm.Iprobe(tag=FAILED):
+            return str(self.comm.recv(tag=FAILED))
+        gone = self._gone()
+        return self._text(gone, "is gone" if len(gone) == 1 else "are gone") if gone else ""
+
+    def break_off(self, cause: str) -> None:
+        """Let the others know why: they will miss this process, too."""
         self.broken = f"{self.doing}: {cause}"
         gone = self._gone()
         self.tokens += [
             self.comm.isend(cause, r, tag=FAILED) for r in range(self.size) if r not in (self.rank, *gone)
         ]
+
+    def _give_up(self, cause: str) -> None:
+        self.break_off(cause)
         raise CollectiveError(
             f"{self.doing} on rank {self.rank} of {self.size} cannot end",
             cause=cause,

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = arguments.threads or max(1, usable // arguments.count)
-    environment = {"MLCORE_NUM_THREADS": str(threads), **os.environ, "MLCORE_COLLECTIVES": "mpi"}
+    environment = {"MLCORE_NUM_THREADS": str(threads), **os.environ}
     command = command_of(mpiexec(), arguments.count, [arguments.program, *arguments.arguments])
     status = subprocess.run(command, env=environment, check=False).returncode
     return min(abs(status), 255)
