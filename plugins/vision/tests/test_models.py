@@ -16,7 +16,7 @@ SIZES = {"vision/digits-cnn": 8, "vision/mnist-cnn": 28, "vision/lenet5": 28}
 
 
 def test_by_name() -> None:
-    assert set(ml.list_models("vision/*")) == set(SIZES)
+    assert set(ml.list_models("vision/*")) == {*SIZES, *models.IMAGENET}
     net = ml.create_model("vision/digits-cnn")
     assert isinstance(net, models.SmallCNN)
     assert net(ml.zeros((2, 1, 8, 8))).shape == (2, 10)

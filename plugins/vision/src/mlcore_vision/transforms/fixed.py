@@ -219,3 +219,32 @@ class Grayscale:
 
     def __repr__(self) -> str:
         return "Grayscale()"
+
+
+class ImageClassification:
+    """A picture as networks trained on ImageNet expect it: (3, crop_size, crop_size) float32.
+
+    The shorter side is resized to `resize_size` (bilinear, with antialiasing), the middle is cut out, and each channel
+    is normalised. Takes PIL images of any mode, and arrays or tensors (3, H, W) or (N, 3, H, W), uint8 or 0..1 floats.
+    torchvision's preset of this name does the same.
+
+    >>> ImageClassification()(Image.new("RGB", (400, 300))).shape
+    (3, 224, 224)
+    """
+
+    def __init__(
+        self, crop_size: int = 224, resize_size: int = 256, mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225), antialias: bool = True,
+    ) -> None:  # fmt: skip
+        self.resize, self.crop = Resize(resize_size, antialias), CenterCrop(crop_size)
+        self.normalize = Normalize(mean, std)
+
+    def __call__(self, image: Any) -> Any:
+        if isinstance(image, Image.Image):
+            image = ToTensor()(self.resize(image.convert("RGB")))
+        else:
+            image = ConvertDtype()(self.resize(image))
+        return self.normalize(self.crop(image))
+
+    def __repr__(self) -> str:
+        return f"ImageClassification(crop_size={self.crop.size[0]}, resize_size={self.resize.size})"

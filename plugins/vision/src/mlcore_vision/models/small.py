@@ -1,4 +1,4 @@
-"""A small family of convolutional networks, by name: `mlcore.create_model("vision/digits-cnn")`.
+"""Small convolutional networks for digits.
 
 Layers are called as a PyTorch user would call them (`features.0.weight`, `classifier.1.bias`, ...), so a
 state_dict moves both ways.
@@ -6,8 +6,7 @@ state_dict moves both ways.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from mlcore import nn
 from mlcore.errors import ArgumentError
@@ -98,10 +97,3 @@ def mnist_cnn(num_classes: int = 10, in_channels: int = 1, dropout: float = 0.25
 def lenet5(num_classes: int = 10, in_channels: int = 1) -> LeNet5:
     """LeNet-5 for 28x28 images."""
     return LeNet5(num_classes, in_channels)
-
-
-FACTORIES: Final[Mapping[str, Callable[..., nn.Module]]] = {
-    "vision/digits-cnn": digits_cnn,
-    "vision/mnist-cnn": mnist_cnn,
-    "vision/lenet5": lenet5,
-}
