@@ -19,11 +19,7 @@ Made = TypeVar("Made", bound=Call)
 
 VALUES: Final[dict[str, Any]] = {
     **{f"torch.{name}": kind for name, kind in KINDS.items()},
-    **{
-        f"{module}.{name}Storage": StorageKind(KINDS[kind])
-        for module in ("torch", "torch.cuda")
-        for name, kind in STORAGES.items()
-    },
+    **{f"torch.{name}Storage": StorageKind(KINDS[kind]) for name, kind in STORAGES.items()},
     **{f"{module}.UntypedStorage": StorageKind(KINDS["uint8"]) for module in ("torch", "torch.storage")},
 }
 CALLS: Final[dict[str, Call]] = {}
@@ -129,15 +125,6 @@ _refuse("_rebuild_nested_tensor", "a nested tensor", "in PyTorch, save the list 
 _META = "in PyTorch, give it values (to_empty, then load them) before it is saved"
 _refuse("_rebuild_meta_tensor_no_storage", "a tensor of device meta, which has no values", _META)
 _refuse("_rebuild_wrapper_subclass", "a tensor of a wrapping class", "in PyTorch, save what it wraps")
-_FROM = "in PyTorch, save tensor.cpu()"
-_refuse("_rebuild_device_tensor_from_numpy", "a tensor of a device without storages", _FROM)
-
-
-@call("torch._utils._rebuild_device_tensor_from_cpu_tensor")
-def _device_tensor(reader: Reader, arguments: tuple[Any, ...]) -> Strided:
-    tensor, _dtype, _device, _requires_grad = arguments
-    return _rebuild_parameter(reader, (tensor, None, None))
-
 
 # ---------------------------------------------------------------- containers and plain values
 

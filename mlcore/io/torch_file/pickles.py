@@ -20,6 +20,7 @@ _CLASSES: Final = {kind: f"{name}Storage" for name, kind in STORAGES.items()}
 _KINDS: Final = {
     kind.numpy: kind for kind in KINDS.values() if kind.name != "complex32" and kind.numpy is not None
 }
+_HOST: Final = b"X\x03\0\0\0cpu"  # the place of a storage, in PyTorch's words
 _CONSTANTS: Final = {None: b"N", True: b"\x88", False: b"\x89"}
 
 
@@ -161,7 +162,7 @@ class Pickle:
         self._text("storage")
         self._global(*("torch", _CLASSES[kind.name]) if typed else ("torch.storage", "UntypedStorage"))
         self._text(str(len(self.arrays)))
-        self._text("cpu")
+        self._parts.append(_HOST)
         self._int(ready.size if typed else ready.nbytes)
         self._parts.append(b"tQK\x00")
         self._put(ready.shape, path)
