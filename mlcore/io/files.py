@@ -60,6 +60,28 @@ def file_error(action: str, path: str | os.PathLike[str], error: OSError, **deta
     return made
 
 
+def open_to_read(path: str | os.PathLike[str]) -> BinaryIO:
+    """`open(path, "rb")` of a regular file, with mlcore's errors. A pipe or a device would wait, or never end.
+
+    >>> open_to_read("no/such/file")
+    Traceback (most recent call last):
+      ...
+    mlcore.io.files.MissingFileError: cannot read no/such/file: no such file or directory
+      folder: no (it does not exist)
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise FileError(f"cannot read {os.fspath(path)}: it is no regular file")
+        return open(path, "rb")
+    except OSError as error:
+        if isinstance(error, MlcoreError):
+            raise
+        raise file_error("read", path, error) from error
+    except ValueError as error:  # a null character in the name
+        raise FileError(f"cannot read {os.fspath(path)!r}: {error}") from error
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file to write so that `path` holds either its old content or all of the new, never a part.

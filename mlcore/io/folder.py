@@ -48,18 +48,18 @@ class ModelFolder(Weights):
             )
         index = strict_json.read(path / chosen) if chosen.endswith(_INDEX) else None
         self._files: dict[str, Weights] = {}
+        metadata: dict[str, Any] = {}
+        if index is not None:
+            metadata["index"] = index.get("metadata", {})
+        if (path / "config.json").is_file():
+            metadata["config"] = strict_json.read(path / "config.json")
         try:
             self._where = self._single(path, chosen) if index is None else self._sharded(path, chosen, index)
         except BaseException:
             self.close()
             raise
-        metadata: dict[str, Any] = {}
         for file in self._files.values():
-            metadata |= file.metadata
-        if index is not None:
-            metadata["index"] = index.get("metadata", {})
-        if (path / "config.json").is_file():
-            metadata["config"] = strict_json.read(path / "config.json")
+            metadata = file.metadata | metadata
         super().__init__(
             path, {name: self._files[file].infos[name] for name, file in self._where.items()}, metadata
         )
@@ -79,7 +79,7 @@ class ModelFolder(Weights):
         if not isinstance(table, dict) or not all(isinstance(file, str) for file in table.values()):
             raise FormatError(f"{path / chosen} has no table of files under 'weight_map'")
         for name, file in table.items():
-            if not file or Path(file).name != file or "\\" in file or file in (".", ".."):
+            if not file or Path(file).name != file or "\\" in file or "\0" in file or file in (".", ".."):
                 raise UnsafeFileError(f"{path / chosen}: tensor {name!r} is said to be in {file!r}",
                                       cause="the files of a model lie in its own folder")  # fmt: skip
             if name not in self._open(path, file):

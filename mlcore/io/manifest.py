@@ -22,7 +22,7 @@ from mlcore import dtypes
 from mlcore._version import __version__
 from mlcore.errors import ArgumentTypeError, CheckpointError
 from mlcore.io import tree
-from mlcore.io.files import atomic_folder, file_error, new_file
+from mlcore.io.files import atomic_folder, file_error, new_file, open_to_read
 from mlcore.io.opened import Array, Buffer, Leaf, TensorInfo, Weights
 from mlcore.io.safetensors import (
     CODES,
@@ -31,7 +31,6 @@ from mlcore.io.safetensors import (
     Header,
     byte_pieces,
     encode,
-    open_to_read,
     read_bytes,
     read_header,
     to_array,
@@ -187,7 +186,7 @@ def _read_tensor(file: BinaryIO, header: Header, entry: Entry, row: dict[str, An
     raw = read_bytes(file, header, entry, place)
     _verify(f"{place}: tensor {entry.name!r}", raw, row["sha256"])
     array = to_array(raw, entry, place)
-    if row["dtype"] == _COMPLEX:
+    if row["dtype"] == _COMPLEX and entry.code == "F64" and entry.shape[-1:] == (2,):
         array = array.view(np.complex128)[..., 0]
     elif row["dtype"] != entry.code:
         raise CheckpointError(f"{place}: tensor {entry.name!r} is {entry.code}", manifest=row["dtype"])

@@ -26,7 +26,7 @@ from mlcore import dtypes
 from mlcore.dtype import DType
 from mlcore.errors import ArgumentError, ArgumentTypeError, DTypeError, FormatError
 from mlcore.io import strict_json
-from mlcore.io.files import atomic_write, file_error
+from mlcore.io.files import atomic_write, file_error, open_to_read
 from mlcore.io.opened import Array, Buffer, TensorInfo, Weights
 
 MAX_HEADER: Final = 100_000_000
@@ -174,14 +174,6 @@ def read_arrays(
             entry.name: to_array(read_bytes(file, header, entry, path), entry, path)
             for entry in header.entries
         }, header.metadata
-
-
-def open_to_read(path: str | os.PathLike[str]) -> BinaryIO:
-    """`open(path, "rb")`, with mlcore's errors."""
-    try:
-        return open(path, "rb")
-    except OSError as error:
-        raise file_error("read", path, error) from error
 
 
 def read_header(file: BinaryIO, path: str | os.PathLike[str]) -> Header:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from mlcore.errors import FormatError
-from mlcore.io.files import file_error
+from mlcore.io.files import FileError, file_error, open_to_read
 
 _MAX_FILE: Final = 100_000_000
 
@@ -48,8 +48,10 @@ def read(path: str | os.PathLike[str], limit: int = _MAX_FILE) -> dict[str, Any]
     """The object in a file of at most `limit` bytes. Raises `FormatError` naming the file, `FileError`."""
     name = os.fspath(path)
     try:
-        with open(path, "rb") as file:
-            text = file.read(limit + 1)
+        with open_to_read(path) as file:  # no more than there is: Python makes room for what is asked for
+            text = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
+    except FileError:
+        raise
     except OSError as error:
         raise file_error("read", path, error) from error
 

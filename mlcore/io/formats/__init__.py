@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlcore.errors import ArgumentError, FormatError
-from mlcore.io.files import file_error
+from mlcore.io.files import FileError, file_error, open_to_read
 from mlcore.io.opened import Weights
 
 _HEAD: Final = 4096
@@ -59,17 +59,20 @@ class Peek:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.is_folder = path.is_dir()
         self.names: frozenset[str] = frozenset()  # of a folder's files
         self.head = self._tail = b""
         self.size = 0
+        self.is_folder = False
         try:
+            self.is_folder = os.path.isdir(path)
             if self.is_folder:
                 self.names = frozenset(entry.name for entry in os.scandir(path))
                 return
-            with open(path, "rb") as file:
+            with open_to_read(path) as file:
                 self.head = file.read(_HEAD)
                 self.size = os.fstat(file.fileno()).st_size
+        except FileError:
+            raise
         except OSError as error:
             raise file_error("read", path, error) from error
 

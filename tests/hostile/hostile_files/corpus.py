@@ -1,0 +1,44 @@
+"""All cases there are: importing this module registers them."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import mlcore as ml
+from hostile_files import of_safetensors
+from mlcore import io
+
+READERS = ("safetensors", "folder", "checkpoint", "pytorch", "gguf", "npz", "npy")
+
+
+def matches(pattern: str, text: str) -> bool:
+    return re.search(pattern, text, re.DOTALL) is not None
+
+
+def warm_up(folder: Path) -> None:
+    """Read a good file and a bad one of each format, so that what readers import is imported."""
+    arrays = {"w": np.ones(2, np.float32)}
+    for name in sorted(one.name for one in io.formats.core_formats() if one.writer):
+        path = folder / f"good-{name}"
+        ml.save(arrays, path, format=name)
+        with io.open_weights(path) as weights:
+            for key in weights:
+                weights.view(key)
+            weights.tree()
+    of_safetensors.checkpoint(folder / "checkpoint")
+    for path in (folder / "checkpoint").iterdir():
+        with io.open_weights(path) as weights:
+            weights.read(next(iter(weights)))
+    for data in (b"", b"\x80\x02}q\x01.", b"GGUF", b"PK\x03\x04", b"\x93NUMPY"):
+        bad = folder / "bad"
+        bad.write_bytes(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                ml.load(bad)
+            except ml.errors.MlcoreError:
+                pass
