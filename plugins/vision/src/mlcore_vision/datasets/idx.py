@@ -96,7 +96,7 @@ def write_idx(path: str | os.PathLike[str], array: Array, *, compress: bool | No
     content = encode_idx(array)
     with atomic_write(path) as file:
         wanted = os.fspath(path).endswith(".gz") if compress is None else compress
-        file.write(gzip.compress(content, mtime=0) if wanted else content)
+        file.write(gzip.compress(content, 6, mtime=0) if wanted else content)
 
 
 def encode_idx(array: Array) -> bytes:
