@@ -8,14 +8,12 @@ from typing import Any, Final
 import onnx.defs
 
 from mlcore.compile.graph import Node
-from mlcore.dtypes import bool_
+from mlcore.dtypes import int32, int64
 from mlcore.ops import registry
-from mlcore_onnx.export_build import HANDLERS, Builder, Handled, handles
+from mlcore_onnx.export_build import HANDLERS, Builder, Handled, handles, refuse
 
 _OTHER_NAMES: Final = {
     "subtract": "Sub", "multiply": "Mul", "divide": "Div", "maximum": "Max", "minimum": "Min", "negative": "Neg",
-    "logical_and": "And", "logical_or": "Or", "logical_xor": "Xor", "logical_not": "Not",
-    "bitwise_invert": "BitwiseNot", "less_equal": "LessOrEqual", "greater_equal": "GreaterOrEqual",
 }  # fmt: skip
 _ROUNDING: Final = ("floor", "ceil", "round", "trunc")
 
@@ -55,7 +53,7 @@ def _astype(b: Builder, node: Node, x: str) -> str:
     return b.cast(x, node.outputs[0].dtype)
 
 
-@handles("positive", "conj", "real")
+@handles("positive", "conj")
 def _same(b: Builder, node: Node, x: str) -> str:
     return x
 
@@ -238,23 +236,86 @@ def _remainder(b: Builder, node: Node, x: str, y: str) -> Any:
 
 @handles("bitwise_left_shift", "bitwise_right_shift")
 def _shift(b: Builder, node: Node, x: str, y: str) -> Any:
+    """By the width or more, or by less than 0, nothing is left but the sign."""
     out, left = node.outputs[0], node.op.name == "bitwise_left_shift"
+    width = 8 * out.dtype.itemsize
+    inside = b.make("Less", [y, b.like(width, out)])
+    if out.dtype.kind == "i":
+        inside = b.make("And", [inside, b.make("GreaterOrEqual", [y, b.like(0, out)])])
+    held = b.make("Where", [inside, y, b.like(width - 1, out)])
     if out.dtype.kind == "u":
-        return b.make("BitShift", [x, y], direction="LEFT" if left else "RIGHT")
-    power = b.make("Pow", [b.like(2, out), y])
-    if left:
-        return b.make("Mul", [x, power])
-    return b.make("Div", [b.make("Sub", [x, b.make("Mod", [x, power])]), power])
+        made = b.make("BitShift", [x, held], direction="LEFT" if left else "RIGHT")
+    else:  # ONNX shifts unsigned numbers only: two products or quotients, as 2 ** 63 is no int64
+        half = b.make("Div", [held, b.like(2, out)])
+        made = x
+        for part in (half, b.make("Sub", [held, half])):
+            powers = b.constant([2**i for i in range(width // 2 + 1)], out.dtype)
+            power = b.make("Gather", [powers, part if out.dtype is int64 else b.cast(part, int64)])
+            if not left:
+                made = b.make("Sub", [made, b.make("Mod", [made, power])])
+            made = b.make("Mul" if left else "Div", [made, power])
+    return b.make("Where", [inside, made, b.like(0, out)]) if left or out.dtype.kind == "u" else made
 
 
-@handles("equal")
-def _equal(b: Builder, node: Node, x: str, y: str) -> Any:
-    return b.make("Equal", [x, y])
+def _as_bool(b: Builder, value: Any, name: str) -> str:
+    """Whether it is not 0."""
+    return (
+        name if value.dtype.kind == "b" else str(b.make("Not", [b.make("Equal", [name, b.like(0, value)])]))
+    )
 
 
-@handles("maximum", "minimum", accepts=lambda inputs, params: inputs[0].dtype is not bool_)
-def _extreme(b: Builder, node: Node, x: str, y: str) -> Any:
-    return b.make("Max" if node.op.name == "maximum" else "Min", [x, y])
+_LOGIC: Final = {"and": "And", "or": "Or", "xor": "Xor", "not": "Not", "invert": "Not"}
+
+
+@handles("logical_and", "logical_or", "logical_xor", "logical_not")
+def _logical(b: Builder, node: Node, *inputs: str) -> Any:
+    given = [_as_bool(b, value, name) for value, name in zip(node.inputs, inputs, strict=True)]
+    return b.make(_LOGIC[node.op.name.rpartition("_")[2]], given)
+
+
+@handles("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert")
+def _bitwise(b: Builder, node: Node, *inputs: str) -> Any:
+    """Of bool: ONNX has other operations for it."""
+    kind = _LOGIC[node.op.name.rpartition("_")[2]]
+    bitwise = {"And": "BitwiseAnd", "Or": "BitwiseOr", "Xor": "BitwiseXor", "Not": "BitwiseNot"}
+    if node.outputs[0].dtype.kind == "b":
+        return b.make(kind, inputs)
+    if b.opset < 18:
+        raise refuse(node, b.opset, "ONNX has it for integers from opset 18 on")
+    return b.make(bitwise[kind], inputs)
+
+
+_ORDER: Final = {
+    "less": "Less",
+    "less_equal": "LessOrEqual",
+    "greater": "Greater",
+    "greater_equal": "GreaterOrEqual",
+}
+
+
+@handles(*_ORDER)
+def _compare(b: Builder, node: Node, *inputs: str) -> Any:
+    """ONNX orders numbers, not truth values."""
+    given = [
+        b.cast(name, int32) if value is not None and value.dtype.kind == "b" else name
+        for value, name in zip(node.inputs, inputs, strict=True)
+    ]
+    return b.make(_ORDER[node.op.name], given)
+
+
+@handles("where")
+def _where(b: Builder, node: Node, condition: str, x: str, y: str) -> Any:
+    if node.outputs[0].dtype.kind != "b":
+        return b.make("Where", [condition, x, y])
+    # ONNX Runtime has no Where of bool
+    one, other = b.make("And", [condition, x]), b.make("And", [b.make("Not", [condition]), y])
+    return b.make("Or", [one, other])
+
+
+@handles("relu")
+def _relu(b: Builder, node: Node, x: str) -> Any:
+    out = node.outputs[0]
+    return b.make("Relu", [x]) if out.dtype.kind == "f" else b.make("Max", [x, b.like(0, out)])
 
 
 derive()

@@ -18,7 +18,7 @@ def _contract(b: Builder, node: Node, x: str, y: str) -> Any:
     return b.make("MatMul", [x, y])
 
 
-@handles("contract_wide")
+@handles("contract_wide", accepts=lambda inputs, params: inputs[0].shape[-1] > 0)
 def _contract_wide(b: Builder, node: Node, x: str, y: str) -> Any:
     return b.make("MatMulInteger", [x, y])
 

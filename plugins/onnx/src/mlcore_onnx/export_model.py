@@ -26,6 +26,7 @@ from mlcore_onnx.export_build import (
     refuse,
     tensor_proto,
 )
+from mlcore_onnx.export_reasons import WITHOUT
 
 __all__ = ["export"]
 
@@ -75,7 +76,7 @@ def export(
     graph = capture(model, args, kwargs, dynamic=dynamic_shapes, keep=keep, dtype=dtype)
     for node in graph.nodes:
         if not keep(node.op, node.inputs, node.params):
-            raise refuse(node, opset, _reason(node.op.name))
+            raise refuse(node, opset, WITHOUT.get(node.op.name, ""))
     made = _written(graph, opset, input_names, output_names, (type(model).__doc__ or "").strip())
     size = sum(len(one.raw_data) for one in made.graph.initializer)
     outside = size > _LARGE if external_data is None else external_data
@@ -88,12 +89,6 @@ def export(
     if not outside:
         _check(made)
     return made
-
-
-def _reason(op: str) -> str:
-    if op == "random_bits":
-        return "random numbers are drawn: ONNX has no generator with mlcore's numbers"
-    return ""
 
 
 def _check(model: ModelProto | str) -> None:
@@ -227,8 +222,9 @@ def _drop_unused(b: Builder, outputs: list[str]) -> None:
     wanted, kept = set(outputs), []
     for node in reversed(b.nodes):
         if any(name in wanted for name in node.output):
+            declared = onnx.defs.get_schema(node.op_type, b.opset).outputs
             for i, name in enumerate(node.output):
-                if name not in wanted:
+                if name not in wanted and declared[min(i, len(declared) - 1)].option.name == "Optional":
                     node.output[i] = ""
             while not node.output[-1]:
                 node.output.pop()

@@ -132,7 +132,13 @@ def _updated(b: Builder, node: Node, x: str, v: str, cuts: Any) -> str:
 # -- reductions ----------
 
 
-@handles("reduce_sum", "reduce_prod", "max", "min", "mean", "logsumexp")
+def _has_elements(inputs: Any, params: Any) -> bool:
+    """Of nothing ONNX gives no mean, nor a logarithm."""
+    return all(inputs[0].shape[axis] > 0 for axis in params["axis"])
+
+
+@handles("mean", "logsumexp", accepts=_has_elements)
+@handles("reduce_sum", "reduce_prod", "max", "min")
 def _reduce(b: Builder, node: Node, x: str) -> str:
     kinds = {
         "reduce_sum": "ReduceSum", "reduce_prod": "ReduceProd", "max": "ReduceMax", "min": "ReduceMin",
