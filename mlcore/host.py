@@ -19,6 +19,11 @@ def holds_values(tensor: Any) -> bool:
     return not getattr(tensor.device.backend, "without_values", False)
 
 
+def is_captured(tensor: Any) -> bool:
+    """Whether what is done with a tensor is written down for whatever values it will have: none may be assumed."""
+    return getattr(tensor.device.backend, "captures", False)
+
+
 def as_numpy(value: Any) -> HostArray:
     """A tensor's values on the host, or NumPy's array of anything else, texts included."""
     if isinstance(value, TensorBase):

@@ -37,6 +37,8 @@ _RUNS: Final = 5  # how often a graph is captured to find what its sizes follow
 class _CaptureBackend(ShapeBackend):
     """Arrays are Values. Data of the host are constants."""
 
+    captures = True  # what mlcore.host.is_captured asks
+
     def __init__(self, device: Device, recorder: _Recorder) -> None:
         super().__init__(device)
         self.to_host = recorder.read
@@ -55,6 +57,7 @@ class _Recorder(shape_only):
         super().__init__(device=self.device)
         self._inside.append(casting(self._lifted))
         self.keep = keep
+        self.start = user_line()  # who asked for the graph: no line of a model
         self.nodes: list[Node] = []
         self.places: list[tuple[str, str]] = []
         self.known: dict[int, tuple[Any, Value]] = {}  # by id, with the tensor, so that no other gets its id
@@ -87,15 +90,17 @@ class _Recorder(shape_only):
         if op.body is not None and self.keep is not None and not self.keep(op, inputs, values):
             return op.body(*inputs, **values)
         path, kind = self.places[-1] if self.places else ("", "")
+        line = user_line()
         node = Node(
-            op, tuple(None if one is None else one.array for one in inputs), values, path, kind, user_line()
-        )
+            op, tuple(None if one is None else one.array for one in inputs), values, path, kind,
+            None if line == self.start else line,
+        )  # fmt: skip
         made = []
         for shape, dtype in plan.outs:
             if shape is None:
                 raise UnsupportedOpError(
                     f"capture: the shape of what {op.name} gives depends on values",
-                    cause=f"called at {node.line}" + (f", in {path} ({kind})" if path else ""),
+                    cause=f"called in {node.place}" if node.place else "",
                     fix="use an operation whose shapes follow from shapes, such as where",
                 )
             made.append(wrap(Value("result", shape, dtype, node=node), self.device, dtype, shape))
@@ -107,16 +112,16 @@ class _Recorder(shape_only):
         """A value's data, where it follows from constants; what follows from an input or a weight is refused."""
         needed = _needed(self.nodes, [value])
         given = [one for node in needed for one in node.inputs if one is not None] or [value]
-        for one in given:
-            if one.kind in ("input", "parameter"):
-                path, kind = self.places[-1] if self.places else ("", "")
-                what = f"{one.kind} {one.name!r}" if one.name else f"an {one.kind}"
-                raise UnsupportedOpError(
-                    f"capture: a value that follows from {what} was asked for"
-                    + (f", in {path} ({kind})" if path else ""),
-                    cause="the code reads a tensor: item(), bool(), numpy(), or a branch on what it holds",
-                    fix="compute with tensors instead, as with where; a graph has one way for all values",
-                )
+        found = [f"{one.kind} {one.name!r}" for one in given if one.kind in ("input", "parameter")]
+        found += ["random numbers" for node in needed if node.op.group == "random"]
+        if found:
+            path, kind = self.places[-1] if self.places else ("", "")
+            raise UnsupportedOpError(
+                f"capture: a value that follows from {found[0]} was asked for"
+                + (f", in {path} ({kind})" if path else ""),
+                cause="the code reads a tensor: item(), bool(), numpy(), or a branch on what it holds",
+                fix="compute with tensors instead, as with where; a graph has one way for all values",
+            )
         with alone(), detect.device("reference"):
             device = detect.resolve(None)
             known = {id(one): held_tensor(one, {}, device) for one in given if one.held}

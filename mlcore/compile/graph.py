@@ -18,10 +18,11 @@ class Value:
     """A tensor of a graph: an input, a parameter, a buffer, a constant, or what a node gives.
 
     `shape` is that of the example, `dims` the same with the sizes that may differ as `Size`. `data` is the tensor (or
-    host array) of what the graph holds; `size` stands for a 0-d constant that a size of the inputs gave.
+    host array) of what the graph holds; `size` stands for a 0-d constant that a size of the inputs gave, or, where
+    `inverse`, one divided by it.
     """
 
-    __slots__ = ("data", "dims", "dtype", "kind", "name", "node", "shape", "size")
+    __slots__ = ("data", "dims", "dtype", "inverse", "kind", "name", "node", "shape", "size")
 
     def __init__(
         self, kind: str, shape: Shape, dtype: DType, name: str = "", data: Any = None, node: Any = None
@@ -36,6 +37,7 @@ class Value:
         )
         self.dims: tuple[Dim, ...] = shape
         self.size: Size | None = None
+        self.inverse = False
 
     @property
     def ndim(self) -> int:
@@ -75,8 +77,14 @@ class Node:
 
     @property
     def line(self) -> str:
-        """Where the user called it: 'file.py:12, in forward'."""
-        return describe_line(self._line)
+        """Where the user's code called it: 'file.py:12, in forward'; empty where only layers did."""
+        return "" if self._line is None else describe_line(self._line)
+
+    @property
+    def place(self) -> str:
+        """Module and line, for messages."""
+        module = f"{self.path} ({self.kind})" if self.path else self.kind
+        return ", ".join(one for one in (module, self.line) if one)
 
     def __repr__(self) -> str:
         given = [*("None" if one is None else one.name for one in self.inputs)]
@@ -172,7 +180,8 @@ def _check(name: str, value: Value, tensor: Any) -> None:
 def held_tensor(value: Value, sizes: Mapping[str, int], device: Any) -> Any:
     """A parameter, buffer or constant as a tensor on a device."""
     if value.size is not None:
-        return from_data(value.size.at(sizes), value.dtype, device)
+        number = value.size.at(sizes)
+        return from_data(1 / number if value.inverse else number, value.dtype, device)
     if isinstance(value.data, TensorBase):
         tensor: Any = value.data.detach()  # type: ignore[attr-defined]  # the methods are attached to Tensor
         return tensor if device is None else tensor.to(device)

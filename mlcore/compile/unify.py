@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,12 @@ class _Unifier:
     def same_op(self, nodes: tuple[Node, ...]) -> None:
         if len({node.op.name for node in nodes}) > 1:
             names = " or ".join(sorted({node.op.name for node in nodes}))
-            raise DifferError(f"it does {names}, by the size, at {nodes[0].line}")
+            raise DifferError(f"it does {names}, by the size, in {nodes[0].place}")
 
     def node(self, nodes: tuple[Node, ...]) -> None:
         self.same_op(nodes)
         first = nodes[0]
-        where = f"{first.op.name} at {first.line}"
+        where = f"{first.op.name} in {first.place}"
         if len({len(node.inputs) for node in nodes}) > 1:
             raise DifferError(f"{where} has a number of inputs that follows the size")
         for values in zip(*(node.inputs for node in nodes), strict=True):
@@ -112,12 +113,24 @@ class _Unifier:
         data = [np.asarray(one.data.detach() if hasattr(one.data, "detach") else one.data) for one in values]
         if all(one is data[0] or _equal(one, data[0]) for one in data):
             return
-        if data[0].ndim == 0 and all(float(one) == int(one) for one in data):
-            found = fit(tuple(int(one) for one in data), self.known)
-            if isinstance(found, Size):
-                values[0].size = found
-                return
+        if data[0].ndim == 0 and data[0].dtype.kind != "c":
+            for inverse in (False, True):
+                found = self.number([float(one) for one in data], inverse)
+                if found is not None:
+                    values[0].size, values[0].inverse = found, inverse
+                    return
         raise DifferError(f"{where} takes a constant that follows the size: {data[0].shape} {data[0].dtype}")
+
+    def number(self, data: list[float], inverse: bool) -> Size | None:
+        """The size that some numbers are, or are the inverse of."""
+        if not all(math.isfinite(one) and one for one in data):
+            return None
+        exact = [1 / one if inverse else one for one in data]
+        whole = tuple(round(one) for one in exact)
+        if any(abs(a - b) > 1e-6 * abs(b) for a, b in zip(exact, whole, strict=True)):
+            return None
+        found = fit(whole, self.known)
+        return found if isinstance(found, Size) else None
 
     def params(self, held: list[Any], where: str) -> Any:
         first = held[0]

@@ -11,7 +11,7 @@ from mlcore import dtypes, shapes
 from mlcore.dispatch import from_data
 from mlcore.dtypes import booleans, floating, integers, numeric
 from mlcore.errors import ArgumentTypeError, DTypeError, OutOfRangeError, ShapeError
-from mlcore.host import holds_values
+from mlcore.host import holds_values, is_captured
 from mlcore.ops.cases import Sample, sample
 from mlcore.ops.creation import iota_on
 from mlcore.ops.elementwise import abs as abs_
@@ -248,6 +248,8 @@ def checked(op: str, indices: Any, size: int, axis: int, device: Any) -> Any:
             raise out_of_range(op, low, high, size, axis)
         if low < 0:
             indices = where(indices < 0, indices + size, indices)
+    elif indices.size and is_captured(indices):
+        indices = where(indices < 0, indices + size, indices)
     return indices
 
 

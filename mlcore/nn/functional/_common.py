@@ -10,8 +10,9 @@ import numpy as np
 from mlcore import dispatch, dtypes
 from mlcore.dtypes import integers
 from mlcore.errors import ArgumentError, ArgumentTypeError, DTypeError, OutOfRangeError
-from mlcore.host import holds_values
-from mlcore.ops.elementwise import astype
+from mlcore.host import holds_values, is_captured
+from mlcore.ops.elementwise import astype, where
+from mlcore.ops.logic import equal
 from mlcore.ops.reduce import mean
 from mlcore.ops.reduce import sum as sum_
 from mlcore.tensor import TensorBase
@@ -45,7 +46,10 @@ def valid_indices(
             f"{function}: the {what} is {indices.dtype}, expected integers", fix="astype(..., int64)"
         )
     if not holds_values(indices):
-        return astype(indices, dtypes.int64), None
+        if skip is None or not is_captured(indices):
+            return astype(indices, dtypes.int64), None
+        found = equal(indices, skip)
+        return astype(where(found, 0, indices), dtypes.int64), found
     host = indices.numpy()
     skipped = None
     if host.size and not (host.size <= _FEW and _all_within(host.ravel().tolist(), size, skip)):

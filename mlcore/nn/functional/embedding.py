@@ -68,7 +68,7 @@ def _padding(name: str, padding_idx: int | None, weight: Any) -> int | None:
 
 def _renorm(weight: Any, indices: Any, max_norm: float, norm_type: float) -> None:
     """Scale the rows that are used, in the table itself, where they are longer than `max_norm`."""
-    if not holds_values(indices):
+    if not (holds_values(indices) or is_captured(indices)):
         return
     used = np.unique(indices.numpy())
     if not used.size:
@@ -130,7 +130,7 @@ def embedding_bag(
     if scale_grad_by_freq:
         rows = _by_frequency(rows, flat, weight.shape[0])
     counted = np.ones(flat.shape[0], dtype=bool)
-    if padding is not None and holds_values(flat):
+    if padding is not None and (holds_values(flat) or is_captured(flat)):
         counted = flat.numpy() != padding
     bag_of = np.searchsorted(starts, np.arange(len(counted)), side="right") - 1
     count = len(starts)

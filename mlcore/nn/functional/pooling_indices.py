@@ -10,7 +10,7 @@ import numpy as np
 from mlcore import dispatch
 from mlcore.dtypes import int64, integers
 from mlcore.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
-from mlcore.host import holds_values
+from mlcore.host import holds_values, is_captured
 from mlcore.ops import random
 from mlcore.ops.conv import _unfold, tuples
 from mlcore.ops.creation import zeros
@@ -170,7 +170,7 @@ def _fractional(
             )
     lead = input.shape[: input.ndim - rank]
     drawn = random.uniform((*lead, rank)) if samples is None else reshape(samples, (*lead, rank))
-    host = drawn.numpy() if holds_values(drawn) else np.zeros(drawn.shape)
+    host = drawn.numpy() if holds_values(drawn) or is_captured(drawn) else np.zeros(drawn.shape)
     host = host.astype(np.float64).reshape(-1, rank)
     flat = np.zeros((len(host), *(1,) * (2 * rank)), dtype=np.int64)
     for axis in range(rank):

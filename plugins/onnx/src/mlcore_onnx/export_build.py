@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -245,17 +246,17 @@ def _rename(names: Any, old: str, new: str) -> None:
 
 def described(node: Node) -> str:
     """Where an operation came from, without the folders of this machine."""
-    file, _, rest = node.line.rpartition("/")
-    module = f"{node.path} ({node.kind})" if node.path else node.kind
-    return ", ".join(one for one in (node.op.name, module, rest or file) if one)
+    folder, slash, name = node.place.rpartition(os.sep)
+    module = folder.rpartition(", ")[0] if slash else ""
+    return ", ".join(one for one in (node.op.name, module, name) if one)
 
 
 def refuse(node: Node, opset: int, reason: str = "") -> UnsupportedOpError:
     """The error for an operation that cannot be written."""
-    place = f", in {node.path} ({node.kind})" if node.path else ""
     return UnsupportedOpError(
-        f"export: {node.op.name} has no form in ONNX's opset {opset}{place}",
-        cause=reason or f"called at {node.line}",
+        f"export: {node.op.name} has no form in ONNX's opset {opset}",
+        cause=reason,
+        called=node.place,
         fix="use other operations there, or another opset",
     )
 

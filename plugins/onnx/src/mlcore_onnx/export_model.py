@@ -143,7 +143,7 @@ def _written(
     for value in graph.held:
         if value.size is not None:
             number = b.cast(b.make("Squeeze", [b.size(value.size), b.ints(0)]), value.dtype)
-            b.names[id(value)] = number
+            b.names[id(value)] = b.make("Reciprocal", [number]) if value.inverse else number
     for node in graph.nodes:
         b.add(node)
     names = _name_outputs(b, outputs, output_names)
@@ -200,7 +200,7 @@ def _name_outputs(b: Builder, outputs: list[tuple[str, Value]], wanted: Sequence
         if old is None:
             raise UnsupportedOpError(
                 f"export: ONNX's form of {value.node.op.name} does not give its output {value.name}",
-                cause=f"called at {value.node.line}",
+                called=value.node.place,
             )
         if old in made_here and old not in found:
             for node in b.nodes:
