@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlcore import dtypes
+from mlcore.dispatch import from_data
 from mlcore.errors import ArgumentError, OutOfRangeError, ShapeError
 from mlcore.nn import init
 from mlcore.nn.dropout import Dropout
 from mlcore.nn.module import Module
 from mlcore.nn.parameter import Parameter
+from mlcore.nn.rope_scaling import rates
 from mlcore.ops.creation import empty, iota_on
 from mlcore.ops.elementwise import astype, cos, exp, sin
 from mlcore.ops.shape import concat, expand_dims, reshape, stack
@@ -135,7 +137,10 @@ class RotaryPositionalEncoding(Module):
     Input (..., L, width), heads apart and the length last but one; the first `dim` features are turned, others stay.
     Pair i is features (i, i + dim / 2), or (2i, 2i + 1) when `interleaved`, turned by p * base ** (-2i / dim).
     `positions` (L,) or (..., L) replace offset, offset + 1, ... A product of a query and a key then depends on their
-    distance alone.
+    distance alone. `scaling` stretches a model to longer texts: {"rope_type": "linear", "factor": 2.0}, or the kinds
+    "llama3" and "yarn" with their numbers, as in a config.json.
+
+    Layers that share positions share `tables(like, positions)`, which `turn(input, tables)` takes.
 
     >>> import mlcore as ml
     >>> from mlcore import nn
@@ -145,10 +150,36 @@ class RotaryPositionalEncoding(Module):
     (2, 3, 5, 8)
     """
 
-    def __init__(self, dim: int, base: float = 10000.0, interleaved: bool = False) -> None:
+    def __init__(
+        self, dim: int, base: float = 10000.0, interleaved: bool = False, scaling: Mapping[str, Any] | None = None
+    ) -> None:  # fmt: skip
         super().__init__()
         _even("RotaryPositionalEncoding", dim, base)
         self.dim, self.base, self.interleaved = dim, base, interleaved
+        self.scaling = None if scaling is None else dict(scaling)
+        self._rates, self._factor = rates(dim, base, scaling)
+
+    def tables(self, like: Any, positions: Any) -> tuple[Any, Any]:
+        """Cosines and sines (*positions, dim / 2), in the dtype of `like` and on its device."""
+        dtype = dtypes.float64 if like.dtype is dtypes.float64 else dtypes.float32
+        turns = from_data(self._rates, dtype, like.device)
+        angles = expand_dims(astype(positions, dtype), axis=-1) * turns
+        c, s = cos(angles), sin(angles)
+        if self._factor != 1:
+            c, s = c * self._factor, s * self._factor
+        return astype(c, like.dtype), astype(s, like.dtype)
+
+    def turn(self, input: Any, tables: tuple[Any, Any]) -> Any:
+        """The input with its pairs turned by what `tables` gave."""
+        c, s = tables
+        half, x = self.dim // 2, input[..., : self.dim]
+        a, b = (x[..., ::2], x[..., 1::2]) if self.interleaved else (x[..., :half], x[..., half:])
+        turned = [a * c - b * s, b * c + a * s]
+        if self.interleaved:
+            y = reshape(stack(turned, axis=-1), x.shape)
+        else:
+            y = concat(turned, axis=-1)
+        return y if input.shape[-1] == self.dim else concat([y, input[..., self.dim :]], axis=-1)
 
     def forward(self, input: Any, offset: int = 0, positions: Any = None) -> Any:
         if input.ndim < 2 or input.shape[-1] < self.dim:
@@ -162,16 +193,8 @@ class RotaryPositionalEncoding(Module):
                 f"RotaryPositionalEncoding: positions {positions.shape} for input {input.shape}",
                 fix="give one for each place of the sequence",
             )
-        angles = _angles(input, positions, self.dim, self.base)
-        c, s = (astype(one, input.dtype) for one in (cos(angles), sin(angles)))
-        half, x = self.dim // 2, input[..., : self.dim]
-        a, b = (x[..., ::2], x[..., 1::2]) if self.interleaved else (x[..., :half], x[..., half:])
-        turned = [a * c - b * s, b * c + a * s]
-        if self.interleaved:
-            y = reshape(stack(turned, axis=-1), x.shape)
-        else:
-            y = concat(turned, axis=-1)
-        return y if input.shape[-1] == self.dim else concat([y, input[..., self.dim :]], axis=-1)
+        return self.turn(input, self.tables(input, positions))
 
     def extra_repr(self) -> str:
-        return f"{self.dim}, base={self.base}" + (", interleaved=True" if self.interleaved else "")
+        found = f"{self.dim}, base={self.base}" + (", interleaved=True" if self.interleaved else "")
+        return found if self.scaling is None else f"{found}, scaling={self.scaling}"
