@@ -10,8 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from mlcore_nlp.auto import from_pretrained
     from mlcore_nlp.bert import BertConfig, BertForSequenceClassification, BertModel, BertOutput
     from mlcore_nlp.llama import LlamaConfig, LlamaForCausalLM
+    from mlcore_nlp.sentence import SentenceEncoder
     from mlcore_nlp.text import Batch, ByteTokenizer, CharTokenizer, TextTokenizer
     from mlcore_nlp.tokenizer import Tokenizer
 
@@ -19,14 +21,16 @@ __version__ = "0.1.0"
 
 # The names of each module; a module is imported when one of its names is asked for.
 _HOMES: Final = {
+    "auto": ("from_pretrained",),
     "bert": ("BertConfig", "BertForSequenceClassification", "BertModel", "BertOutput"),
     "llama": ("LlamaConfig", "LlamaForCausalLM"),
+    "sentence": ("SentenceEncoder",),
     "text": ("Batch", "ByteTokenizer", "CharTokenizer", "TextTokenizer"),
     "tokenizer": ("Tokenizer",),
 }
 __all__ = [
     "Batch", "BertConfig", "BertForSequenceClassification", "BertModel", "BertOutput", "ByteTokenizer", "CharTokenizer",
-    "LlamaConfig", "LlamaForCausalLM", "TextTokenizer", "Tokenizer",
+    "LlamaConfig", "LlamaForCausalLM", "SentenceEncoder", "TextTokenizer", "Tokenizer", "from_pretrained",
 ]  # fmt: skip
 
 

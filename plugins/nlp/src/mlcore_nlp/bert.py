@@ -259,15 +259,7 @@ def draw(model: nn.Module, std: float) -> None:
             one.weight.rebind(value)
 
 
-class _Head(Pretrained):
-    """An encoder and a head: `bert` (a `BertModel`, or its `BertConfig`) is the first argument."""
-
-    model_type: ClassVar[str] = "bert"
-    inner: ClassVar[str] = "bert"
-    ignored: ClassVar[tuple[str, ...]] = (r"(bert\.)?embeddings\.position_ids",)
-
-
-class BertForSequenceClassification(_Head):
+class BertForSequenceClassification(Pretrained):
     """The encoder with `num_labels` logits for each text, from the pooled vector: (batch, num_labels).
 
     >>> import mlcore as ml
@@ -277,8 +269,9 @@ class BertForSequenceClassification(_Head):
     (1, 3)
     """
 
+    model_type: ClassVar[str] = "bert"
     head: ClassVar[tuple[str, ...]] = (r"classifier\..*",)
-    ignored: ClassVar[tuple[str, ...]] = (*_Head.ignored, r"cls\..*")
+    ignored: ClassVar[tuple[str, ...]] = (r"bert\.embeddings\.position_ids", r"cls\..*")
 
     def __init__(self, bert: Any, num_labels: int = 2, classifier_dropout: float | None = None) -> None:
         super().__init__()
@@ -297,3 +290,33 @@ class BertForSequenceClassification(_Head):
     def forward(self, input_ids: Any, attention_mask: Any = None, token_type_ids: Any = None) -> Any:
         found = self.bert(input_ids, attention_mask, token_type_ids)
         return self.classifier(self.dropout(found.pooler_output))
+
+    @classmethod
+    def settings(cls, config: Mapping[str, Any]) -> Settings:
+        """The encoder's arguments, and how many labels are named."""
+        found = BertModel.settings(config)
+        labels = config.get("id2label")
+        found["num_labels"] = len(labels) if isinstance(labels, Mapping) else config.get("num_labels", 2)
+        return {**found, "classifier_dropout": config.get("classifier_dropout")}
+
+    @classmethod
+    def made(cls, settings: Settings) -> BertForSequenceClassification:
+        """A model from the arguments of both."""
+        own = {name: settings[name] for name in ("num_labels", "classifier_dropout") if name in settings}
+        return cls(BertModel.made({name: one for name, one in settings.items() if name not in own}), **own)
+
+    def config(self) -> dict[str, Any]:
+        """What config.json says of this model."""
+        count = self.classifier.out_features
+        return {
+            **self.bert.config(),
+            "classifier_dropout": self.dropout.p,
+            "id2label": {str(i): f"LABEL_{i}" for i in range(count)},
+            "label2id": {f"LABEL_{i}": i for i in range(count)},
+        }
+
+    @classmethod
+    def renamed(cls, name: str) -> str:
+        """Names in files of the encoder alone have no `bert.` before them."""
+        name = super().renamed(name)
+        return f"bert.{name}" if name.split(".")[0] in ("embeddings", "encoder", "pooler") else name

@@ -42,7 +42,9 @@ class Choice:
             return np.asarray(ml.argmax(logits, axis=-1))
         scaled = np.asarray(logits.to(dtype=ml.float32)).astype(np.float64) / self.temperature
         shares = self.shares(scaled)
-        drawn = np.asarray(ml.random.uniform((len(shares), 1), device=logits.device, generator=self.generator))
+        drawn = np.asarray(
+            ml.random.uniform((len(shares), 1), device=logits.device, generator=self.generator)
+        )
         below = np.cumsum(shares, axis=-1)
         places: Rows = (below <= drawn * below[:, -1:]).sum(axis=-1)
         return np.minimum(places, shares.shape[-1] - 1)
@@ -57,7 +59,9 @@ class Choice:
         if self.top_p is not None and self.top_p < 1:
             order = np.argsort(-shares, axis=-1, kind="stable")
             sorted_ = np.take_along_axis(shares, order, axis=-1)
-            before = np.cumsum(sorted_, axis=-1) - sorted_  # what is likelier: the token that passes top_p stays
+            before = (
+                np.cumsum(sorted_, axis=-1) - sorted_
+            )  # what is likelier: the token that passes top_p stays
             np.put_along_axis(shares, order, np.where(before < self.top_p, sorted_, 0.0), axis=-1)
             shares /= shares.sum(axis=-1, keepdims=True)
         found: Rows = shares
@@ -149,14 +153,18 @@ class Generates(nn.Module):
         at `eos_token_id` (None: the model's own), at the texts in `stop`, which are left out, and where the model's
         context ends. `stream` is called with each new piece of one text. `use_cache=False` computes everything again at each step: the same logits.
         """
-        drawn = any(one is not None for one in (temperature, top_k, top_p)) if do_sample is None else do_sample
+        drawn = (
+            any(one is not None for one in (temperature, top_k, top_p)) if do_sample is None else do_sample
+        )
         if seed is not None:
             generator = ml.random.Generator(seed)
         choice = Choice(drawn, 1.0 if temperature is None else temperature, top_k, top_p, generator)
         if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 0:
             raise ArgumentError(f"generate: max_new_tokens={max_new_tokens!r}", fix="use 0 or more")
         texts = [inputs] if isinstance(inputs, str) else inputs
-        is_text = isinstance(texts, (list, tuple)) and bool(texts) and all(isinstance(one, str) for one in texts)
+        is_text = (
+            isinstance(texts, (list, tuple)) and bool(texts) and all(isinstance(one, str) for one in texts)
+        )
         ids, mask = self._encoded(texts) if is_text else self._as_ids(inputs, attention_mask)
         rows = self._rows(len(ids), stop, stream, eos_token_id)
         count = min(max_new_tokens, self._room(ids.shape[1]))
@@ -191,7 +199,9 @@ class Generates(nn.Module):
             new = ml.asarray(found.reshape((-1, 1)), dtype=ml.int64, device=ids.device)
             given = new if use_cache else ml.concat([given, new], axis=1)
             if mask is not None:
-                mask = ml.concat([mask, ml.ones((len(found), 1), dtype=mask.dtype, device=mask.device)], axis=1)
+                mask = ml.concat(
+                    [mask, ml.ones((len(found), 1), dtype=mask.dtype, device=mask.device)], axis=1
+                )
 
     # -- what goes in and comes out ------------------------------------------------------------------------------
 

@@ -172,7 +172,9 @@ class LlamaForCausalLM(Generates, Pretrained):
             for _ in range(num_hidden_layers)
         ]  # fmt: skip
         rotary = nn.RotaryPositionalEncoding(width, rope_theta, scaling=rope_scaling)
-        self.model = LlamaModel(vocab_size, hidden_size, layers, rms_norm_eps, max_position_embeddings, rotary)
+        self.model = LlamaModel(
+            vocab_size, hidden_size, layers, rms_norm_eps, max_position_embeddings, rotary
+        )
         self.lm_head = None if tie_word_embeddings else nn.Linear(hidden_size, vocab_size, bias=False)
         self.bos_token_id, self.pad_token_id = bos_token_id, pad_token_id
         self.eos_token_id = eos_token_id
@@ -184,7 +186,11 @@ class LlamaForCausalLM(Generates, Pretrained):
         return self.model.most
 
     def forward(
-        self, input_ids: Any, attention_mask: Any = None, cache: nn.KVCache | None = None, logits_to_keep: int = 0
+        self,
+        input_ids: Any,
+        attention_mask: Any = None,
+        cache: nn.KVCache | None = None,
+        logits_to_keep: int = 0,
     ) -> Any:
         x = self.model(input_ids, attention_mask, cache)
         if logits_to_keep:

@@ -24,7 +24,7 @@ class Nlp(DomainPlugin):
 
     @hookimpl
     def mlcore_models(self) -> Mapping[str, Callable[..., Any]]:
-        from mlcore_nlp.models import FACTORIES
+        from mlcore_nlp.auto import FACTORIES
 
         return FACTORIES
 

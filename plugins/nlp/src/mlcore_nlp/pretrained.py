@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final, NoReturn, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import mlcore as ml
 from mlcore import nn
 from mlcore.errors import ArgumentError, ArgumentTypeError, FormatError
-from mlcore.io import FileError, MissingFileError, atomic_write
+from mlcore.io import FileError, MissingFileError, atomic_write, open_weights, strict_json
 from mlcore.nn.shape_only import shape_only
 
 P = TypeVar("P", bound="Pretrained")
 Settings = dict[str, Any]
-MAX_JSON: Final = 64 << 20
 CONFIG: Final = "config.json"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The table in a JSON file. Raises `FileError`, and `FormatError` for what is no table of plain values."""
-
-    def refuse(name: str) -> NoReturn:
-        raise ValueError(f"it holds {name}")
-
-    try:
-        size = path.stat().st_size
-        if size > MAX_JSON:
-            raise FormatError(f"{path} has {size} bytes", cause=f"at most {MAX_JSON} are read of a JSON file")
-        text = path.read_bytes()
-    except FileNotFoundError:
-        inside = path.parent.is_dir()
+def read_config(folder: Path) -> dict[str, Any]:
+    """What config.json in a folder says."""
+    if not (folder / CONFIG).is_file():
+        inside = folder.is_dir()
         raise MissingFileError(
-            f"{path} is missing" if inside else f"there is no folder {path.parent}",
-            found=", ".join(sorted(one.name for one in path.parent.iterdir())[:12]) if inside else None,
+            f"{folder} has no {CONFIG}" if inside else f"there is no folder {folder}",
+            found=", ".join(sorted(one.name for one in folder.iterdir())[:12]) if inside else None,
             fix="pass the folder of a model: config.json, the weights, tokenizer.json",
-        ) from None
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        found = json.loads(text.decode("utf-8"), parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is no JSON: {str(error)[:120]}", fix="fetch it again") from None
-    if not isinstance(found, dict):
-        raise FormatError(f"{path} holds a {type(found).__name__}", fix="a table was expected")
-    return found
+        )
+    return strict_json.read(folder / CONFIG)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a table, whole or not at all."""
+def write_json(path: Path, content: Any) -> None:
+    """Write plain data, whole or not at all."""
     with atomic_write(path) as file:
         file.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-
-
-def read_weights(folder: Path) -> Mapping[str, Any]:
-    """The tensors of a folder by name: model.safetensors, or several with an index, or pytorch_model.bin."""
-    return ml.load(folder / "model.safetensors")
 
 
 class Pretrained(nn.Module):
@@ -121,10 +100,15 @@ class Pretrained(nn.Module):
         no sense or is of another kind of model, `StateDictError` with one table where the weights do not fit.
         """
         place = Path(folder)
-        config = read_json(place / CONFIG)
+        config = read_config(place)
         cls._check_kind(config, place / CONFIG)
-        model = cls.assembled({**cls.settings(config), **changes}, read_weights(place), device, dtype, place)
-        model._take_tokenizer(place)
+        with _told(cls, place / CONFIG):
+            settings = {**cls.settings(config), **changes}
+        model = cls.loaded(settings, place, device=device, dtype=dtype)
+        if any((place / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+            from mlcore_nlp.tokenizer import Tokenizer
+
+            model.tokenizer = Tokenizer.from_pretrained(place)
         return model
 
     @classmethod
@@ -138,39 +122,41 @@ class Pretrained(nn.Module):
             )
 
     @classmethod
-    def assembled(
-        cls: type[P], settings: Settings, tensors: Mapping[str, Any], device: Any, dtype: Any, place: Path
-    ) -> P:
-        """A model of these arguments and tensors."""
-        tensors = {cls.renamed(name): one for name, one in tensors.items()}
-        settings = cls.adapt(settings, set(tensors))
-        new_head = bool(cls.head) and not any(_matches(name, cls.head) for name in tensors)
-        try:
-            if new_head:
-                model = cls.made(settings)
-            else:
-                with shape_only():
-                    model = cls.made(settings)
-        except (ArgumentError, ArgumentTypeError) as error:
-            raise FormatError(
-                f"{place}: its settings make no {cls.__name__}: {error.what}", **error.details
-            ) from error
-        own = model.state_dict()
-        given = {
-            name: one for name, one in tensors.items() if name in own or not _matches(name, cls.ignored)
-        }
-        if new_head:
-            given = {**{name: one for name, one in own.items() if _matches(name, cls.head)}, **given}
-        target = ml.float32 if dtype is None else dtype
-        ready = {name: _moved(one, device, target) for name, one in given.items()}
-        model.load_state_dict(ready, assign=True)
+    def loaded(
+        cls: type[P], settings: Settings, path: Path, *, device: Any = None, dtype: Any = None,
+        renamed: Callable[[str], str] | None = None,
+    ) -> P:  # fmt: skip
+        """A model of these arguments with the weights of a file or folder; `renamed` None is the class's own."""
+        to_ours = cls.renamed if renamed is None else renamed
+        with open_weights(path) as weights:
+            theirs = list(weights)
+        names = {to_ours(name) for name in theirs}
+        settings = cls.adapt(settings, names)
+        new_head = bool(cls.head) and not any(_matches(name, cls.head) for name in names)
+        with _told(cls, path):
+            model = cls.made(settings) if new_head else cls._blank(settings)
+        model = model.to(dtype=ml.float32 if dtype is None else dtype)
+        model = (
+            model.to(device)
+            if new_head
+            else model.to_empty(device=ml.default_device() if device is None else device)
+        )
+        own = set(model.state_dict())
+
+        def ours(name: str) -> str | None:
+            name = to_ours(name)
+            return None if name not in own and _matches(name, cls.ignored) else name
+
+        found = model.load_weights(path, ours, strict=not new_head)
+        if found.unexpected_keys or any(not _matches(name, cls.head) for name in found.missing_keys):
+            model.load_weights(path, ours)  # raises the table
         return model.eval()
 
-    def _take_tokenizer(self, folder: Path) -> None:
-        if (folder / "tokenizer.json").is_file():
-            from mlcore_nlp.tokenizer import Tokenizer
-
-            self.tokenizer = Tokenizer.from_pretrained(folder)
+    @classmethod
+    def _blank(cls: type[P], settings: Settings) -> P:
+        """Without memory for values."""
+        with shape_only():
+            return cls.made(settings)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json, model.safetensors and, if there is a tokenizer, its files to a folder; it is made if need be.
@@ -197,15 +183,16 @@ class Pretrained(nn.Module):
             self.tokenizer.save_pretrained(place)
 
 
-def _moved(value: Any, device: Any, dtype: Any) -> Any:
-    """A tensor on the device, of the dtype where it is floating."""
-    tensor = ml.asarray(value, device=device)
-    return tensor.to(dtype=dtype) if tensor.dtype.kind == "f" else tensor
+@contextlib.contextmanager
+def _told(cls: type, path: Path) -> Iterator[None]:
+    """Arguments that make no sense came from a file: the error says which."""
+    try:
+        yield
+    except (ArgumentError, ArgumentTypeError) as error:
+        raise FormatError(f"{path} makes no {cls.__name__}: {error.what}", **error.details) from error
 
 
 def _fields(cls: type) -> tuple[Any, ...]:
-    import dataclasses
-
     return dataclasses.fields(nn.config.kind(cls))
 
 
@@ -215,6 +202,3 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def _modern(match: re.Match[str]) -> str:
     return "LayerNorm." + {"gamma": "weight", "beta": "bias"}[match[1]]
-
-
-_ARCHITECTURES: Final[dict[str, Callable[[], type[Pretrained]]]] = {}

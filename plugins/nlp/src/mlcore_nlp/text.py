@@ -68,7 +68,8 @@ class TextTokenizer:
         wrong = found[(found < 0) | (found >= self.vocab_size)]
         if wrong.size:
             raise OutOfRangeError(
-                f"decode: id {wrong[0]} of a vocabulary of {self.vocab_size}", fix="pass ids of this tokenizer"
+                f"decode: id {wrong[0]} of a vocabulary of {self.vocab_size}",
+                fix="pass ids of this tokenizer",
             )
         return [int(one) for one in found]
 
@@ -103,11 +104,15 @@ class TextTokenizer:
         if limit is not None and limit < 1:
             raise ArgumentError(f"max_length={limit}", fix="keep at least one token")
         rows = [self._row(one, limit, special) for one in given]
-        return padded([ids for ids, _ in rows], [kinds for _, kinds in rows], self.pad_id, padding_side, device)
+        return padded(
+            [ids for ids, _ in rows], [kinds for _, kinds in rows], self.pad_id, padding_side, device
+        )
 
     def _row(self, text: Any, limit: int | None, special: bool) -> tuple[list[int], list[int]]:
         if not isinstance(text, str):
-            raise ArgumentTypeError(f"{type(self).__name__}: a {type(text).__name__} is no text", fix="pass str")
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: a {type(text).__name__} is no text", fix="pass str"
+            )
         ids = self.encode(text, special)[:limit]
         return ids, [0] * len(ids)
 
@@ -121,7 +126,9 @@ class Pieces:
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         self._decode = tokenizer.decode
-        self._before: list[int] = []  # said already; a token's text may depend on whether something stands before it
+        self._before: list[
+            int
+        ] = []  # said already; a token's text may depend on whether something stands before it
         self._new: list[int] = []
 
     def add(self, one: int) -> str:
@@ -141,14 +148,13 @@ class Pieces:
         return self._decode(self._before + self._new)[len(self._decode(self._before)) :]
 
 
-def padded(
-    ids: list[list[int]], kinds: list[list[int]], pad_id: int | None, side: str, device: Any
-) -> Batch:
+def padded(ids: list[list[int]], kinds: list[list[int]], pad_id: int | None, side: str, device: Any) -> Batch:
     """Rows of different lengths as one batch."""
     width = max(map(len, ids))
     if pad_id is None and any(len(one) != width for one in ids):
         raise ArgumentError(
-            "texts of different lengths, and no token for padding", fix="set tokenizer.pad_id, or pass one text"
+            "texts of different lengths, and no token for padding",
+            fix="set tokenizer.pad_id, or pass one text",
         )
     made = np.zeros((3, len(ids), width), np.int64)
     made[0] = pad_id or 0

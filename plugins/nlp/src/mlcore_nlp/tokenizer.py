@@ -11,8 +11,8 @@ from typing import Any
 import tokenizers
 
 from mlcore.errors import ArgumentError, ArgumentTypeError, FormatError
-from mlcore.io import MissingFileError, atomic_write
-from mlcore_nlp.pretrained import MAX_JSON, read_json, write_json
+from mlcore.io import MissingFileError, atomic_write, strict_json
+from mlcore_nlp.pretrained import write_json
 from mlcore_nlp.text import SETTINGS, ByteTokenizer, CharTokenizer, TextTokenizer, _checked
 
 FILE = "tokenizer.json"
@@ -51,14 +51,16 @@ class Tokenizer(TextTokenizer):
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Tokenizer:
         """The tokenizer in a tokenizer.json. Raises `MissingFileError`, `FormatError`."""
-        content = json.dumps(read_json(Path(path)))  # read here: what is wrong with a file is told in one way
+        content = json.dumps(
+            strict_json.read(Path(path))
+        )  # read here: what is wrong with a file is told in one way
         return cls(guarded_backend(str(path), lambda: tokenizers.Tokenizer.from_str(content)), **options)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str]) -> TextTokenizer:
         """The tokenizer of a Hugging Face folder: tokenizer.json, and what tokenizer_config.json says beside it."""
         place = Path(folder)
-        settings = read_json(place / SETTINGS) if (place / SETTINGS).is_file() else {}
+        settings = strict_json.read(place / SETTINGS) if (place / SETTINGS).is_file() else {}
         kind = settings.get("tokenizer_class")
         if kind == "ByteTokenizer":
             return ByteTokenizer()
@@ -66,7 +68,8 @@ class Tokenizer(TextTokenizer):
             return CharTokenizer(settings.get("alphabet", ""))
         if not (place / FILE).is_file():
             raise MissingFileError(
-                f"{place} has no {FILE}", fix="save the tokenizer as tokenizer.json, the format of `tokenizers`"
+                f"{place} has no {FILE}",
+                fix="save the tokenizer as tokenizer.json, the format of `tokenizers`",
             )
         longest = settings.get("model_max_length")
         template = settings.get("chat_template")
@@ -139,9 +142,7 @@ class Tokenizer(TextTokenizer):
             said["model_max_length"] = self.max_length  # type: ignore[assignment]  # plain JSON
         if self.chat_template is not None:
             said["chat_template"] = self.chat_template
-        write_json(
-            place / SETTINGS, {"tokenizer_class": "PreTrainedTokenizerFast", **self._settings, **said}
-        )
+        write_json(place / SETTINGS, {"tokenizer_class": "PreTrainedTokenizerFast", **self._settings, **said})
 
 
 def _cut(parts: list[Any], room: int) -> None:
@@ -151,6 +152,3 @@ def _cut(parts: list[Any], room: int) -> None:
         sizes[sizes.index(max(sizes))] -= 1
     for one, size in zip(parts, sizes, strict=True):
         one.truncate(size)
-
-
-__all__ = ["FILE", "MAX_JSON", "Tokenizer", "guarded_backend"]
