@@ -1,4 +1,4 @@
-"""How fast each pair of rotary features turns, and how models were stretched to texts longer than they were made for."""
+"""How fast each pair of rotary features turns, and how models are stretched to longer texts."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from mlcore import assets
 from mlcore.errors import FormatError
-from mlcore_nlp import gguf
 from mlcore_nlp.bert import BertForSequenceClassification, BertModel
 from mlcore_nlp.llama import LlamaForCausalLM
 from mlcore_nlp.pretrained import CONFIG, Pretrained, read_config
@@ -30,6 +29,8 @@ def from_pretrained(path: str | os.PathLike[str], *, device: Any = None, dtype: 
     """
     place = Path(path)
     if place.is_file():
+        from mlcore_nlp import gguf
+
         return gguf.load(place, device=device, dtype=dtype)
     if (place / MODULES).is_file():
         return SentenceEncoder.from_pretrained(place, device=device, dtype=dtype)
@@ -54,6 +55,8 @@ def minilm(device: Any = None, dtype: Any = None) -> SentenceEncoder:
 
 def smollm2(device: Any = None, dtype: Any = None) -> LlamaForCausalLM:
     """SmolLM2-135M-Instruct, a small language model (fetched once, 89 MB; Apache-2.0)."""
+    from mlcore_nlp import gguf
+
     return gguf.load(assets.get("smollm2"), device=device, dtype=dtype)
 
 

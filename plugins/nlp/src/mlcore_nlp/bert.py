@@ -183,7 +183,8 @@ class BertModel(Pretrained):
 
     >>> import mlcore as ml
     >>> from mlcore_nlp import BertConfig
-    >>> small = BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    >>> tiny = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    >>> small = BertConfig(vocab_size=50, **tiny)
     >>> found = small.build().eval()(ml.asarray([[1, 2, 3]]))
     >>> found.last_hidden_state.shape, found.pooler_output.shape
     ((1, 3, 8), (1, 8))
@@ -191,7 +192,9 @@ class BertModel(Pretrained):
 
     model_type: ClassVar[str] = "bert"
     base_prefix: ClassVar[str] = "bert."
-    ignored: ClassVar[tuple[str, ...]] = (r"(bert\.)?embeddings\.position_ids", r"cls\..*", r"classifier\..*")
+    ignored: ClassVar[tuple[str, ...]] = (  # heads, and the pooling layer where it is not wanted
+        r"embeddings\.position_ids", r"pooler\..*", r"cls\..*", r"classifier\..*",
+    )  # fmt: skip
 
     def __init__(
         self, vocab_size: int = 30522, hidden_size: int = 768, num_hidden_layers: int = 12,
@@ -264,7 +267,8 @@ class BertForSequenceClassification(Pretrained):
 
     >>> import mlcore as ml
     >>> from mlcore_nlp import BertConfig, BertForSequenceClassification
-    >>> small = BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    >>> tiny = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    >>> small = BertConfig(vocab_size=50, **tiny)
     >>> BertForSequenceClassification(small.build(), num_labels=3)(ml.asarray([[1, 2, 3]])).shape
     (1, 3)
     """

@@ -151,7 +151,8 @@ class Generates(nn.Module):
         The likeliest token is taken, unless `do_sample=True` or one of `temperature`, `top_k`, `top_p` is given: then
         tokens are drawn by their probabilities, from `generator`, a new one of `seed`, or the default one. A text ends
         at `eos_token_id` (None: the model's own), at the texts in `stop`, which are left out, and where the model's
-        context ends. `stream` is called with each new piece of one text. `use_cache=False` computes everything again at each step: the same logits.
+        context ends. `stream` is called with each new piece of one text. `use_cache=False` computes everything again at
+        each step.
         """
         drawn = (
             any(one is not None for one in (temperature, top_k, top_p)) if do_sample is None else do_sample

@@ -159,7 +159,7 @@ class Pretrained(nn.Module):
             return cls.made(settings)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write config.json, model.safetensors and, if there is a tokenizer, its files to a folder; it is made if need be.
+        """Write config.json, model.safetensors and the tokenizer's files to a folder, which is made if need be.
 
         Hugging Face's libraries read it too.
         """

@@ -31,7 +31,8 @@ class SentenceEncoder(nn.Module):
     `encode(texts)` gives (count, hidden_size); `similarity` their cosines.
 
     >>> from mlcore_nlp import BertConfig, ByteTokenizer, SentenceEncoder
-    >>> small = BertConfig(vocab_size=259, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    >>> tiny = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    >>> small = BertConfig(vocab_size=259, **tiny)
     >>> encoder = SentenceEncoder(small.build(), ByteTokenizer()).eval()
     >>> encoder.encode(["one", "two", "three"]).shape
     (3, 8)

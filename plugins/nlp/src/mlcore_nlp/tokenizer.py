@@ -85,7 +85,7 @@ class Tokenizer(TextTokenizer):
 
     @classmethod
     def from_gguf(cls, metadata: Mapping[str, Any]) -> Tokenizer:
-        """The tokenizer that a GGUF file's metadata describes: tokens, merges, kind of pre-tokenizer, special tokens."""
+        """The tokenizer that a GGUF file's metadata describes: tokens, merges, how texts are parted, special tokens."""
         from mlcore_nlp import gguf
 
         return gguf.tokenizer(metadata)

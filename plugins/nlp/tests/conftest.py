@@ -1,0 +1,32 @@
+"""Shared by the tests of this package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mlcore as ml
+
+if not os.environ.get("MLCORE_LEG"):  # in the leg, a missing library is a failure
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    pytest.importorskip("mlcore_nlp", reason="mlcore-nlp is not installed")
+
+HERE = Path(__file__).parent
+DEVICES = ("cpu", "reference")
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    with ml.device(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, Any]:
+    with np.load(HERE / "golden.npz", allow_pickle=False) as file:
+        return dict(file)
