@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ if not os.environ.get("MLCORE_LEG"):  # in the leg, a missing library is a failu
     pytest.importorskip("mlcore_nlp", reason="mlcore-nlp is not installed")
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # for golden_inputs, which the script that made golden.npz imports too
 DEVICES = ("cpu", "reference")
 
 

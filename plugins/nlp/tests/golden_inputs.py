@@ -8,12 +8,12 @@ from typing import Any, Final
 import numpy as np
 
 BERT: Final[dict[str, Any]] = dict(
-    vocab_size=53, hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20,
+    vocab_size=31, hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20,
     max_position_embeddings=16, type_vocab_size=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
 )  # fmt: skip
 LABELS: Final = 3
 LLAMA: Final[dict[str, Any]] = dict(
-    vocab_size=61, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4,
+    vocab_size=29, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4,
     num_key_value_heads=2, max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=500.0,
 )  # fmt: skip
 # What differs from LLAMA in each case.
@@ -34,6 +34,7 @@ LLAMAS: Final[dict[str, dict[str, Any]]] = {
     "yarn": dict(rope_scaling=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)),
 }  # fmt: skip
 NEW: Final = 12  # tokens that were generated
+KEPT: Final = 4  # positions at the end whose logits are kept
 
 
 def values(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:

@@ -67,8 +67,8 @@ def llama(case: str, changes: dict[str, Any]) -> dict[str, Any]:
     said = model(ids, labels=ids)
     found = {
         f"{case}.names": names(model, bool(settings.get("tie_word_embeddings"))),
-        f"{case}.logits": said.logits.detach().numpy(),
-        f"{case}.padded": model(ids, attention_mask=left).logits.detach().numpy(),
+        f"{case}.logits": said.logits.detach().numpy()[:, -given.KEPT :],
+        f"{case}.padded": model(ids, attention_mask=left).logits.detach().numpy()[:, -given.KEPT :],
         f"{case}.loss": said.loss.detach().numpy(),
         f"{case}.generated": model.generate(
             ids,
@@ -79,7 +79,7 @@ def llama(case: str, changes: dict[str, Any]) -> dict[str, Any]:
             eos_token_id=None,
         ).numpy(),
     }
-    if case in ("plain", "tied"):
+    if case == "plain":
         said.loss.backward()
         found |= gradients(model, case)
     return found

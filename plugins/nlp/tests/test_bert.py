@@ -9,13 +9,13 @@ from typing import Any
 import golden_inputs as given
 import numpy as np
 import pytest
+from mlcore_nlp import BertConfig, BertForSequenceClassification, BertModel, ByteTokenizer, from_pretrained
 
 import mlcore as ml
 from mlcore import nn, optim
 from mlcore.errors import ArgumentError, FormatError, MlcoreError, OutOfRangeError, ShapeError, StateDictError
 from mlcore.io import MissingFileError
 from mlcore.nn import functional as F
-from mlcore_nlp import BertConfig, BertForSequenceClassification, BertModel, ByteTokenizer, from_pretrained
 
 
 def filled(model: Any) -> Any:
@@ -70,12 +70,12 @@ def test_gradients_of_every_parameter(device: str, golden: dict[str, Any]) -> No
         close(one.grad, theirs, name)
         compared += theirs.size
     print(f"{compared} gradients compared on {device}")
-    assert compared > 3000
+    assert compared > 2500
 
 
 def test_padding_changes_nothing(device: str) -> None:
     model = filled(BertConfig(**given.BERT).build())
-    ids = ml.asarray(given.ids(50, (1, 6)))
+    ids = ml.asarray(given.ids(30, (1, 6)))
     alone = model(ids).last_hidden_state
     more = ml.concat([ids, ml.full((1, 5), 7, dtype=ml.int64)], axis=1)
     mask = ml.asarray([[1] * 6 + [0] * 5])
@@ -90,7 +90,7 @@ def test_a_folder_there_and_back(tmp_path: Path) -> None:
         "config.json", "model.safetensors", "tokenizer_config.json",
     ]  # fmt: skip
     again = from_pretrained(tmp_path / "b")
-    assert type(again) is BertModel and isinstance(again.tokenizer, ByteTokenizer) and not again.training
+    assert (type(again), type(again.tokenizer), again.training) == (BertModel, ByteTokenizer, False)
     assert nn.config.of(again) == nn.config.of(model) == BertConfig(**given.BERT)
     for name, one in model.state_dict().items():
         assert (np.asarray(again.state_dict()[name]) == np.asarray(one)).all(), name
@@ -179,26 +179,45 @@ def folder(tmp_path: Path, **changes: Any) -> Path:
     return tmp_path
 
 
+def encode(*ids: Any, **changes: Any) -> Any:
+    """An encoder's output for ids and whatever follows them."""
+    return lambda _: small(**changes).build()(*ids)
+
+
+def read(cls: Any = BertModel, **changes: Any) -> Any:
+    """A class reads a good folder whose config.json was changed."""
+    return lambda path: cls(folder(path, **changes))
+
+
+READ = BertModel.from_pretrained
 BAD: list[tuple[Any, type[MlcoreError], str]] = [
-    (lambda _: small().build()(ml.zeros((1, 17), dtype=ml.int64)), OutOfRangeError, "a text of 17 tokens, and 16 positions"),
-    (lambda _: small().build()(ml.asarray([[3, 53]])), OutOfRangeError, "53"),
-    (lambda _: small().build()(ml.asarray([[3, -1]])), OutOfRangeError, "-1"),
-    (lambda _: small().build()(ml.asarray([3, 4])), ShapeError, r"input_ids of shape \(2,\)"),
-    (lambda _: small().build()(ml.asarray([[3, 4]]), ml.ones((1, 3))), ShapeError, r"attention_mask \(1, 3\)"),
-    (lambda _: small().build()(ml.asarray([[3, 4]]), None, ml.asarray([[1]])), ShapeError, r"token_type_ids \(1, 1\)"),
-    (lambda _: small(num_attention_heads=5).build(), ArgumentError, "hidden_size 12 with 5 heads"),
-    (lambda _: small(hidden_act="gleu").build(), ArgumentError, "did you mean 'gelu'"),
-    (lambda p: BertModel.from_pretrained(p / "none"), MissingFileError, "there is no folder"),
-    (lambda p: BertModel.from_pretrained(p), MissingFileError, "has no config.json"),
-    (lambda p: BertModel.from_pretrained(folder(p, hidden_size=24)), StateDictError, r"(?s)misshapen.*word_embeddings.*\(53, 12\)"),
-    (lambda p: BertModel.from_pretrained(folder(p, num_hidden_layers=1)), StateDictError, "(?s)unexpected.*encoder.layer.1"),
-    (lambda p: BertModel.from_pretrained(folder(p, num_hidden_layers=3)), StateDictError, "(?s)missing.*encoder.layer.2"),
-    (lambda p: BertModel.from_pretrained(folder(p, hidden_size="wide")), FormatError, "config.json makes no BertModel: .*hidden_size is a str"),
-    (lambda p: BertModel.from_pretrained(folder(p, hidden_act="magic")), FormatError, "hidden_act='magic'"),
-    (lambda p: BertModel.from_pretrained(folder(p, model_type="llama")), FormatError, "of a model of type 'llama'"),
-    (lambda p: from_pretrained(folder(p, model_type="gpt9", architectures=["Gpt9"])), FormatError, r"(?s)unknown architecture.*Gpt9.*known:.*BertModel"),
-    (lambda p: BertForSequenceClassification(small(add_pooling_layer=False).build()), ArgumentError, "2 labels"),
-]  # fmt: skip
+    (encode(ml.zeros((1, 17), dtype=ml.int64)), OutOfRangeError, "a text of 17 tokens, and 16 positions"),
+    (encode(ml.asarray([[3, 31]])), OutOfRangeError, "31"),
+    (encode(ml.asarray([[3, -1]])), OutOfRangeError, "-1"),
+    (encode(ml.asarray([3, 4])), ShapeError, r"input_ids of shape \(2,\)"),
+    (encode(ml.asarray([[3, 4]]), ml.ones((1, 3))), ShapeError, r"attention_mask \(1, 3\)"),
+    (encode(ml.asarray([[3, 4]]), None, ml.asarray([[1]])), ShapeError, r"token_type_ids \(1, 1\)"),
+    (encode(num_attention_heads=5), ArgumentError, "hidden_size 12 with 5 heads"),
+    (encode(hidden_act="gleu"), ArgumentError, "did you mean 'gelu'"),
+    (lambda path: READ(path / "none"), MissingFileError, "there is no folder"),
+    (READ, MissingFileError, "has no config.json"),
+    (read(READ, hidden_size=24), StateDictError, r"(?s)mismatched.*word_embeddings.*\(31, 12\)"),
+    (read(READ, num_hidden_layers=1), StateDictError, "(?s)unexpected.*encoder.layer.1"),
+    (read(READ, num_hidden_layers=3), StateDictError, "(?s)missing.*encoder.layer.2"),
+    (read(READ, hidden_size="wide"), FormatError, "config.json makes no BertModel: .*hidden_size is a str"),
+    (read(READ, hidden_act="magic"), FormatError, "hidden_act='magic'"),
+    (read(READ, model_type="llama"), FormatError, "of a model of type 'llama'"),
+    (
+        read(from_pretrained, model_type="x", architectures=["Gpt9"]),
+        FormatError,
+        "(?s)Gpt9.*known:.*BertModel",
+    ),
+    (
+        lambda _: BertForSequenceClassification(small(add_pooling_layer=False).build()),
+        ArgumentError,
+        "2 labels",
+    ),
+]
 
 
 @pytest.mark.parametrize(("call", "error", "text"), BAD, ids=[text for _, _, text in BAD])

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import mlcore as ml
 from mlcore import nn
+from mlcore.compile.shape_only import shape_only
 from mlcore.errors import ArgumentError, ArgumentTypeError, FormatError
 from mlcore.io import FileError, MissingFileError, atomic_write, open_weights, strict_json
-from mlcore.nn.shape_only import shape_only
 
 P = TypeVar("P", bound="Pretrained")
 Settings = dict[str, Any]
@@ -133,7 +133,7 @@ class Pretrained(nn.Module):
         names = {to_ours(name) for name in theirs}
         settings = cls.adapt(settings, names)
         new_head = bool(cls.head) and not any(_matches(name, cls.head) for name in names)
-        with _told(cls, path):
+        with _told(cls, path / CONFIG if path.is_dir() else path):
             model = cls.made(settings) if new_head else cls._blank(settings)
         model = model.to(dtype=ml.float32 if dtype is None else dtype)
         model = (
