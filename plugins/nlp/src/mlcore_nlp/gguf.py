@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors
 
@@ -167,13 +168,13 @@ def tokenizer(metadata: Mapping[str, Any], place: Path | None = None) -> Tokeniz
     tokens = _texts(metadata, "tokens", who)
     merges = [tuple(one.split(" ")) for one in _texts(metadata, "merges", who)]
     vocabulary = {one: i for i, one in enumerate(tokens)}
+    if len(vocabulary) != len(tokens):
+        raise FormatError(f"{who}: {len(tokens)} tokens, of which {len(vocabulary)} differ")
     for i, pair in enumerate(merges):
         if len(pair) != 2 or not {*pair, "".join(pair)} <= vocabulary.keys():
             raise FormatError(
                 f"{who}: merge {i} is {' '.join(pair)[:80]!r}", cause="its tokens are not in the vocabulary"
             )
-    if len(vocabulary) != len(tokens):
-        raise FormatError(f"{who}: {len(tokens)} tokens, of which {len(vocabulary)} differ")
     model = guarded_backend(
         who, lambda: models.BPE(vocabulary, merges, fuse_unk=False, ignore_merges=pre in _WHOLE_FIRST)
     )
@@ -194,11 +195,14 @@ def tokenizer(metadata: Mapping[str, Any], place: Path | None = None) -> Tokeniz
 def _add_special(
     made: tokenizers.Tokenizer, tokens: list[str], metadata: Mapping[str, Any], who: str
 ) -> None:
-    kinds = list(metadata.get("tokenizer.ggml.token_type", []))
-    if kinds and len(kinds) != len(tokens):
-        raise FormatError(f"{who}: {len(tokens)} tokens and {len(kinds)} kinds of tokens")
+    given = metadata.get("tokenizer.ggml.token_type")
+    kinds = np.asarray([1] * len(tokens) if given is None else given)
+    if kinds.shape != (len(tokens),) or kinds.dtype.kind not in "iu":
+        raise FormatError(
+            f"{who}: {len(tokens)} tokens, and kinds of tokens of shape {kinds.shape} and dtype {kinds.dtype}"
+        )
     for wanted, add in ((_CONTROL, made.add_special_tokens), (_USER_DEFINED, made.add_tokens)):
-        chosen = [token for token, kind in zip(tokens, kinds) if int(kind) == wanted]
+        chosen = [token for token, kind in zip(tokens, kinds.tolist(), strict=True) if kind == wanted]
         add([AddedToken(one, special=wanted == _CONTROL, normalized=False) for one in chosen])
 
 
@@ -213,6 +217,6 @@ def _id(metadata: Mapping[str, Any], name: str, count: int, who: str) -> int | N
     found = metadata.get(f"tokenizer.ggml.{name}_token_id")
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < count:
+    if isinstance(found, bool) or not isinstance(found, (int, np.integer)) or not 0 <= found < count:
         raise FormatError(f"{who}: tokenizer.ggml.{name}_token_id is {found!r} of {count} tokens")
-    return found
+    return int(found)
