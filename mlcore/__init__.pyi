@@ -203,7 +203,7 @@ def permute_dims(x: Tensor, /, axes: Axes) -> Tensor:
     """`x` with its dimensions in the order `axes`."""
 def broadcast_to(x: Tensor, /, shape: Shape) -> Tensor:
     """`x` repeated along dimensions of size 1 and new leading ones, to `shape`."""
-def concat(arrays: Tensor, /, *, axis: Axis = 0) -> Tensor:
+def concat(arrays: Sequence[Tensor], /, *, axis: Axis = 0) -> Tensor:
     """Tensors joined along an existing axis."""
 def max(x: Tensor, /, *, axis: Axis = None, keepdims: _bool = False) -> Tensor:
     """Largest element over `axis`; nan if any is."""

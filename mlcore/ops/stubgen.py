@@ -179,7 +179,7 @@ newaxis: None
 
 def _annotation(name: str, parameter: inspect.Parameter, tensors: tuple[str, ...], elementwise: bool) -> str:
     if name in tensors:
-        return "TensorLike" if elementwise else "Tensor"
+        return "TensorLike" if elementwise else BY_NAME.get(name, "Tensor")
     if name in BY_NAME:
         return BY_NAME[name]
     written = parameter.annotation

@@ -35,10 +35,9 @@ def from_pretrained(path: str | os.PathLike[str], *, device: Any = None, dtype: 
     if (place / MODULES).is_file():
         return SentenceEncoder.from_pretrained(place, device=device, dtype=dtype)
     config = read_config(place)
-    named = config.get("architectures") or [None]
-    found = ARCHITECTURES.get(named[0] if isinstance(named, list) else None) or FAMILIES.get(
-        str(config.get("model_type"))
-    )
+    named = config.get("architectures")
+    first = str(named[0]) if isinstance(named, list) and named else ""
+    found = ARCHITECTURES.get(first) or FAMILIES.get(str(config.get("model_type")))
     if found is None:
         raise FormatError(
             f"{place / CONFIG} is of an unknown architecture: {named!r}, model_type {config.get('model_type')!r}",

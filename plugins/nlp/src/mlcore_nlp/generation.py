@@ -39,7 +39,8 @@ class Choice:
     def next(self, logits: Any) -> Rows:
         """One id for each row of logits (batch, vocabulary)."""
         if not self.draws:
-            return np.asarray(ml.argmax(logits, axis=-1))
+            likeliest: Rows = ml.argmax(logits, axis=-1).numpy()
+            return likeliest
         scaled = np.asarray(logits.to(dtype=ml.float32)).astype(np.float64) / self.temperature
         shares = self.shares(scaled)
         drawn = np.asarray(
@@ -47,7 +48,8 @@ class Choice:
         )
         below = np.cumsum(shares, axis=-1)
         places: Rows = (below <= drawn * below[:, -1:]).sum(axis=-1)
-        return np.minimum(places, shares.shape[-1] - 1)
+        found: Rows = np.minimum(places, shares.shape[-1] - 1)
+        return found
 
     def shares(self, scaled: Rows) -> Rows:
         """Probabilities (batch, vocabulary), those of tokens left out by top_k and top_p zero."""
@@ -133,7 +135,11 @@ class Generates(nn.Module):
     tokenizer: Any
     eos_token_id: Any
     pad_token_id: int | None
-    context_length: int
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens a text may have."""
+        raise NotImplementedError
 
     def generate(
         self, inputs: Any, *, max_new_tokens: int = 20, do_sample: bool | None = None,

@@ -166,7 +166,7 @@ def tokenizer(metadata: Mapping[str, Any], place: Path | None = None) -> Tokeniz
             f"{who}: texts are parted as {pre!r}{did_you_mean(str(pre), _PARTED)}", known=", ".join(_PARTED)
         )
     tokens = _texts(metadata, "tokens", who)
-    merges = [tuple(one.split(" ")) for one in _texts(metadata, "merges", who)]
+    merges: list[Any] = [tuple(one.split(" ")) for one in _texts(metadata, "merges", who)]
     vocabulary = {one: i for i, one in enumerate(tokens)}
     if len(vocabulary) != len(tokens):
         raise FormatError(f"{who}: {len(tokens)} tokens, of which {len(vocabulary)} differ")
@@ -182,7 +182,7 @@ def tokenizer(metadata: Mapping[str, Any], place: Path | None = None) -> Tokeniz
     made.pre_tokenizer = _PARTED[pre]()
     made.decoder = decoders.ByteLevel()
     _add_special(made, tokens, metadata, who)
-    ids = {f"{name}_id": _id(metadata, end, len(tokens), who) for name, end in _IDS.items()}
+    ids: dict[str, Any] = {f"{name}_id": _id(metadata, end, len(tokens), who) for name, end in _IDS.items()}
     if metadata.get("tokenizer.ggml.add_bos_token", False) and ids["bos_id"] is not None:
         bos = tokens[ids["bos_id"]]
         made.post_processor = processors.TemplateProcessing(

@@ -73,7 +73,7 @@ class SentenceEncoder(nn.Module):
                 f"encode: {len(given)} texts in batches of {batch_size}", fix="pass at least one"
             )
         order = sorted(range(len(given)), key=lambda i: -len(given[i]))
-        device = self.bert.embeddings.LayerNorm.weight.device
+        device = next(self.bert.parameters()).device
         training = self.training
         self.eval()
         try:
