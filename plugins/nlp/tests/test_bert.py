@@ -129,7 +129,7 @@ def test_every_layout_of_a_folder(kind: str, prefix: str, tmp_path: Path) -> Non
             json.dumps({"metadata": {}, "weight_map": where})
         )
     else:
-        ml.save(tensors, tmp_path / "pytorch_model.bin", format="torch")
+        ml.save(tensors, tmp_path / "pytorch_model.bin", format="pytorch")
     again = BertModel.from_pretrained(tmp_path)
     for name, one in model.state_dict().items():
         assert (np.asarray(again.state_dict()[name]) == np.asarray(one)).all(), name
