@@ -146,7 +146,7 @@ def compile_node(node: Any, scope: Scope, place: int) -> None:
         check_counts(source, schema, node, label)
         check_attributes(source, schema, attributes, label)
         handler = handler_of(domain, schema.name, schema.since_version)
-        if handler is None:
+        if handler is None or (handler.takes is not None and not handler.takes(node, attributes)):
             step = load_function.from_schema(scope, schema, node, attributes, label)
         else:
             step = _step(scope, handler, schema, node, attributes, label)

@@ -47,6 +47,7 @@ class Handler:
     raw: bool  # takes values as they are: sequences, texts, types that only the host has
     random: bool  # a new result each time
     grows: bool  # its result may be far larger than its inputs
+    takes: Callable[[Any, dict[str, Any]], bool] | None = None  # nodes that it runs; the others: ONNX's definition
 
     def folds(self, sizes: list[int]) -> bool:
         """Whether a node of constants of these sizes is worked out when the model is loaded."""
@@ -61,10 +62,12 @@ _table: Final[dict[tuple[str, str], list[tuple[int, int, Handler]]]] = {}
 def onnx_op(
     name: str, first: int = 1, last: int = NEWEST, *, domain: str = "", host: tuple[str, ...] = (),
     state: tuple[str, ...] = (), moves: bool = False, raw: bool = False, random: bool = False, grows: bool = False,
+    takes: Callable[[Any, dict[str, Any]], bool] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # fmt: skip
     """Declare what runs the operator `name` in the versions from `first` to `last`.
 
-    `host` names the inputs that are wanted as NumPy arrays, `state` those that training leaves alone.
+    `host` names the inputs that are wanted as NumPy arrays, `state` those that training leaves alone. `takes(node,
+    attributes)` may leave some nodes to the operator's definition in ONNX.
     """
 
     def declare(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,7 +80,7 @@ def onnx_op(
             frozenset(p.name for p in attributes),
             frozenset(p.name for p in attributes if p.default is p.empty),
             frozenset(p.name for p in keywords) & _ASKED,
-            frozenset(map(names.index, host)), frozenset(map(names.index, state)), moves, raw, random, grows,
+            frozenset(map(names.index, host)), frozenset(map(names.index, state)), moves, raw, random, grows, takes,
         )  # fmt: skip
         place = _table.setdefault((domain, name), [])
         if any(first <= b and a <= last for a, b, _ in place):

@@ -20,7 +20,7 @@ _OTHERS: Final = {
 
 
 def declare() -> None:
-    """Declare those that no file here declares itself; from opset 6 on they differ in the types they take only."""
+    """Declare those that no file here declares itself; from opset 7 on they differ in the types they take only."""
     known = {name for domain, name in all_names() if not domain}
     there = {schema.name for schema in defs.get_all_schemas() if not schema.domain}
     found = dict(_OTHERS)
@@ -30,7 +30,7 @@ def declare() -> None:
             found[name] = op
     for name, op in found.items():
         if name not in known:
-            onnx_op(name, 1 if name == "Not" else 6)(_checked(name, op))
+            onnx_op(name)(_checked(name, op))
 
 
 def _checked(name: str, op: Any) -> Any:
