@@ -8,7 +8,7 @@ import numpy as np
 
 from mlcore import dispatch
 from mlcore.errors import ArgumentError, OutOfRangeError, ShapeError
-from mlcore.host import as_numpy, holds_values
+from mlcore.host import as_numpy, holds_values, is_captured
 from mlcore.nn.functional._common import valid_indices
 from mlcore.ops.creation import zeros
 from mlcore.ops.elementwise import where
