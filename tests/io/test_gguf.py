@@ -275,7 +275,7 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "a key that is no text": (file(pairs=[struct.pack("<Q", 2) + b"\xff\xfe" + b"\0" * 60]), "which is no text"),
     "a key twice": (file(pairs=[pair("k", 0, b"\1")] * 2), "the key 'k' stands twice"),
     "a value of no type": (file(pairs=[pair("k", 13, b"\1" * 32)]), "value of type 13"),
-    "an endless list": (file(pairs=[pair("k", 9, struct.pack("<IQ", 0, 2**62))]), "announces 4611686018427387904 values"),
+    "an endless list": (file(pairs=[pair("k", 9, struct.pack("<IQ", 0, 2**62))]), "announces 4611686018427387904"),
     "an endless list of texts": (file(pairs=[pair("k", 9, struct.pack("<IQ", 8, 2**61))]), "announces"),
     "a list's text without end": (
         file(pairs=[pair("k", 9, struct.pack("<IQQ", 8, 1, 2**63))]), "text 0 of 'k' reaches beyond"),

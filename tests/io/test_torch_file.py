@@ -237,7 +237,7 @@ def test_nested_data_is_written(tmp_path: Path) -> None:
         "list": [1, -1, 2**31, -(2**40), 2**64, 2.5, "é", None],
         "tuple": (True, (), (x,)), "bytes": b"\xff\0", "bytearray": bytearray(b"ab"), "complex": 1 - 2j, "set": {1, 2},
         "dtype": ml.bfloat16, 3: "three", (1, "a"): 1.5, None: False, "empty": {}, "none": [],
-        "scalar": np.float32(2.5), "many": list(range(3000)), "deep": [[[[[[1]]]]]], "keys": {str(i): i for i in range(500)},
+        "scalar": np.float32(2.5), "many": list(range(3000)), "keys": {str(i): i for i in range(500)},
     }  # fmt: skip
     ml.save(saved, tmp_path / "x.pt")
     got = torch.load(tmp_path / "x.pt", weights_only=True)
