@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore import autograd, errors, func
+from mlcore import autograd, errors, exchange, func
 from mlcore._version import __version__
 from mlcore.autograd import enable_grad, no_grad
 from mlcore.backends.detect import default_device, device, devices, empty_cache, explain_device

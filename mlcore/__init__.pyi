@@ -323,3 +323,5 @@ def sort(x: Tensor, /, *, axis: Axis = -1, descending: _bool = False, stable: _b
     """`x` in order along `axis`; always stable."""
 def topk(x: Tensor, k: int, /, *, axis: Axis = -1, largest: _bool = True, sorted: _bool = True) -> tuple[Tensor, Tensor]:
     """The `k` largest (or smallest) elements along `axis` and their indices; always in order."""
+def from_dlpack(x: Tensor, /, *, device: DeviceLike = None, copy: _bool | None = None) -> Tensor:
+    """A tensor of the values of an array of another library, sharing its memory where it can."""

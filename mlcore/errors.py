@@ -134,6 +134,10 @@ class StateDictError(MlcoreError, RuntimeError, KeyError):
         return str(self.args[0])
 
 
+class ExchangeError(MlcoreError, BufferError):
+    """Memory that one library does not give and another does not take: wrong device, read-only, no such dtype."""
+
+
 class DataError(MlcoreError, ValueError):
     """A dataset or loader that was set up or behaves wrongly."""
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Final, cast
 
+import ml_dtypes
 import numpy as np
 
 from mlcore import dtypes
+from mlcore.backends import dlpack
 from mlcore.dtypes import DType
-from mlcore.errors import ArgumentTypeError, DTypeError, ShapeError, ValueRangeError
+from mlcore.errors import (
+    ArgumentTypeError,
+    DTypeError,
+    ExchangeError,
+    MlcoreError,
+    ShapeError,
+    ValueRangeError,
+)
 from mlcore.tensor import TensorBase
 
 HostArray = np.ndarray[Any, Any]
@@ -29,6 +38,67 @@ def as_numpy(value: Any) -> HostArray:
     if isinstance(value, TensorBase):
         value = value.detach()  # type: ignore[attr-defined]  # the methods are attached to Tensor
     return np.asarray(value)
+
+
+# The smallest dtype of ours that holds every value of a float8 kind.
+_WIDER: Final[dict[np.dtype[Any], DType]] = {
+    np.dtype(getattr(ml_dtypes, name)): dtypes.bfloat16 if name == "float8_e8m0fnu" else dtypes.float16
+    for name in ("float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz",
+                 "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
+}  # fmt: skip
+
+
+def in_our_dtype(array: HostArray) -> HostArray:
+    """The array itself; one of a float8 kind in the smallest dtype of ours that holds all its values.
+
+    >>> in_our_dtype(np.array([0.5, 448], ml_dtypes.float8_e4m3fn)).dtype
+    dtype('float16')
+    """
+    wider = _WIDER.get(array.dtype)
+    return array if wider is None else array.astype(wider.numpy)
+
+
+def foreign_array(data: Any) -> HostArray:
+    """The values of another library's array or column: through DLPack where it speaks that, else `__array__`."""
+    _refuse_nulls(data)
+    refused: ExchangeError | None = None
+    if hasattr(data, "__dlpack__") and hasattr(data, "__dlpack_device__"):
+        try:
+            return dlpack.host_view(data)
+        except ExchangeError as error:
+            refused = error
+    if hasattr(data, "__array__"):
+        try:
+            return np.asarray(data)
+        except Exception as error:
+            if isinstance(error, MlcoreError):
+                raise
+            what = f"cannot make a tensor from a {type(data).__name__}: {error}"
+            raise refused or ArgumentTypeError(what) from error
+    raise refused or ArgumentTypeError(
+        f"a {type(data).__name__} speaks of DLPack, but has no __dlpack_device__"
+    )
+
+
+def _refuse_nulls(data: Any) -> None:
+    """A column with missing entries would come as NaN, or not at all: whoever wants that says so."""
+    count = getattr(data, "null_count", 0)
+    count = count() if callable(count) else count
+    if not count and hasattr(
+        data, "isna"
+    ):  # a data frame's own dtypes know of missing entries; NumPy's have NaN
+        kinds = [data.dtype] if hasattr(data, "dtype") else list(getattr(data, "dtypes", ()))
+        if any(not isinstance(kind, np.dtype) for kind in kinds):
+            count = int(np.sum(np.asarray(data.isna())))
+    for column in getattr(data, "columns", ()):  # of a table
+        found = getattr(column, "null_count", 0)
+        count += found if isinstance(found, int) else 0
+    if count:
+        raise DTypeError(
+            f"cannot make a tensor from a {type(data).__name__} with {count} missing entries",
+            cause="no dtype of mlcore has a value for what is missing",
+            fix="fill them, or leave the rows out (fillna, fill_null, dropna)",
+        )
 
 
 def scalar_array(value: complex, dtype: DType) -> HostArray:
@@ -63,11 +133,11 @@ def host_array(data: Any, dtype: Any = None) -> HostArray:
     """A NumPy array of one of our dtypes in native byte order from anything array-like."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else None
     if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array_interface__"):
-        host = np.asarray(data)
+        host = in_our_dtype(np.asarray(data))
     elif isinstance(data, (bool, int, float, complex)):
         return scalar_array(data, wanted or dtypes.scalar_dtype(data))
     elif hasattr(data, "__array__") or (hasattr(data, "__dlpack__") and not isinstance(data, (list, tuple))):
-        host = np.asarray(data) if hasattr(data, "__array__") else np.from_dlpack(data)
+        host = in_our_dtype(foreign_array(data))
     else:
         host = _from_nested(data, wanted)
     if host.dtype.kind in "OSUVMm" and host.dtype not in dtypes._by_numpy:

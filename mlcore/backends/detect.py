@@ -117,6 +117,11 @@ def opened(id: str) -> Device | None:
     return _opened.get(id)
 
 
+def all_opened() -> list[Device]:
+    """The devices that are open."""
+    return list(set(_opened.values()))
+
+
 def default_device() -> Device:
     """The device of tensors that are created without naming one.
 
@@ -138,8 +143,8 @@ def empty_cache(device: Device | str | None = None) -> int:
     >>> empty_cache("reference")
     0
     """
-    release = getattr(resolve(device).backend, "empty_cache", None)
-    return 0 if release is None else int(release())
+    release = getattr(resolve(device).backend, "empty_cache", int)
+    return int(release())
 
 
 def _resolve_text(text: str, origin: str) -> Device:

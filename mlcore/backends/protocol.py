@@ -108,6 +108,15 @@ class Extras(Protocol):
         """Give the memory that is kept for reuse back to the system; how many bytes that were."""
         ...
 
+    def adopt(self, source: Any, place: tuple[int, int], copy: bool) -> Array | None:
+        """An array that shares (or with `copy` does not share) the memory of `source`, which speaks DLPack and lies at
+        its `place`, a kind of device and a number; None where that is no memory of this device."""
+        ...
+
+    def described(self, array: Array) -> tuple[DType, tuple[int, ...]]:
+        """The dtype and the shape of an array: needed beside `adopt`."""
+        ...
+
     def buffer(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
         """Memory that the core fills and then takes for an array of the device, where that is the host's memory."""
         ...

@@ -5,30 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from mlcore import dtypes
 from mlcore.backends import detect
-from mlcore.dtypes import DType
 from mlcore.errors import ArgumentTypeError
+from mlcore.host import in_our_dtype
 from mlcore.inputs import check_holds
 from mlcore.io import formats
 from mlcore.io.opened import Array, Weights, fill
 from mlcore.tensor import Tensor, TensorBase, wrap
-
-# The smallest dtype of ours that holds every value of a float8 kind.
-_WIDER: Final[dict[np.dtype[Any], DType]] = {
-    np.dtype(getattr(ml_dtypes, name)): dtype
-    for dtype, names in (
-        (dtypes.float16, ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e4m3",
-                          "float8_e3m4", "float8_e4m3b11fnuz")),
-        (dtypes.bfloat16, ("float8_e8m0fnu",)),
-    )
-    for name in names
-}  # fmt: skip
 
 
 def save(
@@ -158,6 +146,5 @@ def to_tensor(array: Array, device: Any = None) -> Tensor:
     """A tensor with the array's values, on `device`; float8 becomes the smallest dtype of ours that holds them."""
     from mlcore.ops.creation import asarray
 
-    wider = _WIDER.get(array.dtype)
-    made: Tensor = asarray(array if wider is None else array.astype(wider.numpy), device=device)
+    made: Tensor = asarray(in_our_dtype(array), device=device)
     return made

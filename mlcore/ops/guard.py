@@ -16,12 +16,12 @@ from mlcore.tensor import TensorBase
 _TENSORS = ("x", "x1", "x2", "weights")
 
 
-def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
+def guarded(call: Callable[..., Any], convert: bool = True) -> Callable[..., Any]:
     """`call`, its NumPy arrays made tensors, its TypeErrors told with the signature, its MemoryErrors as our own."""
     signature = inspect.signature(call)
     names = [p.name for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
     leading = 0
-    while leading < len(names) and names[leading] in _TENSORS:
+    while convert and leading < len(names) and names[leading] in _TENSORS:
         leading += 1
 
     @wraps(call)

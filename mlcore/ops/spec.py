@@ -139,14 +139,15 @@ def same_as_first(*inputs: Any, **params: Any) -> Outs:
 def function(*, face: Any = None, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a public function made of operations; `method` names the Tensor method (True: its own name).
 
-    `face(checked)` may put a compiled face before the function, which takes the frequent calls a shorter way.
+    With convert=False it is given NumPy arrays as they are. `face(checked)` may put a compiled face before
+    the function, which takes the frequent calls a shorter way.
     """
 
     def declare(call: Callable[..., Any]) -> Callable[..., Any]:
         if facts.get("method") is True:
             facts["method"] = call.__name__
         facts.setdefault("group", call.__module__.rsplit(".", 1)[-1])
-        checked = guarded(call)
+        checked = guarded(call, facts.pop("convert", True))
         if face is not None:
             checked = update_wrapper(face(checked), checked)
         add_function(Function(checked, **facts))

@@ -104,6 +104,21 @@ class Library:
         except (TypeError, ValueError):
             return np.from_dlpack(array)
 
+    def adopt(self, source: Any, place: tuple[int, int], copy: bool) -> Array | None:
+        """An array of foreign memory at DLPack's `place`; None if this library's arrays lie elsewhere."""
+        take = self.find("from_dlpack")
+        own = getattr(self.from_host(np.zeros(1, np.float32)), "__dlpack_device__", None)
+        if take is None or own is None or tuple(map(int, own())) != place:
+            return None
+        array = take(source)
+        if tuple(array.shape) and copy:
+            array = self.xp_asarray(array, copy=True)
+        return array
+
+    def described(self, array: Array) -> tuple[DType, tuple[int, ...]]:
+        """The dtype and the shape of one of the library's arrays."""
+        return self._dtype_of(array), tuple(array.shape)
+
     def _dtype_of(self, x: Any) -> DType:
         """The dtype of one of the library's arrays."""
         return next(d for d, name in self._names.items() if x.dtype == name)
