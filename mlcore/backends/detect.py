@@ -137,8 +137,7 @@ def default_device() -> Device:
 def empty_cache(device: Device | str | None = None) -> int:
     """Give memory that `device` (None: the default one) keeps for reuse back to the system; how many bytes that were.
 
-    0 where the backend keeps none. Tensors are not touched: what they hold is in use. Rarely needed: memory that is
-    kept makes the next results cheap, and backends bound it themselves.
+    Tensors are not touched. Rarely needed: memory that is kept makes the next results cheap, and backends bound it.
 
     >>> empty_cache("reference")
     0
