@@ -13,8 +13,8 @@ from PIL import Image
 
 import mlcore as ml
 from mlcore import nn
+from mlcore.compile.shape_only import shape_only
 from mlcore.errors import ArgumentError, StateDictError
-from mlcore.nn.shape_only import shape_only
 from mlcore_vision import models, transforms
 from plugins.vision.tests import torchvision_oracle as oracle
 

@@ -1,7 +1,7 @@
 """mlcore-vision: images for mlcore.
 
-`datasets` (digits shipped, MNIST, folders of images), `transforms` (on arrays, tensors and PIL images), `models` (a
-small family of convolutional networks), and the commands `mlcore train` and `mlcore predict`.
+`datasets` (digits shipped, MNIST, folders of images), `transforms` (on arrays, tensors and PIL images), `models`
+(ResNet, MobileNetV2, VGG and small ones), and the commands `mlcore train`, `mlcore predict` and `mlcore classify`.
 
 >>> from mlcore_vision import datasets
 >>> image, label = datasets.Digits(split="train")[0]

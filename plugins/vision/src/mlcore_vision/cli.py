@@ -1,4 +1,4 @@
-"""The commands `mlcore train` and `mlcore predict`."""
+"""The commands `mlcore train`, `mlcore predict` and `mlcore classify`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BAR: Final = " ▏▎▍▌▋▊▉█"
 
 
 def add_commands(subparsers: Any) -> None:
-    """Add both commands to mlcore's parser."""
+    """Add the commands to mlcore's parser."""
     train = subparsers.add_parser(
         "train",
         help="train a small network on images of digits",
@@ -59,6 +59,7 @@ def add_commands(subparsers: Any) -> None:
     predict.add_argument("--json", action="store_true", help="print JSON")
     predict.add_argument("--show", action="store_true", help="print what the network was shown")
     predict.set_defaults(run=run_predict)
+    add_classify(subparsers)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -227,6 +228,64 @@ def _predict(arguments: argparse.Namespace) -> int:
         if arguments.show:
             print(as_text(shown))
         print(bars(chances))
+    return 0
+
+
+def add_classify(subparsers: Any) -> None:
+    """Add `mlcore classify`."""
+    parser = subparsers.add_parser(
+        "classify",
+        help="say what is in a photograph",
+        description="Say which of ImageNet's 1,000 classes is in photographs, by a network whose weights are fetched "
+        "once (mobilenet_v2, 13 MB), or lie in a file of yours (--weights).",
+    )
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files (PNG, JPEG, ...)")
+    parser.add_argument(
+        "--model", default="vision/mobilenet_v2", metavar="NAME", help="such as vision/resnet50 (%(default)s)"
+    )
+    parser.add_argument(
+        "--weights",
+        default="DEFAULT",
+        metavar="NAME|FILE",
+        help="a name, or a file such as resnet50.pth (DEFAULT)",
+    )
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="how many classes to name (5)")
+    parser.add_argument(
+        "--device", help="such as cpu or reference (default: MLCORE_DEVICE, else the fastest)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run_classify)
+
+
+def run_classify(arguments: argparse.Namespace) -> int:
+    """`mlcore classify`; returns the exit status."""
+    import mlcore as ml
+    from mlcore.errors import ArgumentError
+    from mlcore_vision.classify import Classifier
+    from mlcore_vision.images import open_image
+
+    if arguments.top < 1:
+        raise ArgumentError(f"--top {arguments.top}", expected="at least 1")
+    pictures = [open_image(path) for path in arguments.images]  # before anything is fetched
+    with ml.device(arguments.device) if arguments.device else nullcontext():
+        found = Classifier.pretrained(arguments.model, arguments.weights)(pictures, arguments.top)
+    if arguments.json:
+        documents = [
+            {
+                "image": str(path),
+                "model": arguments.model,
+                "classes": [
+                    {"name": g.name, "index": g.index, "probability": g.probability} for g in guesses
+                ],
+            }
+            for path, guesses in zip(arguments.images, found)
+        ]
+        print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2))
+        return 0
+    for path, guesses in zip(arguments.images, found):
+        print(f"{path}: {guesses[0].name}")
+        for guess in guesses:
+            print(f"  {100 * guess.probability:5.1f} %  {guess.name}")
     return 0
 
 

@@ -11,10 +11,10 @@ from mlcore.plugin import DomainPlugin, hookimpl
 
 
 class Vision(DomainPlugin):
-    """Images: data sets, transforms, small networks; the commands `mlcore train` and `mlcore predict`."""
+    """Images: data sets, transforms, networks; the commands `mlcore train`, `predict` and `classify`."""
 
     name, api, module = "vision", "1.0", "mlcore_vision"
-    summary = "images: data sets, transforms, small networks; mlcore train, mlcore predict"
+    summary = "images: data sets, transforms, networks; mlcore train, predict, classify"
     requires = ("pillow>=10.1",)
 
     @hookimpl

@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-import mlcore as ml
 from mlcore import assets, nn
 from mlcore.errors import ArgumentError
 from mlcore_vision.transforms import ImageClassification
@@ -100,9 +99,10 @@ def loadable(name: str, factory: Callable[..., nn.Module]) -> Callable[..., nn.M
         chosen = None
         if weights is not None:
             chosen = find_weights(name, weights if isinstance(weights, Weights) else os.fspath(weights))
+        path = chosen.path() if isinstance(chosen, Weights) else chosen  # before the model is made
         model = factory(**options)
-        if chosen is not None:
-            model.load_state_dict(ml.load(chosen.path() if isinstance(chosen, Weights) else chosen))
+        if path is not None:
+            model.load_weights(path)
         return model
 
     return make
