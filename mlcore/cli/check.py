@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import functools
 import importlib
 import os
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 from mlcore.cli.output import print_json
@@ -31,16 +33,58 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "check", help="whether a network's layers fit together, and what they cost, without running it",
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("model", metavar="MODULE:NAME", help="a module class, or what makes or is a module")
+    add_model(parser)
+    parser.add_argument("--train", action="store_true", help="in training mode (default: evaluation)")
+    parser.add_argument("--json", action="store_true", help="print the rows and totals as JSON")
+    parser.set_defaults(run=run)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name a model and its inputs; `asked` reads them."""
+    parser.add_argument(
+        "model",
+        metavar="MODULE:NAME",
+        help="a module class, what makes or is a module, or a model's name (vision/resnet18)",
+    )
     parser.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the constructor's arguments")
     parser.add_argument(
         "--in", dest="inputs", action="append", default=[], metavar="SHAPE",
         help='an input: names and sizes, then perhaps a dtype: "B 3 224 224"; NAME="..." for a keyword',
     )  # fmt: skip
     parser.add_argument("--size", action="append", default=[], metavar="NAME=N", help="the size of a name")
-    parser.add_argument("--train", action="store_true", help="in training mode (default: evaluation)")
-    parser.add_argument("--json", action="store_true", help="print the rows and totals as JSON")
-    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model and its inputs, as a command line gives them; `named` has the names of each input's dimensions."""
+
+    model: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    sizes: dict[str, int]
+    named: dict[str, dict[int, str]]
+
+
+def asked(arguments: argparse.Namespace, *, real: bool) -> Asked:
+    """Read what `add_model` declares; the model has values where `real`."""
+    from mlcore.compile.capture import input_names
+
+    sizes = dict(size_of(one) for one in arguments.size)
+    fixed = set(sizes)
+    args, kwargs = inputs(arguments.inputs, sizes)
+    model = build(arguments.model, arguments.arguments, real=real)
+    named = {}
+    words = [word.rpartition("=")[2] for word in arguments.inputs]
+    given = [word.partition("=")[0].strip() if "=" in word else None for word in arguments.inputs]
+    places = iter(args)
+    names = input_names(model, args, kwargs)
+    for text, key in zip(words, given, strict=True):
+        tensor = kwargs[key] if key is not None else next(places)
+        axes = text.replace(",", " ").strip("() ").split()
+        free = {i: one for i, one in enumerate(axes) if one in sizes and one not in fixed}
+        if free:
+            named[names[id(tensor)]] = free
+    return Asked(model, args, kwargs, sizes, named)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,8 +120,8 @@ def inputs(words: list[str], sizes: dict[str, int]) -> tuple[tuple[Any, ...], di
 
 
 def _input(text: str, sizes: dict[str, int]) -> Any:
-    from mlcore.nn.annotated import parse
     from mlcore.compile.shape_only import blank
+    from mlcore.nn.annotated import parse
 
     words = text.replace(",", " ").strip("() ").split()
     known: dict[str, DType] = {one.name: one for one in all_dtypes}
@@ -103,11 +147,11 @@ def size_of(text: str) -> tuple[str, int]:
 
 def build(text: str, words: list[str], *, real: bool = False) -> Any:
     """The module that `pkg.module:Name` is or makes; unless `real`, without values where its constructor allows it."""
-    from mlcore.nn.module import Module
     from mlcore.compile.shape_only import shape_only
+    from mlcore.nn.module import Module
 
-    made = _imported(text)
     given = dict(_value(word) for word in words)
+    made = _imported(text) if ":" in text or "/" not in text else _named(text)
     if isinstance(made, Module):
         if given:
             raise ArgumentError(f"check: {text} is a module already", fix=f"leave out {', '.join(words)}")
@@ -124,6 +168,13 @@ def build(text: str, words: list[str], *, real: bool = False) -> Any:
     if not isinstance(found, Module):
         raise ArgumentTypeError(f"check: {text} made a {type(found).__name__}, not a Module")
     return found
+
+
+def _named(text: str) -> Any:
+    """A model by its name: its weights, if it has any, are not fetched to look at shapes."""
+    from mlcore import create_model
+
+    return functools.partial(create_model, text)
 
 
 def _value(word: str) -> tuple[str, Any]:

@@ -202,6 +202,11 @@ def _bound(model: Any, args: Any, kwargs: Any) -> dict[str, Any]:
         raise ArgumentTypeError(f"capture: {error}", expects=f"{type(model).__name__}{signature}") from error
 
 
+def input_names(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[int, str]:
+    """What capture calls each tensor among the arguments, by its id."""
+    return {id(tensor): path for path, tensor in leaves(_bound(model, args, dict(kwargs)), TensorBase)}
+
+
 def _call(model: Any, bound: dict[str, Any]) -> Any:
     call = model.forward if hasattr(model, "named_modules") else model
     try:

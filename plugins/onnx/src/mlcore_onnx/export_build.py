@@ -11,7 +11,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from mlcore.compile.graph import Graph, Node, Value
-from mlcore.compile.sizes import Dim, Size
+from mlcore.compile.sizes import Dim, Size, is_fixed
 from mlcore.dtypes import DType, int64
 from mlcore.errors import DTypeError, UnsupportedOpError
 
@@ -47,17 +47,21 @@ Handler = Callable[..., Any]
 class Handled:
     """How an operation is written: `function(builder, node, *inputs)` gives the names of its outputs.
 
-    `accepts(opset, inputs, params)` says whether it can be; where not, a composite is written as its parts.
+    `accepts(opset, inputs, params)` says whether it can be; where not, a composite is written as its parts. `sized` are
+    the parameters that may be sizes which are known when the graph runs.
     """
 
     function: Handler
     accepts: Callable[[int, tuple[Any, ...], dict[str, Any]], bool]
+    sized: tuple[str, ...] = ()
 
 
 HANDLERS: Final[dict[str, Handled]] = {}
 
 
-def handles(*names: str, since: int = 17, accepts: Any = None) -> Callable[[Handler], Handler]:
+def handles(
+    *names: str, since: int = 17, accepts: Any = None, sized: tuple[str, ...] = ()
+) -> Callable[[Handler], Handler]:
     """Declare how operations are written, from an opset on, or where `accepts(inputs, params)` says so."""
 
     def declare(function: Handler) -> Handler:
@@ -65,7 +69,7 @@ def handles(*names: str, since: int = 17, accepts: Any = None) -> Callable[[Hand
             return opset >= since and (accepts is None or bool(accepts(inputs, params)))
 
         for name in names:
-            HANDLERS[name] = Handled(function, fits)
+            HANDLERS[name] = Handled(function, fits, sized)
         return function
 
     return declare
@@ -216,7 +220,12 @@ class Builder:
         self._node = node
         first = len(self.nodes)
         inputs = ["" if one is None else self.names[id(one)] for one in node.inputs]
-        found = HANDLERS[node.op.name].function(self, node, *inputs)
+        handled = HANDLERS[node.op.name]
+        for name, held in node.sizes.items():
+            if name not in handled.sized and not is_fixed(held):
+                reason = f"its {name} follows a size that is known when the graph runs: {held}"
+                raise refuse(node, self.opset, reason)
+        found = handled.function(self, node, *inputs)
         made = found if isinstance(found, tuple) else (found,)
         for value, name in zip(node.outputs, made, strict=False):
             self.names[id(value)] = self._renamed(name, value, first)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mlcore.compile.graph import Node
-from mlcore.compile.sizes import Size
+from mlcore.compile.sizes import Size, is_fixed
 from mlcore.dtypes import int64
-from mlcore_onnx.export_build import Builder, handles
+from mlcore_onnx.export_build import Builder, handles, refuse
 
 
 @handles("contract")
@@ -72,10 +72,15 @@ def _is_transposed(inputs: Any, params: Any) -> bool:
     )
 
 
-@handles("convolution_grad_input", accepts=_is_transposed)
+@handles("convolution_grad_input", accepts=_is_transposed, sized=("input_shape",))
 def _transposed(b: Builder, node: Node, grad: str, weight: str) -> Any:
-    how, kernel = node.params, node.inputs[1]
+    how, kernel, given = node.params, node.inputs[1], node.inputs[0]
     assert kernel is not None
+    assert given is not None
+    for want, have, step in zip(node.sizes["input_shape"][2:], given.dims[2:], how["stride"], strict=True):
+        grows = isinstance(want, Size) and isinstance(have, Size) and want.names == have.names
+        if isinstance(want, Size) and not (grows and want.factor == step * have.factor):  # type: ignore[union-attr]
+            raise refuse(node, b.opset, f"its size is {want} where the input's is {have}")
     return b.make(
         "ConvTranspose", [grad, weight], strides=list(how["stride"]), pads=_pads(how["padding"]),
         dilations=list(how["dilation"]), group=how["groups"], kernel_shape=list(kernel.shape[2:]),
@@ -91,6 +96,10 @@ def _pools(inputs: Any, params: Any) -> bool:
 def _pooled(b: Builder, node: Node, kind: str, x: str, **more: Any) -> Any:
     given, how = node.inputs[0], node.params
     assert given is not None
+    if tuple(node.sizes["kernel"]) == tuple(given.dims[2:]) and not any(map(any, how["padding"])):
+        return b.make(f"Global{kind}", [x])
+    if not is_fixed(node.sizes["kernel"]):
+        raise refuse(node, b.opset, f"its kernel is {node.sizes['kernel']} for an input of {given.dims}")
     missing = list(range(2 - (len(given.dims) - len(how["kernel"]))))
     wide = b.make("Unsqueeze", [x, b.ints(*missing)]) if missing else x
     made = b.make(
@@ -99,12 +108,12 @@ def _pooled(b: Builder, node: Node, kind: str, x: str, **more: Any) -> Any:
     return b.make("Squeeze", [made, b.ints(*missing)]) if missing else made
 
 
-@handles("max_pool", accepts=_pools)
+@handles("max_pool", accepts=_pools, sized=("kernel", "stride"))
 def _max_pool(b: Builder, node: Node, x: str) -> Any:
     return _pooled(b, node, "MaxPool", x, dilations=list(node.params["dilation"]))
 
 
-@handles("avg_pool", accepts=_pools)
+@handles("avg_pool", accepts=_pools, sized=("kernel", "stride"))
 def _avg_pool(b: Builder, node: Node, x: str) -> Any:
     return _pooled(b, node, "AveragePool", x, count_include_pad=int(node.params["count_include_pad"]))
 

@@ -31,6 +31,7 @@ from mlcore_onnx.export_reasons import WITHOUT
 __all__ = ["export"]
 
 _TABLES: Final = (export_elementwise, export_layers, export_shape)  # importing them declares the handlers
+_OPTIONAL: Final = onnx.defs.OpSchema.FormalParameterOption.Optional
 _LARGE: Final = 2**31 - 2**20  # bytes: a file of protobuf holds less than 2 GiB
 
 
@@ -224,7 +225,7 @@ def _drop_unused(b: Builder, outputs: list[str]) -> None:
         if any(name in wanted for name in node.output):
             declared = onnx.defs.get_schema(node.op_type, b.opset).outputs
             for i, name in enumerate(node.output):
-                if name not in wanted and declared[min(i, len(declared) - 1)].option.name == "Optional":
+                if name not in wanted and declared[min(i, len(declared) - 1)].option == _OPTIONAL:
                     node.output[i] = ""
             while not node.output[-1]:
                 node.output.pop()

@@ -21,7 +21,7 @@ def _dims(node: Node, i: int = 0) -> tuple[Dim, ...]:
     return value.dims
 
 
-@handles("reshape")
+@handles("reshape", sized=("shape",))
 def _reshape(b: Builder, node: Node, x: str) -> str:
     return b.reshape(x, _dims(node), node.sizes["shape"])
 
@@ -32,7 +32,7 @@ def _permute(b: Builder, node: Node, x: str) -> Any:
     return x if axes == tuple(range(len(axes))) else b.make("Transpose", [x], perm=list(axes))
 
 
-@handles("broadcast_to")
+@handles("broadcast_to", sized=("shape",))
 def _broadcast(b: Builder, node: Node, x: str) -> str:
     return b.expand(x, _dims(node), node.sizes["shape"])
 
@@ -46,12 +46,12 @@ def _cuts(key: Any, dims: tuple[Dim, ...]) -> list[tuple[int, Dim, Dim, int]]:
     return found
 
 
-@handles("slice")
+@handles("slice", sized=("key",))
 def _slice(b: Builder, node: Node, x: str) -> str:
     return b.slices(x, _cuts(node.sizes["key"], _dims(node)))
 
 
-@handles("narrow")
+@handles("narrow", sized=("start", "stop"))
 def _narrow(b: Builder, node: Node, x: str) -> str:
     how = node.sizes
     if (how["start"], how["stop"]) == (0, _dims(node)[how["axis"]]):
@@ -59,7 +59,7 @@ def _narrow(b: Builder, node: Node, x: str) -> str:
     return b.slices(x, [(how["axis"], how["start"], how["stop"], 1)])
 
 
-@handles("select")
+@handles("select", sized=("index",))
 def _select(b: Builder, node: Node, x: str) -> Any:
     axis, index = node.sizes["axis"], node.sizes["index"]
     if isinstance(index, Size):
@@ -72,7 +72,7 @@ def _concat(b: Builder, node: Node, *inputs: str) -> Any:
     return inputs[0] if len(inputs) == 1 else b.make("Concat", inputs, axis=node.params["axis"])
 
 
-@handles("slice_update")
+@handles("slice_update", sized=("key",))
 def _slice_update(b: Builder, node: Node, x: str, v: str) -> Any:
     key, dims, base = node.sizes["key"], _dims(node), node.inputs[0]
     cuts = _cuts(key, dims)
@@ -183,7 +183,7 @@ def _take_along(b: Builder, node: Node, x: str, indices: str) -> Any:
     return b.make("GatherElements", [x, indices], axis=node.params["axis"])
 
 
-@handles("sum_along")
+@handles("sum_along", sized=("size",))
 def _sum_along(b: Builder, node: Node, values: str, indices: str) -> Any:
     return b.make(
         "ScatterElements", [_zeros(b, node), indices, values], axis=node.params["axis"], reduction="add"
@@ -195,7 +195,7 @@ def _index_add(b: Builder, node: Node, x: str, indices: str, values: str) -> Any
     return _added(b, node, x, indices, values)
 
 
-@handles("index_sum")
+@handles("index_sum", sized=("size",))
 def _index_sum(b: Builder, node: Node, values: str, indices: str) -> Any:
     return _added(b, node, _zeros(b, node), indices, values)
 
@@ -218,7 +218,7 @@ def _added(b: Builder, node: Node, x: str, indices: str, values: str) -> Any:
 # -- order ----------
 
 
-@handles("sort_indices", "ordered")
+@handles("sort_indices", "ordered", sized=("count",))
 def _sorted(b: Builder, node: Node, x: str) -> Any:
     axis, given = node.params["axis"], node.inputs[0]
     assert given is not None
@@ -241,7 +241,7 @@ def _searchsorted(b: Builder, node: Node, x1: str, x2: str) -> Any:
 # -- creation ----------
 
 
-@handles("fill")
+@handles("fill", sized=("shape",))
 def _fill(b: Builder, node: Node) -> Any:
     out, shape = node.outputs[0], node.sizes["shape"]
     value = np.full((1,), node.params["value"], dtype=out.dtype.numpy)
@@ -252,7 +252,7 @@ def _fill(b: Builder, node: Node) -> Any:
     return b.make("ConstantOfShape", [b.sizes(shape)], value=tensor_proto("value", value, out.dtype))
 
 
-@handles("iota")
+@handles("iota", sized=("start", "step", "size"))
 def _iota(b: Builder, node: Node) -> Any:
     out, how = node.outputs[0], node.sizes
     if is_fixed(how):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mlcore.plugin import DomainPlugin
+import argparse
+from typing import Any
+
+from mlcore.plugin import DomainPlugin, hookimpl
 
 
 class Onnx(DomainPlugin):
@@ -11,6 +14,12 @@ class Onnx(DomainPlugin):
     name, api, module = "onnx", "1.0", "mlcore_onnx"
     summary = "ONNX files: models out and in; mlcore export"
     requires = ("onnx>=1.18",)
+
+    @hookimpl
+    def mlcore_cli_commands(self, subparsers: argparse._SubParsersAction[Any]) -> None:
+        from mlcore_onnx import export_command
+
+        export_command.add_command(subparsers)
 
 
 plugin = Onnx()

@@ -47,7 +47,9 @@ class Handler:
     raw: bool  # takes values as they are: sequences, texts, types that only the host has
     random: bool  # a new result each time
     grows: bool  # its result may be far larger than its inputs
-    takes: Callable[[Any, dict[str, Any]], bool] | None = None  # nodes that it runs; the others: ONNX's definition
+    takes: Callable[[Any, dict[str, Any]], bool] | None = (
+        None  # nodes that it runs; the others: ONNX's definition
+    )
 
     def folds(self, sizes: list[int]) -> bool:
         """Whether a node of constants of these sizes is worked out when the model is loaded."""
