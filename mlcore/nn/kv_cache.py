@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlcore.errors import ArgumentError, ShapeError
+from mlcore.nn.growing import Growing
 from mlcore.ops.index import take
-from mlcore.ops.shape import concat
 
 
 class KVCache:
@@ -15,7 +15,8 @@ class KVCache:
     Pass one object to every call of one sequence, or one batch of sequences, and the new positions alone as input:
     `MultiheadAttention`, `TransformerEncoder` and `TransformerDecoder` and their layers take it as `cache=`. Positions
     are then hidden from the earlier ones by `is_causal=True`. Attention of one's own calls `extend`, with any shape
-    (batch, ..., length, width). A new sequence needs a new cache, or `clear()`.
+    (batch, ..., length, width). A new sequence needs a new cache, or `clear()`. A step costs a step however many went
+    before, where the device writes in place: the room for positions doubles when it is full.
 
     >>> import mlcore as ml
     >>> from mlcore import nn
@@ -27,50 +28,57 @@ class KVCache:
     """
 
     def __init__(self) -> None:
-        self._held: dict[Any, tuple[Any, Any]] = {}
-        self._fixed: set[Any] = set()
+        self._grown: dict[Any, tuple[Growing, Growing]] = {}
+        self._fixed: dict[Any, tuple[Any, Any]] = {}
 
     @property
     def length(self) -> int:
         """How many positions are held: where the next input begins."""
-        return max((self.length_of(owner) for owner in self._held if owner not in self._fixed), default=0)
+        return max((keys.length for keys, _ in self._grown.values()), default=0)
 
     @property
     def nbytes(self) -> int:
-        """What the keys and values take in memory."""
-        return sum(one.size * one.dtype.itemsize for held in self._held.values() for one in held)
+        """What the keys and values take in memory, with the room for more."""
+        grown = [one.held for pair in self._grown.values() for one in pair]
+        return sum(one.nbytes for one in [*grown, *(one for pair in self._fixed.values() for one in pair)])
 
     def length_of(self, owner: Any) -> int:
         """How many positions are held for one attention."""
-        return self._held[owner][0].shape[-2] if owner in self._held else 0
+        if owner in self._grown:
+            return self._grown[owner][0].length
+        return self._fixed[owner][0].shape[-2] if owner in self._fixed else 0
 
     def get(self, owner: Any) -> tuple[Any, Any] | None:
         """The keys and values of one attention (any hashable object), or None."""
-        return self._held.get(owner)
+        if owner in self._grown:
+            keys, values = self._grown[owner]
+            return keys.value, values.value
+        return self._fixed.get(owner)
 
     def extend(self, owner: Any, key: Any, value: Any) -> tuple[Any, Any]:
         """Put keys and values (batch, ..., length, width) behind those held for `owner`; all of them are returned."""
-        held = self._held.get(owner)
         if key.shape[:-1] != value.shape[:-1]:
             raise ShapeError(
                 f"KVCache: keys {key.shape}, values {value.shape}", fix="they differ in width alone"
             )
-        if held is not None:
-            for old, new in zip(held, (key, value), strict=True):
-                if old.shape[:-2] != new.shape[:-2] or old.shape[-1] != new.shape[-1]:
-                    raise ShapeError(
-                        f"KVCache: {new.shape} after {old.shape}",
-                        cause="a cache belongs to one batch of sequences",
-                        fix="use a new cache, or clear(), for other sequences",
-                    )
-            key, value = (concat([old, new], axis=-2) for old, new in zip(held, (key, value), strict=True))
-        self._held[owner] = key, value
-        return key, value
+        grown = self._grown.get(owner)
+        if grown is None:
+            self._grown[owner] = Growing(key), Growing(value)
+            return key, value
+        for old, new in zip(grown, (key, value), strict=True):
+            if old.held.shape[:-2] != new.shape[:-2] or old.held.shape[-1] != new.shape[-1]:
+                raise ShapeError(
+                    f"KVCache: {new.shape} after {old.value.shape}",
+                    cause="a cache belongs to one batch of sequences",
+                    fix="use a new cache, or clear(), for other sequences",
+                )
+        for old, new in zip(grown, (key, value), strict=True):
+            old.add(new)
+        return grown[0].value, grown[1].value
 
     def keep(self, owner: Any, key: Any, value: Any) -> tuple[Any, Any]:
         """Hold keys and values that do not grow, such as those of an encoder's output."""
-        self._held[owner] = key, value
-        self._fixed.add(owner)
+        self._fixed[owner] = key, value
         return key, value
 
     def truncate(self, length: int) -> None:
@@ -79,19 +87,23 @@ class KVCache:
             raise ArgumentError(
                 f"KVCache.truncate: {length} of {self.length} positions", fix="use 0 to length"
             )
-        for owner, (key, value) in self._held.items():
-            if owner not in self._fixed:
-                self._held[owner] = key[..., :length, :], value[..., :length, :]
+        for pair in self._grown.values():
+            for one in pair:
+                one.length = min(one.length, length)
 
     def reorder(self, indices: Any) -> None:
         """Replace the sequences of the batch by those at `indices`, a vector: what a beam search does."""
-        for owner, (key, value) in self._held.items():
-            self._held[owner] = take(key, indices, axis=0), take(value, indices, axis=0)
+        for pair in self._grown.values():
+            for one in pair:
+                one.held = take(one.value, indices, axis=0)
+        for owner, (key, value) in self._fixed.items():
+            self._fixed[owner] = take(key, indices, axis=0), take(value, indices, axis=0)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._held.clear()
+        self._grown.clear()
         self._fixed.clear()
 
     def __repr__(self) -> str:
-        return f"KVCache(length={self.length}, attentions={len(self._held)}, nbytes={self.nbytes})"
+        count = len(self._grown) + len(self._fixed)
+        return f"KVCache(length={self.length}, attentions={count}, nbytes={self.nbytes})"

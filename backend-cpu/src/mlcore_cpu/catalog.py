@@ -35,12 +35,13 @@ FUSED = (
 class Native:
     """A Python function over kernels, with what the core asks of a kernel."""
 
-    __slots__ = ("_codes", "call", "dtypes", "name", "origin")
+    __slots__ = ("_codes", "call", "dtypes", "name", "origin", "update")
 
     def __init__(
         self, name: str, call: Callable[..., Any], codes: tuple[int, ...], origin: str = "native"
     ) -> None:
         self.name, self.call, self._codes, self.origin = name, call, codes, origin
+        self.update: Any = None
         self.dtypes: Any = None
 
     def codes(self) -> tuple[int, ...]:
@@ -200,7 +201,14 @@ def slice_update(op: Any, reference: Any) -> Any:
             return reference(x, v, key)
         return K.slice_update(x, v, tuple([slice(*one) for one in key]))
 
-    return Native(op.name, call, ALL)
+    def update(arrays: Any, key: Any) -> int:
+        """See mlcore.optim.step: over the first array, where only the list and its tensor hold it; else -1."""
+        written: int = K.slice_write(arrays, tuple([slice(*one) for one in key]))
+        return written
+
+    kernel = Native(op.name, call, ALL)
+    kernel.update = update
+    return kernel
 
 
 def concat(op: Any, reference: Any) -> Any:

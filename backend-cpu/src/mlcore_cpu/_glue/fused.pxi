@@ -323,3 +323,15 @@ def slice_update(x, v, key):
     copy_into(a, code, out, code)
     copy_into(array_of(v), code, out[(*key, ...)], code)  # the ellipsis makes a view of 0-d arrays too
     return out
+
+
+def slice_write(list arrays, key):
+    """x[key] = v for arrays [x, v], in the memory of x if only one tensor holds it: 0, else -1 and nothing is done."""
+    if type(arrays[0]) is not cnp.ndarray or not mlcore_writable(PyList_GET_ITEM(arrays, 0)):
+        return -1
+    cdef cnp.ndarray a = arrays[0]
+    cdef int code = code_of(a)
+    if code < 0:
+        return -1
+    copy_into(array_of(arrays[1]), code, a[(*key, ...)], code)
+    return 0
