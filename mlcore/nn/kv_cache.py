@@ -46,7 +46,7 @@ class KVCache:
         """How many positions are held for one attention."""
         if owner in self._grown:
             return self._grown[owner][0].length
-        return self._fixed[owner][0].shape[-2] if owner in self._fixed else 0
+        return int(self._fixed[owner][0].shape[-2]) if owner in self._fixed else 0
 
     def get(self, owner: Any) -> tuple[Any, Any] | None:
         """The keys and values of one attention (any hashable object), or None."""
