@@ -35,6 +35,7 @@ class Source:
         self.folder = folder
         self.owned = owned  # nobody else sees the message: its bytes may be let go
         self.functions: Any = None  # the model's own, and the plans made of them
+        self.to_fold = 1 << 23  # elements that may be worked out while loading
         self.keep: list[Any] = []  # messages that are known by their id
 
     def bad(self, what: str, **details: Any) -> FormatError:
@@ -159,13 +160,8 @@ class Source:
                            fix="load it by its path, or pass folder=")  # fmt: skip
         refuse = _Refusal(self.name, what, location)
         pure = PurePosixPath(location.replace("\\", "/"))
-        if (
-            not location
-            or "\0" in location
-            or pure.is_absolute()
-            or ":" in pure.parts[0]
-            or ".." in pure.parts
-        ):
+        inside = pure.parts and not pure.is_absolute() and ":" not in pure.parts[0] and ".." not in pure.parts
+        if not inside or "\0" in location:
             raise refuse("the place is not a name inside the model's folder")
         place = self.folder
         try:
@@ -175,7 +171,7 @@ class Source:
                     raise refuse(f"{part!r} is a symbolic link")
             handle = os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
                              | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # fmt: skip
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise self.bad(f"{what} lies in the file {location!r}, which cannot be opened", cause=str(error),
                            fix="keep the model's data files in its folder") from error  # fmt: skip
         found = os.fstat(handle)

@@ -8,13 +8,14 @@ from typing import Any, Final
 from onnx import AttributeProto
 
 from mlcore_onnx import load_function
+from mlcore_onnx.load_fuse import fuse
 from mlcore_onnx.load_node import KNOWN, check_attributes, check_counts, keywords_for, plain_value, schema_of
 from mlcore_onnx.load_plan import Constant, Plan, Step
 from mlcore_onnx.load_scope import Scope
 from mlcore_onnx.ops.declare import Handler, handler_of
 from mlcore_onnx.values import HOST, on_host, size_of
 
-_DEEPEST: Final = 40  # graphs inside graphs
+_DEEPEST: Final = 24  # graphs inside graphs; a protobuf message holds some 30
 _GRAPH: Final = AttributeProto.AttributeType.GRAPH
 
 
@@ -41,20 +42,26 @@ def compile_graph(graph: Any, scope: Scope, label: str) -> None:
 
 def finish(plan: Plan) -> None:
     """Leave out the steps that nobody needs, and note after which step each slot is empty again."""
+    _prune(plan)
+    fuse(plan)
+    alive, lasting = set(plan.outputs), {place for place, _ in plan.constants}
+    for step in reversed(plan.steps):
+        used = set(step.uses())
+        step.frees = tuple(used - alive - lasting)
+        alive |= used
+    plan.constants = [(place, one) for place, one in plan.constants if place in alive]
+
+
+def _prune(plan: Plan) -> None:
     alive = set(plan.outputs)
     kept = []
     for step in reversed(plan.steps):
         if alive.isdisjoint(step.outputs):
             continue
-        used = set(step.uses())
-        kept_slots = {place for place, _ in plan.constants}
-        step.frees = tuple(used - alive - kept_slots)
-        alive |= used
-        unused = [o for o in step.outputs if o >= 0 and o not in alive]
-        step.outputs = [-1 if o in unused else o for o in step.outputs]
+        step.outputs = [one if one in alive else -1 for one in step.outputs]
+        alive.update(step.uses())
         kept.append(step)
     plan.steps = kept[::-1]
-    plan.constants = [(place, one) for place, one in plan.constants if place in alive]
 
 
 # -- values that the file has -----------------------------------------------------------------------------------
@@ -231,7 +238,8 @@ def _folded(scope: Scope, step: Step) -> tuple[Any, ...] | None:
     if step.bodies or any(i >= 0 and i not in scope.constants for i in step.inputs):
         return None
     values = [None if i < 0 else scope.constants[i].value for i in step.inputs]
-    if any(isinstance(one, list) for one in values) or not step.handler.folds(list(map(size_of, values))):
+    budget = scope.source.to_fold > 0 and not any(isinstance(one, list) for one in values)
+    if not budget or not step.handler.folds(list(map(size_of, values))):
         return None
     slots: list[Any] = [None] * scope.plan.size
     for i in step.inputs:
@@ -241,4 +249,6 @@ def _folded(scope: Scope, step: Step) -> tuple[Any, ...] | None:
         made = step.compute(slots, HOST)
     except Exception:  # it fails again if it is ever run: a branch that is not taken may hold anything
         return None
-    return made if type(made) is tuple else (made,)
+    found = made if type(made) is tuple else (made,)
+    scope.source.to_fold -= sum(map(size_of, found))
+    return found

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+from onnx import helper
 
 import mlcore as ml
 from mlcore import nn
@@ -45,7 +46,9 @@ class OnnxModule(nn.Module):
         self.metadata: dict[str, str] = {}
         self.renamed: dict[str, str] = {}
         self._plan = Plan("")
+        self._kinds: list[np.dtype[Any] | None] = []  # of the inputs, as far as the file says
         self._held: list[tuple[int, Held]] = []
+        self._places: list[tuple[int, dict[str, Any], str]] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs for inputs given by position or by name."""
@@ -60,16 +63,20 @@ class OnnxModule(nn.Module):
         """The list of outputs for the list of inputs."""
         slots: list[Any] = [None] * self._plan.size
         device: Any = None
-        for place, held in self._held:
-            slots[place] = one = held.holder[held.name]
+        if self._places is None:
+            self._places = [
+                (slot, self.get_submodule(one.path).__dict__, one.name) for slot, one in self._held
+            ]
+        for slot, holder, name in self._places:
+            slots[slot] = one = holder[name]
             if device is None:
                 device = one.device
         if device is None:
             device = next((one.device for one in inputs if isinstance(one, TensorBase)), None)
         if device is None:
             device = detect.resolve(None)
-        for place, value in zip(self._plan.inputs, inputs):
-            slots[place] = _taken_in(value, device)
+        for place, name, value, kind in zip(self._plan.inputs, self.input_names, inputs, self._kinds):
+            slots[place] = _taken_in(name, value, kind, device)
         for place, constant in self._plan.constants:
             slots[place] = constant.value
         return [move(one, device) for one in self._plan.go(slots, device)]
@@ -90,29 +97,51 @@ class OnnxModule(nn.Module):
             raise ArgumentTypeError(f"missing inputs: {', '.join(missing)}", expects=", ".join(names))
         return [*args, *(kwargs[name] for name in rest)]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_places": None}  # a copy looks up its own tensors
+
     def extra_repr(self) -> str:
         """The inputs and outputs, and how much there is to do."""
         return (f"inputs=({', '.join(self.input_names)}), outputs=({', '.join(self.output_names)}), "
                 f"{len(self._plan.steps)} steps")  # fmt: skip
 
 
-def _taken_in(value: Any, device: Any) -> Any:
-    """What a caller gives, as a value: small arrays and numbers that are no floats stay on the host."""
+def _taken_in(name: str, value: Any, kind: np.dtype[Any] | None, device: Any) -> Any:
+    """What a caller gives, as a value: small arrays that are no floats stay on the host.
+
+    Python's numbers and lists take the input's type; arrays and tensors have theirs.
+    """
     if isinstance(value, TensorBase) or value is None:
         return value
-    if isinstance(value, (list, tuple)):
-        return [
-            _taken_in(np.asarray(one) if isinstance(one, (int, float, bool)) else one, device)
-            for one in value
-        ]
-    array = np.asarray(value)
-    if array.dtype == np.float64 and isinstance(value, float):
-        array = array.astype(np.float32)
+    sequence = isinstance(value, (list, tuple))
+    if sequence and (kind is None or any(isinstance(one, (TensorBase, np.ndarray)) for one in value)):
+        return [_taken_in(name, one, None, device) for one in value]
+    if isinstance(value, np.ndarray):
+        array = value
+    else:
+        try:
+            array = np.asarray(value, np.float32 if kind is None and isinstance(value, float) else kind)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ArgumentTypeError(f"the input {name!r} cannot be a {type(value).__name__}", cause=str(error),
+                                    fix=f"give a tensor or an array of {kind or 'numbers'}") from None  # fmt: skip
     if array.dtype not in HELD:
         return array
     if array.dtype.kind in "biu" and array.size <= 16:
         return on_host(array)
     return ml.asarray(array, device=device)
+
+
+def _kind_of(source: Source, one: Any) -> np.dtype[Any] | None:
+    """The type of an input's elements, where the file gives it."""
+    code = one.type.tensor_type.elem_type if one.type.HasField("tensor_type") else 0
+    if not code:
+        return None
+    try:
+        return np.dtype(helper.tensor_dtype_to_np_dtype(code))
+    except (KeyError, TypeError) as error:
+        raise source.bad(
+            f"the input {one.name!r} has the element type {code}", cause="no such type is known"
+        ) from error
 
 
 def load(path: Any, *, folder: Any = None, device: Any = None) -> OnnxModule:
@@ -160,6 +189,7 @@ def _module(source: Source, device: Any) -> OnnxModule:
     stored = {one.name for one in model.graph.initializer}
     module.input_names = tuple(one.name for one in model.graph.input if one.name not in stored)
     module.output_names = tuple(one.name for one in model.graph.output)
+    module._kinds = [_kind_of(source, one) for one in model.graph.input if one.name not in stored]
     module.metadata = {one.key: one.value for one in model.metadata_props}
     module.renamed = holding.renamed
     return module
@@ -206,14 +236,14 @@ class _Holding:
         path = ".".join(parts)
         if path != name:
             self.renamed[name] = path
-        return Held(owner.__dict__, parts[-1])
+        return Held(".".join(parts[:-1]), parts[-1])
 
     def _path(self, name: str) -> list[str]:
         """The parts of a path for `name` that nothing else takes."""
         clean = re.sub(r"[^0-9A-Za-z_.]", "_", name)[:200]
         parts = [one or "_" for one in clean.split(".")]
         if len(parts) > _DEEP or not self._free(parts):
-            parts = ["_".join(parts)]
+            parts = [clean.replace(".", "_")]
         first, number = parts[-1], 0
         while not self._free(parts):
             number += 1

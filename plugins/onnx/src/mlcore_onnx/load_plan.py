@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,18 +39,11 @@ class Constant:
         return self._array
 
 
-class Held:
-    """A tensor of the module: which dictionary has it, under which name."""
+class Held(NamedTuple):
+    """A tensor of the module: the path of the module below it that has it, and under which name."""
 
-    __slots__ = ("holder", "name")
-
-    def __init__(self, holder: dict[str, Any], name: str) -> None:
-        self.holder = holder
-        self.name = name
-
-    def get(self) -> Any:
-        """The tensor as it is now."""
-        return self.holder[self.name]
+    path: str
+    name: str
 
 
 class Plan:
@@ -66,6 +59,9 @@ class Plan:
         self.constants: list[tuple[int, Constant]] = []
         self.steps: list[Step] = []
         self.outputs: list[int] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
+        return self  # it does not change, and a copied model does the same
 
     def slot(self) -> int:
         """A new slot."""

@@ -46,16 +46,16 @@ class Handler:
     moves: bool  # values only change places: any type of element will do
     raw: bool  # takes values as they are: sequences, texts, types that only the host has
     random: bool  # a new result each time
-    grows: bool  # its result may be far larger than its inputs
+    grows: bool  # how large its result is does not follow from how large its inputs are
     takes: Callable[[Any, dict[str, Any]], bool] | None = (
         None  # nodes that it runs; the others: ONNX's definition
     )
 
     def folds(self, sizes: list[int]) -> bool:
         """Whether a node of constants of these sizes is worked out when the model is loaded."""
-        if self.random or "device" in self.asks or (self.raw and sizes):
+        if self.random or self.grows or "device" in self.asks or (self.raw and sizes):
             return False
-        return max(sizes, default=0) <= (16 if self.grows else 4096)
+        return max(sizes, default=0) <= 1024
 
 
 _table: Final[dict[tuple[str, str], list[tuple[int, int, Handler]]]] = {}

@@ -14,7 +14,7 @@ from mlcore_onnx.ops.declare import onnx_op
 from mlcore_onnx.values import HOST, ints, on_host
 
 
-@onnx_op("Gather", 1, moves=True, grows=True)
+@onnx_op("Gather", 1, moves=True)
 def gather(x: Any, indices: Any, *, axis: int = 0) -> Any:
     return ml.take(x, indices, axis=axis % x.ndim)
 

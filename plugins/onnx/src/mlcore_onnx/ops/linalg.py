@@ -9,7 +9,7 @@ from mlcore.errors import ShapeError
 from mlcore_onnx.ops.declare import onnx_op
 
 
-@onnx_op("MatMul", 1, grows=True)
+@onnx_op("MatMul", 1)
 def matmul(a: Any, b: Any) -> Any:
     return ml.matmul(a, b)
 

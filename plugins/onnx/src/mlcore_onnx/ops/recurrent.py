@@ -207,7 +207,8 @@ def _gru_step(net: _Net, place: int, w: Any, r: Any, b_ih: Any, b_hh: Any, linea
 def lstm(
     x: Any, w: Any, r: Any, b: Any = None, lens: Any = None, initial_h: Any = None, initial_c: Any = None,
     p: Any = None, *, activation_alpha: Any = None, activation_beta: Any = None, activations: Any = None,
-    clip: float | None = None, direction: str = "forward", hidden_size: int | None = None, input_forget: int = 0, layout: int = 0, outputs: int,
+    clip: float | None = None, direction: str = "forward", hidden_size: int | None = None, input_forget: int = 0,
+    layout: int = 0, outputs: int,
 ) -> Any:  # fmt: skip
     net = _Net("LSTM", ("Sigmoid", "Tanh", "Tanh"), x, r, lens, activations=activations,
                activation_alpha=activation_alpha, activation_beta=activation_beta, clip=clip, direction=direction,

@@ -75,7 +75,7 @@ def unsqueeze_1(x: Any, *, axes: Any) -> Any:
     return unsqueeze(x, axes)
 
 
-@onnx_op("Concat", 4, moves=True, grows=True)
+@onnx_op("Concat", 4, moves=True)
 def concat(*xs: Any, axis: int) -> Any:
     return xs[0] if len(xs) == 1 else ml.concat(list(xs), axis=axis)
 
