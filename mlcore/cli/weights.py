@@ -158,7 +158,8 @@ def run_convert(arguments: argparse.Namespace) -> int:
         config = notes.pop("config", None)
         if target.name == "folder" and isinstance(config, dict):
             options["config"] = config
-        io.save(wanted, arguments.to, selection.plain_text(notes), format=target.name, **options)
+        text = notes if target.name == weights.format else selection.plain_text(notes)
+        io.save(wanted, arguments.to, text if target.metadata else None, format=target.name, **options)
         left_out = len(weights) - len(names)
     print(
         f"{arguments.to}: {target.name}, {len(names)} tensors"

@@ -58,7 +58,8 @@ def _best(weights: Weights, to_ours: Rename, wanted: set[str]) -> dict[str, str]
 
 def part_of(weights: Weights, key: str | None) -> dict[str, str]:
     """The names below one dictionary of a file (None: the outermost), and which tensor each is."""
-    parts = dict(dictionaries(weights.tree())) or {"": dict(leaves(weights.tree()))}
+    tree = weights.tree()
+    parts = dict(dictionaries(tree)) or {"": {path or leaf: leaf for path, leaf in leaves(tree)}}
     if (key or "") not in parts:
         known = ", ".join(repr(one) for one in list(parts)[:8] if one)
         raise ArgumentError(f"{weights.path} holds no dictionary {key!r}", known=known or "none")

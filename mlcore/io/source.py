@@ -75,9 +75,9 @@ class Source:
         self.fill(raw, start, what)
         return raw
 
-    def fill(self, raw: Bytes, start: int, what: str, *, crc: bool = False) -> int:
-        """Read ``len(raw)`` bytes from `start` into `raw`; their CRC-32 if that is asked for."""
-        total, place, view = 0, 0, raw.data
+    def fill(self, raw: Bytes, start: int, what: str, *, crc: bool = False, begun: int = 0) -> int:
+        """Read ``len(raw)`` bytes from `start` into `raw`; their CRC-32 if that is asked for, after that of `begun`."""
+        total, place, view = begun, 0, raw.data
         try:
             self._file.seek(start)
             while place < len(raw):

@@ -29,7 +29,8 @@ class Format:
 
     `sniff` tells from a `Peek` whether a file or folder is of this format; it only looks, and does not raise. The
     reader is called ``(path) -> Weights``; the writer ``(tensors, path, metadata, **options)`` with names and NumPy
-    arrays, or, if it is `nested`, with plain nested data that holds arrays. `suffixes` choose the writer.
+    arrays, or, if it is `nested`, with plain nested data that holds arrays. `suffixes` choose the writer. `metadata`
+    tells whether the format keeps text beside the tensors.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Format:
     writer: str = ""
     suffixes: tuple[str, ...] = ()
     nested: bool = False
+    metadata: bool = True
 
     def open(self, path: Path) -> Weights:
         """The opened file."""
@@ -51,6 +53,10 @@ class Format:
         if not self.writer:
             known = ", ".join(one.name for one in all_formats() if one.writer)
             raise ArgumentError(f"save: {self.about} can be read, not written", known=known)
+        if metadata and not self.metadata:
+            raise ArgumentError(
+                f"save: {self.about} hold no metadata", fix="leave it out, or save safetensors"
+            )
         _named(self.writer)(tensors, path, metadata, **options)
 
 

@@ -22,4 +22,5 @@ FORMAT = Format(
     writer="mlcore.io.torch_file.writer:write",
     suffixes=(".pt", ".pth", ".ckpt", ".bin"),
     nested=True,
+    metadata=False,
 )

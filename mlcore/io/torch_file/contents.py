@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mlcore.errors import UnsafeFileError
+from mlcore.io.archive import MAX_RATIO, Archive
 from mlcore.io.source import Source
-from mlcore.io.torch_file.archive import MAX_RATIO, Archive
 from mlcore.io.torch_file.globals import CALLS, VALUES
 from mlcore.io.torch_file.legacy import Legacy
 from mlcore.io.torch_file.machine import Reader
@@ -58,7 +58,7 @@ def open_contents(source: Source) -> Contents:
 
 
 def _zip(source: Source) -> Contents:
-    archive = Archive(source)
+    archive = Archive(source, rooted=True)
     if any(name.startswith(_SCRIPT) for name in archive.members):
         source.fail(
             "it is a TorchScript program, not a checkpoint",

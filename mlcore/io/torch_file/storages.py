@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlcore.errors import DTypeError, UnsafeFileError
-from mlcore.io.torch_file.archive import Member
+from mlcore.io.archive import Member
 from mlcore.io.torch_file.machine import Reader
 from mlcore.io.torch_file.opcodes import CONTAINER
 from mlcore.io.torch_file.parts import Storage, StorageKind

@@ -1,4 +1,4 @@
-"""Zip archives as PyTorch writes them, read with checks of our own: each member lies in its own bytes of the file.
+"""Zip archives, read with checks of our own and written: each member lies in its own bytes of the file.
 
 Python's `zipfile` is not used: it takes overlapping and doubled members, trusts sizes until it has allocated them, and
 is slow where a checkpoint has thousands of tensors. The format: PKWARE's APPNOTE.TXT, 4.3 and 4.5.3.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 
@@ -44,19 +44,81 @@ class Member:
     compressed: bool
 
 
-class Archive:
-    """The members of a zip by their names below the one folder that holds them all."""
+class Stream:
+    """A member read from its beginning, into memory that is there already; what is compressed becomes no larger."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, archive: Archive, member: Member) -> None:
+        self._archive, self._member, self._source = archive, member, archive.source
+        self._what = f"member {member.name!r}"
+        self._at, self._end = member.start, member.start + member.stored
+        self._engine = zlib.decompressobj(-15) if member.compressed else None
+        self._packed = b""
+        self._crc = 0
+
+    def into(self, raw: Bytes) -> None:
+        """Fill an array with what comes next."""
+        if self._engine is None:
+            self._source.check(self._at, len(raw), self._what)
+            self._crc = self._source.fill(raw, self._at, self._what, crc=True, begun=self._crc)
+            self._at += len(raw)
+            return
+        place = 0
+        while place < len(raw):
+            piece = self._inflated(min(PIECE, len(raw) - place))
+            if not piece:
+                self._wrong_size()
+            raw[place : place + len(piece)] = np.frombuffer(piece, np.uint8)
+            place += len(piece)
+
+    def end(self) -> None:
+        """Check that this was all of it, and its CRC."""
+        if self._engine is None:
+            if self._at != self._end:
+                self._wrong_size()
+        elif self._inflated(1) or not self._engine.eof or self._engine.unused_data or self._at != self._end:
+            self._wrong_size()
+        self._archive.check(self._member, self._crc)
+
+    def _inflated(self, most: int) -> bytes:
+        """At most so many bytes more; none at the end."""
+        engine = self._engine
+        assert engine is not None
+        piece = b""
+        while not piece and not engine.eof:
+            if not self._packed:
+                size = min(PIECE, self._end - self._at)
+                self._packed = self._source.array(self._at, size, self._what).tobytes()
+                self._at += size
+                if not size:
+                    break
+            try:
+                piece = engine.decompress(self._packed, most)
+            except zlib.error as error:
+                self._source.fail(f"{self._what} cannot be decompressed ({error})", offset=self._member.start)
+            self._packed = engine.unconsumed_tail
+        self._crc = zlib.crc32(piece, self._crc)
+        return piece
+
+    def _wrong_size(self) -> NoReturn:
+        self._source.fail(
+            f"{self._what} does not decompress to the {self._member.size} bytes it promises",
+            offset=self._member.start,
+        )
+
+
+class Archive:
+    """The members of a zip by their names: `rooted`, below the one folder that holds them all."""
+
+    def __init__(self, source: Source, *, rooted: bool = False) -> None:
         self.source = source
         start, size, count = self._directory()
         if count > MAX_MEMBERS:
             source.fail(f"its archive announces {count} members, at most {MAX_MEMBERS} are read")
         members = self._members(source.read(start, size, "the archive's directory"), start, count)
         self._place(members, start)
-        self.root = members[0].name.partition("/")[0] if members else ""
-        self.members: dict[str, Member] = {}
-        for member in members:
+        self.root = members[0].name.partition("/")[0] if members and rooted else ""
+        self.members: dict[str, Member] = {} if rooted else {member.name: member for member in members}
+        for member in members if rooted else ():
             root, slash, name = member.name.partition("/")
             if not slash or root != self.root:
                 source.fail(f"its archive has {member.name!r} outside of its folder {self.root!r}")
@@ -71,14 +133,10 @@ class Archive:
 
     def array(self, member: Member) -> Bytes:
         """The content of a member as an array that belongs to the caller, its CRC checked."""
-        what = f"member {member.name!r}"
-        if member.compressed:
-            raw = self._inflate(member)
-            found = zlib.crc32(raw.data)
-        else:
-            raw = np.empty(member.size, np.uint8)
-            found = self.source.fill(raw, member.start, what, crc=True)
-        self.check(member, found)
+        raw = np.empty(member.size, np.uint8)
+        stream = Stream(self, member)
+        stream.into(raw)
+        stream.end()
         return raw
 
     def check(self, member: Member, found: int) -> None:
@@ -98,20 +156,6 @@ class Archive:
             self.check(member, zlib.crc32(self.source.read(member.start, member.size, what)))
         else:
             self.check(member, self.source.crc(member.start, member.size, what))
-
-    def _inflate(self, member: Member) -> Bytes:
-        packed = self.source.array(member.start, member.stored, f"member {member.name!r}")
-        engine = zlib.decompressobj(-15)
-        try:
-            raw = engine.decompress(packed.data, member.size + 1)
-        except zlib.error as error:
-            self.source.fail(f"member {member.name!r} cannot be decompressed ({error})", offset=member.start)
-        if len(raw) != member.size or not engine.eof or engine.unused_data:
-            self.source.fail(
-                f"member {member.name!r} does not decompress to the {member.size} bytes it promises",
-                offset=member.start,
-            )
-        return np.frombuffer(bytearray(raw), np.uint8)
 
     def _directory(self) -> tuple[int, int, int]:
         """Where the directory lies, its size and how many entries it has."""
@@ -234,7 +278,7 @@ class Archive:
     def _check(self, member: Member, flags: int, method: int, disk: int) -> None:
         fail = self.source.fail
         if flags & _ENCRYPTED:
-            fail(f"member {member.name!r} is encrypted", cause="PyTorch reads no such file either",
+            fail(f"member {member.name!r} is encrypted", cause="no key for it is known",
                  fix="unpack it with its password and zip it again, stored")  # fmt: skip
         if method not in (_STORED, _DEFLATED) or disk:
             fail(f"member {member.name!r} is compressed by method {method}", cause="members are stored as a rule",
