@@ -17,7 +17,6 @@ _ROUND: Final[dict[str, Callable[[Any], Any]]] = {
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
     "floor": np.floor,
     "ceil": np.ceil,
-    "simple": np.floor,
 }
 
 
@@ -37,18 +36,23 @@ class _How:
         self.extrapolation, self.antialias = extrapolation, bool(antialias)
 
     def places(self, size: int, wanted: int, scale: float, roi: tuple[float, float]) -> Any:
-        """Where each element of the result lies among the `size` given ones."""
-        at = np.arange(wanted, dtype=np.float64)
+        """Where each element of the result lies among the `size` given ones.
+
+        In float32, as the definition has it: where a place is whole, it is so in float32 only.
+        """
+        return self._places(np.arange(wanted, dtype=np.float32), size, wanted, np.float32(scale), roi)
+
+    def _places(self, at: Any, size: int, wanted: int, scale: Any, roi: tuple[float, float]) -> Any:
         kind = self.coordinates
         if kind == "half_pixel" or (kind == "pytorch_half_pixel" and wanted > 1):
             return (at + 0.5) / scale - 0.5
         if kind == "pytorch_half_pixel":
             return at * 0
         if kind == "half_pixel_symmetric":
-            adjustment = wanted / (scale * size)
+            adjustment = np.float32(wanted) / (scale * np.float32(size))
             return size / 2 * (1 - adjustment) + (at + 0.5) / scale - 0.5
         if kind == "align_corners":
-            exact = scale * size  # what the scale says, not rounded
+            exact = scale * np.float32(size)  # what the scale says, not rounded
             return at * ((size - 1) / (exact - 1)) if wanted > 1 and exact != 1 else at * 0
         if kind == "asymmetric":
             return at / scale
@@ -176,7 +180,9 @@ def _by_sizes(
 
 @onnx_op("Resize", 10, 10, host=("scales",), grows=True)
 def resize_10(x: Any, scales: Any, *, mode: str = "nearest") -> Any:
-    return _upsampled(x, scales, mode)
+    """Which element is the nearest is left open: ONNX Runtime takes the one below, and when shrinking the one above."""
+    down = mode == "nearest" and any(one < 1 for one in scales)
+    return _upsampled(x, scales, mode, "ceil" if down else "floor")
 
 
 @onnx_op("Upsample", 9, 9, host=("scales",), grows=True)
@@ -189,8 +195,8 @@ def upsample_7(x: Any, *, scales: Any, mode: str = "nearest") -> Any:
     return _upsampled(x, np.asarray(scales), mode)
 
 
-def _upsampled(x: Any, scales: Any, mode: str) -> Any:
+def _upsampled(x: Any, scales: Any, mode: str, nearest: str = "floor") -> Any:
     factors = [float(one) for one in scales]
-    how = _How("linear" if mode in ("linear", "bilinear") else mode, "asymmetric", "floor")
+    how = _How("linear" if mode in ("linear", "bilinear") else mode, "asymmetric", nearest)
     wanted = [math.floor(n * f) for n, f in zip(x.shape, factors, strict=True)]
     return resized(x, wanted, factors, [(0.0, 1.0)] * x.ndim, how)
