@@ -43,6 +43,13 @@ from mlcore.dtypes import (
 from mlcore.dtypes import bool_ as bool
 from mlcore.errors import MlcoreError
 from mlcore.func import grad, value_and_grad
+from mlcore.inspection import (
+    __array_api_version__,
+    __array_namespace_info__,
+    broadcast_shapes,
+    can_cast,
+    result_type,
+)
 from mlcore.ops import random, registry
 from mlcore.ops.creation import asarray
 from mlcore.ops.random import Generator, manual_seed
@@ -85,12 +92,16 @@ __all__ = [
     "Generator",
     "MlcoreError",
     "Tensor",
+    "__array_api_version__",
+    "__array_namespace_info__",
     "__version__",
     "asarray",
     "autograd",
     "backends",
     "bfloat16",
     "bool",
+    "broadcast_shapes",
+    "can_cast",
     "checkpoint",
     "complex64",
     "complex128",
@@ -120,6 +131,7 @@ __all__ = [
     "no_grad",
     "random",
     "registry",
+    "result_type",
     "set_default_dtype",
     "tensor",
     "uint8",

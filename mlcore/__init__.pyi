@@ -19,11 +19,14 @@ from mlcore.dtypes import bool_ as bool, default_float as default_float, finfo a
 from mlcore.dtypes import isdtype as isdtype, set_default_dtype as set_default_dtype
 from mlcore.errors import MlcoreError as MlcoreError
 from mlcore.func import grad as grad, value_and_grad as value_and_grad
+from mlcore.inspection import __array_api_version__ as __array_api_version__, __array_namespace_info__ as __array_namespace_info__
+from mlcore.inspection import broadcast_shapes as broadcast_shapes, can_cast as can_cast, result_type as result_type
 from mlcore.hub import create_model as create_model, list_models as list_models
 from mlcore.io import load as load, save as save
 from mlcore.ops import random as random, registry as registry
 from mlcore.ops.creation import asarray as asarray
 from mlcore.ops.random import Generator as Generator, manual_seed as manual_seed
+from mlcore.ops.sets import UniqueAll, UniqueCounts, UniqueInverse
 from mlcore.plugin.discovery import backends as backends, domains as domains
 from mlcore.tensor import Axes, Axis, DeviceLike, DTypeLike, Shape, Tensor as Tensor, TensorLike
 
@@ -35,8 +38,6 @@ inf: float
 nan: float
 newaxis: None
 
-def astype(x: TensorLike, /, dtype: DTypeLike, *, copy: _bool = True) -> Tensor:
-    """The values of `x` as another dtype."""
 def add(x1: TensorLike, x2: TensorLike, /) -> Tensor:
     """Sum of `x1` and `x2`."""
 def subtract(x1: TensorLike, x2: TensorLike, /) -> Tensor:
@@ -86,9 +87,7 @@ def ceil(x: TensorLike, /) -> Tensor:
 def trunc(x: TensorLike, /) -> Tensor:
     """Rounded towards zero."""
 def round(x: TensorLike, /) -> Tensor:
-    """Rounded to the nearest integer, halves to even."""
-def real(x: TensorLike, /) -> Tensor:
-    """Real part of a complex tensor."""
+    """Rounded to the nearest integer, halves to even; complex numbers part by part."""
 def imag(x: TensorLike, /) -> Tensor:
     """Imaginary part of a complex tensor."""
 def conj(x: TensorLike, /) -> Tensor:
@@ -219,16 +218,16 @@ def var(x: Tensor, /, axis: Axis = None, *, correction: float = 0.0, keepdims: _
     """Variance over `axis`; `correction` is taken from the count (1: the unbiased estimate)."""
 def logsumexp(x: Tensor, /, axis: Axis = None, *, keepdims: _bool = False) -> Tensor:
     """`log(sum(exp(x)))` over `axis` without overflow; -inf of nothing or of -inf only."""
-def searchsorted(x1: Tensor, x2: Tensor, /, *, side: str = 'left') -> Tensor:
-    """Where to insert each of `x2` into the sorted 1-d `x1` to keep it sorted."""
 def softmax(x: Tensor, /, *, axis: Axis = -1) -> Tensor:
     """`exp(x) / sum(exp(x))` along `axis`, without overflow. A row of -inf only gives zeros."""
 def log_softmax(x: Tensor, /, *, axis: Axis = -1) -> Tensor:
     """`x - logsumexp(x)` along `axis`."""
 def clip(x: Tensor, /, min: Any = None, max: Any = None) -> Tensor:
     """`x` held between `min` and `max`: numbers, or tensors that broadcast; None leaves that side open."""
-def expand_dims(x: Tensor, /, *, axis: Axis = 0) -> Tensor:
-    """`x` with a new dimension of size 1 at `axis`."""
+def real(x: Tensor, /) -> Tensor:
+    """Real part of a complex tensor; the same values where `x` is real."""
+def expand_dims(x: Tensor, /, axis: Axis = 0) -> Tensor:
+    """`x` with a new dimension of size 1 at `axis` (an int, or a tuple of places in the result)."""
 def squeeze(x: Tensor, /, axis: Axis = None) -> Tensor:
     """`x` without the dimensions `axis`, which must have size 1 (None: all of size 1)."""
 def flip(x: Tensor, /, *, axis: Axis = None) -> Tensor:
@@ -243,36 +242,6 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions `start_dim` to `end_dim` merged into one."""
 def pad(x: Tensor, pad_width: Any, /, *, value: float = 0) -> Tensor:
     """`x` with `value` around it: `pad_width` is an int, or one (before, after) pair per dimension."""
-def roll(x: Tensor, /, shift: Any, *, axis: Axis = None) -> Tensor:
-    """Elements moved by `shift` places along `axis`, those pushed out coming in at the other end."""
-def unstack(x: Tensor, /, *, axis: Axis = 0) -> tuple[Tensor, ...]:
-    """The slices of `x` along `axis`, without that dimension, as a tuple."""
-def split(x: Tensor, /, sizes: Shape, *, axis: Axis = 0) -> tuple[Tensor, ...]:
-    """`x` cut along `axis` into pieces of `sizes` (an int: equal pieces of that size, the last may be smaller)."""
-def moveaxis(x: Tensor, source: Any, destination: Any, /) -> Tensor:
-    """`x` with the dimensions `source` moved to `destination`, the others keeping their order."""
-def broadcast_arrays(*arrays: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors broadcast to their common shape."""
-def tile(x: Tensor, repetitions: Any, /) -> Tensor:
-    """`x` repeated `repetitions` times along each dimension."""
-def repeat(x: Tensor, repeats: int, /, *, axis: Axis = None) -> Tensor:
-    """Each element repeated `repeats` times along `axis` (None: of the flattened tensor)."""
-def sum(x: Tensor, /, axis: Axis = None, *, dtype: DTypeLike = None, keepdims: _bool = False) -> Tensor:
-    """Sum over `axis` (an int, a tuple, or None for all); of nothing it is 0. Small integers are summed in 64 bits."""
-def prod(x: Tensor, /, axis: Axis = None, *, dtype: DTypeLike = None, keepdims: _bool = False) -> Tensor:
-    """Product over `axis`; of nothing it is 1. Small integers are multiplied in 64 bits."""
-def std(x: Tensor, /, axis: Axis = None, *, correction: float = 0.0, keepdims: _bool = False) -> Tensor:
-    """Standard deviation over `axis`: the square root of `var`."""
-def argmax(x: Tensor, /, axis: Axis = None, *, keepdims: _bool = False) -> Tensor:
-    """Index of the first largest element along `axis` (None: of the flattened tensor), as int64."""
-def argmin(x: Tensor, /, axis: Axis = None, *, keepdims: _bool = False) -> Tensor:
-    """Index of the first smallest element along `axis` (None: of the flattened tensor), as int64."""
-def cumulative_sum(x: Tensor, /, *, axis: Axis = None, dtype: DTypeLike = None) -> Tensor:
-    """Running sum along `axis` (needed beyond one dimension)."""
-def cumulative_prod(x: Tensor, /, *, axis: Axis = None, dtype: DTypeLike = None) -> Tensor:
-    """Running product along `axis` (needed beyond one dimension)."""
-def norm(x: Tensor, /, ord: float = 2, *, axis: Axis = None, keepdims: _bool = False) -> Tensor:
-    """Vector norm of order `ord` (1, 2, inf or any p > 0) over `axis` (None: all)."""
 def full(shape: Shape, fill_value: complex, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
     """A tensor with every element `fill_value`; the dtype follows the value unless given."""
 def zeros(shape: Shape, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
@@ -287,7 +256,7 @@ def ones_like(x: Tensor, /, *, dtype: DTypeLike = None, device: DeviceLike = Non
     """Ones of the shape, dtype and device of `x`."""
 def empty_like(x: Tensor, /, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
     """`empty` of the shape, dtype and device of `x`."""
-def full_like(x: Tensor, fill_value: complex, /, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
+def full_like(x: Tensor, /, fill_value: complex, *, dtype: DTypeLike = None, device: DeviceLike = None) -> Tensor:
     """`fill_value` everywhere, in the shape, dtype and device of `x`."""
 def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype: DTypeLike = None, device: DeviceLike = None, requires_grad: _bool = False) -> Tensor:
     """Evenly spaced values from `start` (0 when only one is given) up to, not including, `stop`."""
@@ -301,12 +270,44 @@ def triu(x: Tensor, /, *, k: int = 0) -> Tensor:
     """The upper triangle of the last two dimensions, from the `k`-th diagonal; zeros below."""
 def meshgrid(*arrays: Sequence[Tensor], indexing: str = 'xy') -> list[Tensor]:
     """Coordinate tensors of a grid from one-dimensional tensors ('xy': the first two axes exchanged)."""
+def sum(x: Tensor, /, axis: Axis = None, *, dtype: DTypeLike = None, keepdims: _bool = False) -> Tensor:
+    """Sum over `axis` (an int, a tuple, or None for all); of nothing it is 0. Small integers are summed in 64 bits."""
+def prod(x: Tensor, /, axis: Axis = None, *, dtype: DTypeLike = None, keepdims: _bool = False) -> Tensor:
+    """Product over `axis`; of nothing it is 1. Small integers are multiplied in 64 bits."""
+def std(x: Tensor, /, axis: Axis = None, *, correction: float = 0.0, keepdims: _bool = False) -> Tensor:
+    """Standard deviation over `axis`: the square root of `var`."""
+def argmax(x: Tensor, /, axis: Axis = None, *, keepdims: _bool = False) -> Tensor:
+    """Index of the first largest element along `axis` (None: of the flattened tensor), as int64."""
+def argmin(x: Tensor, /, axis: Axis = None, *, keepdims: _bool = False) -> Tensor:
+    """Index of the first smallest element along `axis` (None: of the flattened tensor), as int64."""
+def cumulative_sum(x: Tensor, /, *, axis: Axis = None, dtype: DTypeLike = None, include_initial: _bool = False) -> Tensor:
+    """Running sum along `axis` (needed beyond one dimension); `include_initial` starts it with 0."""
+def cumulative_prod(x: Tensor, /, *, axis: Axis = None, dtype: DTypeLike = None, include_initial: _bool = False) -> Tensor:
+    """Running product along `axis` (needed beyond one dimension); `include_initial` starts it with 1."""
+def norm(x: Tensor, /, ord: float = 2, *, axis: Axis = None, keepdims: _bool = False) -> Tensor:
+    """Vector norm of order `ord` (1, 2, inf or any p > 0) over `axis` (None: all)."""
 def nonzero(x: Tensor, /) -> tuple[Tensor, ...]:
     """The indices of the elements that are not zero, as one int64 tensor per dimension."""
 def take(x: Tensor, indices: Tensor, /, *, axis: Axis = None) -> Tensor:
     """Slices of `x` along `axis` (needed beyond one dimension) at integer `indices` of any shape."""
 def take_along_axis(x: Tensor, indices: Tensor, /, *, axis: Axis = -1) -> Tensor:
     """One element of `x` for each of `indices`, which match `x` in every dimension but `axis` (or broadcast)."""
+def roll(x: Tensor, /, shift: Any, *, axis: Axis = None) -> Tensor:
+    """Elements moved by `shift` places along `axis`, those pushed out coming in at the other end."""
+def unstack(x: Tensor, /, *, axis: Axis = 0) -> tuple[Tensor, ...]:
+    """The slices of `x` along `axis`, without that dimension, as a tuple."""
+def split(x: Tensor, /, sizes: Shape, *, axis: Axis = 0) -> tuple[Tensor, ...]:
+    """`x` cut along `axis` into pieces of `sizes` (an int: equal pieces of that size, the last may be smaller)."""
+def moveaxis(x: Tensor, source: Any, destination: Any, /) -> Tensor:
+    """`x` with the dimensions `source` moved to `destination`, the others keeping their order."""
+def broadcast_arrays(*arrays: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors broadcast to their common shape."""
+def tile(x: Tensor, repetitions: Any, /) -> Tensor:
+    """`x` repeated `repetitions` times along each dimension."""
+def repeat(x: Tensor, repeats: Any, /, *, axis: Axis = None) -> Tensor:
+    """Each element repeated `repeats` times (an int, or a tensor of one for each) along `axis` (None: flattened)."""
+def diff(x: Tensor, /, *, axis: Axis = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
+    """Differences of neighbours along `axis`, `n` times over; `prepend` and `append` are joined to `x` first."""
 def matmul(x1: Tensor, x2: Tensor, /, *, dtype: DTypeLike = None) -> Tensor:
     """Matrix product; a 1-d operand is a row (left) or a column (right), other dimensions broadcast."""
 def vecdot(x1: Tensor, x2: Tensor, /, *, axis: Axis = -1) -> Tensor:
@@ -323,5 +324,21 @@ def sort(x: Tensor, /, *, axis: Axis = -1, descending: _bool = False, stable: _b
     """`x` in order along `axis`; always stable."""
 def topk(x: Tensor, k: int, /, *, axis: Axis = -1, largest: _bool = True, sorted: _bool = True) -> tuple[Tensor, Tensor]:
     """The `k` largest (or smallest) elements along `axis` and their indices; always in order."""
+def searchsorted(x1: Tensor, x2: Tensor, /, *, side: str = 'left', sorter: Any = None) -> Tensor:
+    """Where to insert each of `x2` (a tensor or a number) into the sorted 1-d `x1` to keep it sorted."""
+def unique_all(x: Tensor, /) -> UniqueAll:
+    """The distinct elements of `x` in ascending order: (values, indices, inverse_indices, counts)."""
+def unique_counts(x: Tensor, /) -> UniqueCounts:
+    """The distinct elements of `x` in ascending order, and how often each occurs: (values, counts)."""
+def unique_inverse(x: Tensor, /) -> UniqueInverse:
+    """The distinct elements of `x`, and the place of each element among them: (values, inverse_indices)."""
+def unique_values(x: Tensor, /) -> Tensor:
+    """The distinct elements of `x` in ascending order."""
+def isin(x1: Tensor, x2: Tensor, /, *, invert: _bool = False) -> Tensor:
+    """Whether each element of `x1` is among those of `x2` (`invert`: is not); nan never is."""
+def count_nonzero(x: Tensor, /, *, axis: Axis = None, keepdims: _bool = False) -> Tensor:
+    """How many elements over `axis` are not zero, as int64; nan counts."""
+def astype(x: Tensor, dtype: DTypeLike, /, *, copy: _bool = True, device: DeviceLike = None) -> Tensor:
+    """The values of `x` as another dtype, and on another `device` if one is given."""
 def from_dlpack(x: Tensor, /, *, device: DeviceLike = None, copy: _bool | None = None) -> Tensor:
     """A tensor of the values of an array of another library, sharing its memory where it can."""

@@ -199,6 +199,12 @@ def promote_scalar(dtype: DType, value: bool | int | float | complex) -> DType:
     return scalar
 
 
+def _dtype_in(value: Any) -> DType:
+    """The dtype of a tensor or array, or what as_dtype makes of anything else."""
+    named = isinstance(value, (DType, np.dtype, type, str))
+    return as_dtype(value if named else getattr(value, "dtype", value))
+
+
 class finfo:
     """Limits of a floating dtype: bits, eps, max, min, smallest_normal, dtype.
 
@@ -208,11 +214,8 @@ class finfo:
 
     __slots__ = ("bits", "dtype", "eps", "max", "min", "smallest_normal")
 
-    def __init__(self, dtype: Any) -> None:
-        found = (
-            getattr(dtype, "dtype", None) if not isinstance(dtype, (DType, np.dtype, type, str)) else dtype
-        )
-        chosen = as_dtype(found if found is not None else dtype)
+    def __init__(self, type: Any, /) -> None:
+        chosen = _dtype_in(type)
         if chosen not in inexact:
             raise DTypeError(f"finfo: {chosen} is not a floating dtype", fix="use iinfo for integers")
         info: Any = ml_dtypes.finfo(chosen.numpy)  # type: ignore[no-untyped-call]  # its stub forgot
@@ -231,11 +234,8 @@ class iinfo:
 
     __slots__ = ("bits", "dtype", "max", "min")
 
-    def __init__(self, dtype: Any) -> None:
-        found = (
-            getattr(dtype, "dtype", None) if not isinstance(dtype, (DType, np.dtype, type, str)) else dtype
-        )
-        chosen = as_dtype(found if found is not None else dtype)
+    def __init__(self, type: Any, /) -> None:
+        chosen = _dtype_in(type)
         if chosen not in integers:
             raise DTypeError(f"iinfo: {chosen} is not an integer dtype", fix="use finfo for floating dtypes")
         info = np.iinfo(chosen.numpy)

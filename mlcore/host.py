@@ -177,6 +177,8 @@ def _from_nested(data: Any, wanted: DType | None) -> HostArray:
         ) from None
     except TypeError as error:
         raise ArgumentTypeError(f"cannot make a tensor from {type(data).__name__}: {error}") from None
+    if host.dtype.kind in "ufO" and host.size and not _holds_arrays(data):
+        host = _whole_numbers(data, host, wanted)
     if wanted is None and host.dtype.kind in "fc" and not _holds_arrays(data):
         return host.astype(
             (dtypes.default_float() if host.dtype.kind == "f" else dtypes.scalar_dtype(0j)).numpy
@@ -184,6 +186,27 @@ def _from_nested(data: Any, wanted: DType | None) -> HostArray:
     if host.size == 0 and wanted is None:
         return host.astype(dtypes.default_float().numpy)
     return host
+
+
+def _whole_numbers(data: Any, host: HostArray, wanted: DType | None) -> HostArray:
+    """Python integers beyond int64 without a detour through float64, which NumPy takes where only some are."""
+    if wanted is not None and wanted is not dtypes.uint64:
+        return host
+    largest = np.abs(host).max()
+    if not largest >= 2**63:
+        return host
+    exact = np.asarray(data, dtype=object)
+    if not all(isinstance(one, int) for one in exact.flat):
+        return host
+    if wanted is None:
+        raise ValueRangeError(
+            f"the number {_brief(max(exact.flat, key=abs))} does not fit int64",
+            fix="pass dtype=mlcore.uint64, or a floating dtype",
+        )
+    try:
+        return exact.astype(np.uint64)
+    except OverflowError:
+        return host
 
 
 def _unwrap_nested(data: Any) -> Any:

@@ -1,6 +1,7 @@
 # Written by `make generate` (mlcore/ops/stubgen.py) from the operations' declarations. Do not edit.
 
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Any, Self, TypeAlias
 import numpy as np
 from mlcore.backends.protocol import Device
@@ -74,6 +75,7 @@ class Tensor(TensorBase):
     def __float__(self) -> float: ...
     def __complex__(self) -> complex: ...
     def __index__(self) -> int: ...
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType: ...
     def __iter__(self) -> Iterator[Tensor]: ...
     def __contains__(self, value: TensorLike) -> bool: ...
     def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None, dl_device: tuple[Any, int] | None = None, copy: bool | None = None) -> Any: ...
@@ -166,9 +168,7 @@ class Tensor(TensorBase):
     def trunc(self) -> Tensor:
         """Rounded towards zero."""
     def round(self) -> Tensor:
-        """Rounded to the nearest integer, halves to even."""
-    def real(self) -> Tensor:
-        """Real part of a complex tensor."""
+        """Rounded to the nearest integer, halves to even; complex numbers part by part."""
     def imag(self) -> Tensor:
         """Imaginary part of a complex tensor."""
     def conj(self) -> Tensor:
@@ -302,8 +302,10 @@ class Tensor(TensorBase):
         """`x - logsumexp(x)` along `axis`."""
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
         """`x` held between `min` and `max`: numbers, or tensors that broadcast; None leaves that side open."""
-    def expand_dims(self, *, axis: Axis = 0) -> Tensor:
-        """`x` with a new dimension of size 1 at `axis`."""
+    def real(self) -> Tensor:
+        """Real part of a complex tensor; the same values where `x` is real."""
+    def expand_dims(self, axis: Axis = 0) -> Tensor:
+        """`x` with a new dimension of size 1 at `axis` (an int, or a tuple of places in the result)."""
     def squeeze(self, axis: Axis = None) -> Tensor:
         """`x` without the dimensions `axis`, which must have size 1 (None: all of size 1)."""
     def flip(self, *, axis: Axis = None) -> Tensor:
@@ -314,18 +316,10 @@ class Tensor(TensorBase):
         """The last two dimensions exchanged."""
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """Dimensions `start_dim` to `end_dim` merged into one."""
-    def roll(self, shift: Any, *, axis: Axis = None) -> Tensor:
-        """Elements moved by `shift` places along `axis`, those pushed out coming in at the other end."""
-    def unstack(self, *, axis: Axis = 0) -> tuple[Tensor, ...]:
-        """The slices of `x` along `axis`, without that dimension, as a tuple."""
-    def split(self, sizes: Shape, *, axis: Axis = 0) -> tuple[Tensor, ...]:
-        """`x` cut along `axis` into pieces of `sizes` (an int: equal pieces of that size, the last may be smaller)."""
-    def moveaxis(self, source: Any, destination: Any, /) -> Tensor:
-        """`x` with the dimensions `source` moved to `destination`, the others keeping their order."""
-    def tile(self, repetitions: Any, /) -> Tensor:
-        """`x` repeated `repetitions` times along each dimension."""
-    def repeat(self, repeats: int, /, *, axis: Axis = None) -> Tensor:
-        """Each element repeated `repeats` times along `axis` (None: of the flattened tensor)."""
+    def tril(self, *, k: int = 0) -> Tensor:
+        """The lower triangle of the last two dimensions, up to the `k`-th diagonal; zeros above."""
+    def triu(self, *, k: int = 0) -> Tensor:
+        """The upper triangle of the last two dimensions, from the `k`-th diagonal; zeros below."""
     def sum(self, axis: Axis = None, *, dtype: DTypeLike = None, keepdims: bool = False) -> Tensor:
         """Sum over `axis` (an int, a tuple, or None for all); of nothing it is 0. Small integers are summed in 64 bits."""
     def prod(self, axis: Axis = None, *, dtype: DTypeLike = None, keepdims: bool = False) -> Tensor:
@@ -336,22 +330,32 @@ class Tensor(TensorBase):
         """Index of the first largest element along `axis` (None: of the flattened tensor), as int64."""
     def argmin(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
         """Index of the first smallest element along `axis` (None: of the flattened tensor), as int64."""
-    def cumulative_sum(self, *, axis: Axis = None, dtype: DTypeLike = None) -> Tensor:
-        """Running sum along `axis` (needed beyond one dimension)."""
-    def cumulative_prod(self, *, axis: Axis = None, dtype: DTypeLike = None) -> Tensor:
-        """Running product along `axis` (needed beyond one dimension)."""
+    def cumulative_sum(self, *, axis: Axis = None, dtype: DTypeLike = None, include_initial: bool = False) -> Tensor:
+        """Running sum along `axis` (needed beyond one dimension); `include_initial` starts it with 0."""
+    def cumulative_prod(self, *, axis: Axis = None, dtype: DTypeLike = None, include_initial: bool = False) -> Tensor:
+        """Running product along `axis` (needed beyond one dimension); `include_initial` starts it with 1."""
     def norm(self, ord: float = 2, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Vector norm of order `ord` (1, 2, inf or any p > 0) over `axis` (None: all)."""
-    def tril(self, *, k: int = 0) -> Tensor:
-        """The lower triangle of the last two dimensions, up to the `k`-th diagonal; zeros above."""
-    def triu(self, *, k: int = 0) -> Tensor:
-        """The upper triangle of the last two dimensions, from the `k`-th diagonal; zeros below."""
     def nonzero(self) -> tuple[Tensor, ...]:
         """The indices of the elements that are not zero, as one int64 tensor per dimension."""
     def take(self, indices: Tensor, /, *, axis: Axis = None) -> Tensor:
         """Slices of `x` along `axis` (needed beyond one dimension) at integer `indices` of any shape."""
     def take_along_axis(self, indices: Tensor, /, *, axis: Axis = -1) -> Tensor:
         """One element of `x` for each of `indices`, which match `x` in every dimension but `axis` (or broadcast)."""
+    def roll(self, shift: Any, *, axis: Axis = None) -> Tensor:
+        """Elements moved by `shift` places along `axis`, those pushed out coming in at the other end."""
+    def unstack(self, *, axis: Axis = 0) -> tuple[Tensor, ...]:
+        """The slices of `x` along `axis`, without that dimension, as a tuple."""
+    def split(self, sizes: Shape, *, axis: Axis = 0) -> tuple[Tensor, ...]:
+        """`x` cut along `axis` into pieces of `sizes` (an int: equal pieces of that size, the last may be smaller)."""
+    def moveaxis(self, source: Any, destination: Any, /) -> Tensor:
+        """`x` with the dimensions `source` moved to `destination`, the others keeping their order."""
+    def tile(self, repetitions: Any, /) -> Tensor:
+        """`x` repeated `repetitions` times along each dimension."""
+    def repeat(self, repeats: Any, /, *, axis: Axis = None) -> Tensor:
+        """Each element repeated `repeats` times (an int, or a tensor of one for each) along `axis` (None: flattened)."""
+    def diff(self, *, axis: Axis = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
+        """Differences of neighbours along `axis`, `n` times over; `prepend` and `append` are joined to `x` first."""
     def matmul(self, x2: Tensor, /, *, dtype: DTypeLike = None) -> Tensor:
         """Matrix product; a 1-d operand is a row (left) or a column (right), other dimensions broadcast."""
     def __matmul__(self, other: TensorLike) -> Tensor: ...
@@ -362,6 +366,8 @@ class Tensor(TensorBase):
         """`x` in order along `axis`; always stable."""
     def topk(self, k: int, /, *, axis: Axis = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
         """The `k` largest (or smallest) elements along `axis` and their indices; always in order."""
+    def count_nonzero(self, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """How many elements over `axis` are not zero, as int64; nan counts."""
     def __iadd__(self, other: TensorLike) -> Self: ...
     def __iand__(self, other: TensorLike) -> Self: ...
     def __ifloordiv__(self, other: TensorLike) -> Self: ...

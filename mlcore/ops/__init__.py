@@ -13,6 +13,7 @@ from mlcore.ops import (  # noqa: F401, I001  (the order of declaration is the r
     subscript,
     linalg,
     sorting,
+    sets,
     random,
     nn,
     attention,

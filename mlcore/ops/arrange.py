@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from mlcore import shapes
-from mlcore.errors import ArgumentError, ArgumentTypeError, ShapeError
+from mlcore.dispatch import from_data
+from mlcore.dtypes import int64, numeric
+from mlcore.errors import ArgumentError, ArgumentTypeError, DTypeError, ShapeError
+from mlcore.host import as_numpy
+from mlcore.ops.index import gather
 from mlcore.ops.shape import broadcast_to, concat, expand_dims, permute_dims, reshape, same
 from mlcore.ops.spec import function
 from mlcore.shapes import normalize_axis
+from mlcore.tensor import TensorBase
 
 
 @function(method=True)
@@ -135,20 +142,61 @@ def tile(x: Any, repetitions: Any, /) -> Any:
 
 
 @function(method=True)
-def repeat(x: Any, repeats: int, /, *, axis: int | None = None) -> Any:
-    """Each element repeated `repeats` times along `axis` (None: of the flattened tensor).
+def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
+    """Each element repeated `repeats` times (an int, or a tensor of one for each) along `axis` (None: flattened).
 
     >>> import mlcore as ml
     >>> ml.repeat(ml.asarray([1, 2]), 2).tolist()
     [1, 1, 2, 2]
     """
-    if not isinstance(repeats, int):
-        raise ArgumentTypeError(f"repeat: repeats must be an int, got {type(repeats).__name__}")
     if axis is None:
         return repeat(reshape(x, (-1,)), repeats, axis=0)
     index = normalize_axis("repeat", axis, x.ndim)
+    if isinstance(repeats, TensorBase):
+        return _each_repeated(x, repeats, index)
+    if not isinstance(repeats, int):
+        raise ArgumentTypeError(f"repeat: repeats must be an int or a tensor, got {type(repeats).__name__}")
+    if repeats < 0:
+        raise ArgumentError(f"repeat: repeats is {repeats}", fix="use a count >= 0")
     shape = shapes.check_size((*x.shape[:index], x.shape[index] * repeats, *x.shape[index + 1 :]), "repeat")
     wide = broadcast_to(
         expand_dims(x, axis=index + 1), (*x.shape[: index + 1], repeats, *x.shape[index + 1 :])
     )
     return reshape(wide, shape)
+
+
+def _each_repeated(x: Any, repeats: Any, axis: int) -> Any:
+    """repeat with a count for each element along an axis: the result's size depends on their values."""
+    counts = as_numpy(repeats)
+    if counts.dtype.kind not in "iu":
+        raise DTypeError(f"repeat: repeats is {repeats.dtype}, expected an integer dtype", fix="astype int64")
+    if counts.shape not in ((), (1,), (x.shape[axis],)):
+        raise ShapeError(f"repeat: {counts.shape} counts for dim {axis} of size {x.shape[axis]}",
+                         fix="give one count for each element, or one for all")  # fmt: skip
+    if counts.size and counts.min() < 0:
+        raise ArgumentError(f"repeat: a count is {counts.min()}", fix="use counts >= 0")
+    places = np.repeat(np.arange(x.shape[axis]), counts.reshape(-1) if counts.size == 1 else counts)
+    return gather(x, from_data(places, int64, x.device), axis=axis)
+
+
+@function(method=True)
+def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Any:
+    """Differences of neighbours along `axis`, `n` times over; `prepend` and `append` are joined to `x` first.
+
+    >>> import mlcore as ml
+    >>> ml.diff(ml.asarray([1, 4, 9, 16])).tolist()
+    [3, 5, 7]
+    """
+    if x.dtype not in numeric:
+        raise DTypeError(f"diff: {x.dtype} has no differences", fix="astype a number's dtype")
+    if n < 0:
+        raise ArgumentError(f"diff: n is {n}", fix="use a count >= 0")
+    index = normalize_axis("diff", axis, x.ndim)
+    if n == 0:
+        return same(x)
+    if prepend is not None or append is not None:
+        x = concat([one for one in (prepend, x, append) if one is not None], axis=index)
+    start = (slice(None),) * index
+    for _ in range(n):
+        x = x[(*start, slice(1, None))] - x[(*start, slice(0, -1))]
+    return x

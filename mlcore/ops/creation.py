@@ -65,7 +65,8 @@ def asarray(
     """A tensor of the values of `obj`: a number, nested lists, a NumPy array, or anything with `__array__` or DLPack.
 
     Python floats become the default dtype (float32), integers int64; arrays keep their dtype. The values are copied,
-    so later changes of `obj` do not show. A Tensor is returned as it is where nothing has to change.
+    so later changes of `obj` do not show. A Tensor is returned as it is where nothing has to change, unless
+    ``copy=True``; with ``copy=False`` anything else raises ArgumentError.
 
     >>> import mlcore as ml
     >>> ml.asarray([[1.0, 2.0], [3.0, 4.0]]).dtype
@@ -74,14 +75,26 @@ def asarray(
     if isinstance(obj, TensorBase):
         # the methods are attached to Tensor
         tensor: Any = obj if device is None and dtype is None else obj.to(device=device, dtype=dtype)  # type: ignore[attr-defined]
+        if tensor is not obj and copy is False:
+            raise _no_copy("another dtype or device needs new memory")
         if requires_grad:
             tensor = tensor.detach().requires_grad_()
-        return tensor
+        return tensor if tensor is not obj or not copy else _same(obj)
     if copy is False:
-        raise ArgumentError("asarray: copy=False", cause="tensors are values and never share memory with their source",
-                            fix="leave copy out")  # fmt: skip
+        raise _no_copy("tensors are values and never share memory with their source")
     tensor = dispatch.from_data(obj, dtype, device)
     return tensor.requires_grad_() if requires_grad else tensor
+
+
+def _no_copy(cause: str) -> ArgumentError:
+    return ArgumentError("asarray: copy=False", cause=cause, fix="leave copy out")
+
+
+def _same(x: Any) -> Any:
+    """The value of `x` in a tensor of its own."""
+    from mlcore.ops.shape import same
+
+    return same(x)
 
 
 def _default(dtype: Any) -> dtypes.DType:
@@ -182,7 +195,7 @@ def empty_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Any:
 
 
 @function()
-def full_like(x: Any, fill_value: Any, /, *, dtype: Any = None, device: Any = None) -> Any:
+def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Any:
     """`fill_value` everywhere, in the shape, dtype and device of `x`.
 
     >>> import mlcore as ml
@@ -272,7 +285,8 @@ def _triangle(x: Any, k: int, lower: bool) -> Any:
         raise ShapeError(f"tril/triu: needs at least 2 dimensions, got shape {x.shape}")
     rows = iota_on(x, x.shape[-2]).reshape((-1, 1))
     cols = iota_on(x, x.shape[-1])
-    return where(cols <= rows + k if lower else cols >= rows + k, x, 0)
+    inside = cols <= rows + k if lower else cols >= rows + k
+    return where(inside, x, False if x.dtype is dtypes.bool_ else 0)
 
 
 def iota_on(x: Any, size: int) -> Any:

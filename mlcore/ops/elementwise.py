@@ -33,6 +33,7 @@ def _same(x: Any) -> Any:
     reference=lambda x, dtype: _astype(x, dtype.numpy),
     vjp=lambda g, x_dtype: _cast_back(g, x_dtype),
     method=True,
+    public=False,
     ignores=("copy",),
     elementwise=True,
     casts_integers=False,
@@ -235,8 +236,8 @@ trunc = unary(
     vjp=lambda g: g * 0,
 )  # fmt: skip
 round = unary(
-    "round", "Rounded to the nearest integer, halves to even.", reference=np.round, c={"f": "rint(x)", "iu": "x"},
-    accepts=real, vjp=lambda g: g * 0,
+    "round", "Rounded to the nearest integer, halves to even; complex numbers part by part.", reference=np.round,
+    c={"f": "rint(x)", "iu": "x"}, accepts=numeric, vjp=lambda g: g * 0,
 )  # fmt: skip
 real_ = unary(
     "real",
@@ -245,6 +246,8 @@ real_ = unary(
     accepts=complexes,
     result=to_real,
     vjp=lambda g: g * complex(1),
+    public=False,
+    method=False,
 )
 imag = unary(
     "imag",

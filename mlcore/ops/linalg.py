@@ -14,6 +14,7 @@ from mlcore.errors import ArgumentError, DTypeError, ShapeError
 from mlcore.methods import matrix_product
 from mlcore.ops.cases import sample
 from mlcore.ops.elementwise import astype, conj
+from mlcore.ops.reduce import add_up
 from mlcore.ops.reduce import sum as sum_
 from mlcore.ops.shape import as_rows, matrix_transpose, permute_dims, reshape
 from mlcore.ops.spec import Outs, composite, function, out, primitive
@@ -125,7 +126,11 @@ def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     >>> ml.vecdot(ml.asarray([1.0, 2.0]), ml.asarray([3.0, 4.0])).item()
     11.0
     """
-    return sum_((conj(x1) if x1.dtype in complexes else x1) * x2, axis=axis)
+    place = shapes.normalize_axis("vecdot", axis, min(x1.ndim, x2.ndim)) - min(x1.ndim, x2.ndim)
+    if x1.shape[place] != x2.shape[place]:
+        raise ShapeError(f"vecdot: shapes {x1.shape} and {x2.shape} differ along axis {axis}",
+                         cause="vectors of one length are multiplied, those of length 1 too")  # fmt: skip
+    return add_up((conj(x1) if x1.dtype in complexes else x1) * x2, axis=place)
 
 
 @function()

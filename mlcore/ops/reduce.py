@@ -11,10 +11,11 @@ from mlcore.direct import call_one
 from mlcore.dtypes import as_dtype, booleans, everything, floating, numeric, real
 from mlcore.errors import ArgumentError, ArgumentTypeError
 from mlcore.methods import widening_reduction
+from mlcore.ops.creation import full
 from mlcore.ops.elementwise import _conj, astype, exp, log, sqrt, where
 from mlcore.ops.elementwise import abs as abs_
 from mlcore.ops.logic import equal, isfinite
-from mlcore.ops.shape import broadcast_to, flip, reshape
+from mlcore.ops.shape import broadcast_to, concat, flip, permute_dims, reshape
 from mlcore.ops.spec import Outs, composite, function, out, primitive, reduction, to_bool, ufunc_reduce
 from mlcore.shapes import normalize_axes, normalize_axis, reduced
 
@@ -113,13 +114,9 @@ def _others(x: Any, y: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     if not any(zero).item():
         return spread(y, x.shape, axis, keepdims) / x
     kept = tuple(i for i in range(x.ndim) if i not in axis)
-    from mlcore.ops.shape import permute_dims
-
     order = (*kept, *axis)
     rows = reshape(permute_dims(x, order), (*[x.shape[i] for i in kept], -1))
     ones = broadcast_to(astype(equal(rows, rows), x.dtype)[..., :1], (*rows.shape[:-1], 1))
-    from mlcore.ops.shape import concat
-
     before = cumulative_prod(concat([ones, rows[..., :-1]], axis=-1), axis=-1)
     after = flip(cumulative_prod(concat([ones, flip(rows, axis=-1)[..., :-1]], axis=-1), axis=-1), axis=-1)
     wide = reshape(before * after, tuple(x.shape[i] for i in order))
@@ -369,36 +366,45 @@ def scan_prod(x: Any, /, *, axis: int) -> Outs:
     return out(x.shape, x.dtype, normalize_axis("cumulative_prod", axis, x.ndim))
 
 
-def _scan(op: Any, x: Any, axis: int | None, dtype: Any) -> Any:
+def _scan(op: Any, x: Any, axis: int | None, dtype: Any, initial: float | None) -> Any:
     if axis is None:
         if x.ndim > 1:
             raise ArgumentError(
                 f"{op.standard}: axis is needed for a tensor of shape {x.shape}", fix="pass axis="
             )
         axis = 0
-    return op(_widened(x, dtype), axis=axis)
+    found = op(_widened(x, dtype), axis=axis)
+    if initial is None:
+        return found
+    place = normalize_axis(op.standard, axis, x.ndim)
+    shape = tuple(1 if i == place else d for i, d in enumerate(x.shape))
+    return concat([full(shape, initial, dtype=found.dtype, device=x.device), found], axis=place)
 
 
 @function(method=True)
-def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None) -> Any:
-    """Running sum along `axis` (needed beyond one dimension).
+def cumulative_sum(
+    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """Running sum along `axis` (needed beyond one dimension); `include_initial` starts it with 0.
 
     >>> import mlcore as ml
     >>> ml.cumulative_sum(ml.asarray([1, 2, 3])).tolist()
     [1, 3, 6]
     """
-    return _scan(scan_sum, x, axis, dtype)
+    return _scan(scan_sum, x, axis, dtype, 0 if include_initial else None)
 
 
 @function(method=True)
-def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None) -> Any:
-    """Running product along `axis` (needed beyond one dimension).
+def cumulative_prod(
+    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """Running product along `axis` (needed beyond one dimension); `include_initial` starts it with 1.
 
     >>> import mlcore as ml
     >>> ml.cumulative_prod(ml.asarray([1, 2, 3])).tolist()
     [1, 2, 6]
     """
-    return _scan(scan_prod, x, axis, dtype)
+    return _scan(scan_prod, x, axis, dtype, 1 if include_initial else None)
 
 
 @function(method=True)

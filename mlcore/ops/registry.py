@@ -48,7 +48,7 @@ class Function:
 
 def add_op(op: Op, listed: bool = True) -> None:
     """Register an operation and give it its place in the devices' tables; unlisted, it has only the place."""
-    if listed and (op.name in _ops or op.name in _functions):
+    if listed and (op.name in _ops or (op.public and op.name in _functions)):
         raise ValueError(f"an operation named {op.name!r} is registered already")
     op.index = next(_places)
     if not listed:
@@ -59,8 +59,8 @@ def add_op(op: Op, listed: bool = True) -> None:
 
 
 def add_function(function: Function) -> None:
-    """Register a public function."""
-    if function.name in _functions or function.name in _ops:
+    """Register a public function; it may have the name of an operation that is not public, which it calls."""
+    if function.name in _functions or (function.name in _ops and _ops[function.name].public):
         raise ValueError(f"a function named {function.name!r} is registered already")
     _functions[function.name] = function
     for tell in listeners:

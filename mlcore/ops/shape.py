@@ -277,15 +277,17 @@ def same(x: Any) -> Any:
 
 
 @function(method=True)
-def expand_dims(x: Any, /, *, axis: int = 0) -> Any:
-    """`x` with a new dimension of size 1 at `axis`.
+def expand_dims(x: Any, /, axis: Any = 0) -> Any:
+    """`x` with a new dimension of size 1 at `axis` (an int, or a tuple of places in the result).
 
     >>> import mlcore as ml
     >>> ml.expand_dims(ml.zeros((2, 3)), axis=1).shape
     (2, 1, 3)
     """
-    axis = normalize_axis("expand_dims", axis, x.ndim + 1)
-    return reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
+    count = len(axis) if isinstance(axis, Sequence) else 1
+    axes = normalize_axes("expand_dims", axis, x.ndim + count)
+    rest = iter(x.shape)
+    return reshape(x, tuple(1 if i in axes else next(rest) for i in range(x.ndim + count)))
 
 
 @function(method=True)

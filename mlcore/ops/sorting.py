@@ -11,7 +11,7 @@ from mlcore.dtypes import real
 from mlcore.errors import ArgumentError, ShapeError
 from mlcore.ops.cases import Sample, sample
 from mlcore.ops.elementwise import astype
-from mlcore.ops.index import sum_along, take_along_axis
+from mlcore.ops.index import sum_along, take, take_along_axis
 from mlcore.ops.spec import Outs, composite, function, out, outs, primitive
 from mlcore.shapes import normalize_axis
 
@@ -131,16 +131,29 @@ def _search_samples() -> list[Sample]:
     return [sample(one, derive=in_order, side=side) for one in shapes for side in ("left", "right")]
 
 
-@primitive(reference=_searchsorted, accepts=real, samples=_search_samples)
-def searchsorted(x1: Any, x2: Any, /, *, side: str = "left") -> Outs:
-    """Where to insert each of `x2` into the sorted 1-d `x1` to keep it sorted.
-
-    >>> import mlcore as ml
-    >>> ml.searchsorted(ml.asarray([1, 3, 5]), ml.asarray([3, 4])).tolist()
-    [1, 2]
-    """
+@primitive(reference=_searchsorted, accepts=real, samples=_search_samples, public=False)
+def searchsorted_(x1: Any, x2: Any, /, *, side: str = "left") -> Outs:
+    """searchsorted in a tensor that is in order."""
     if x1.ndim != 1:
         raise ShapeError(f"searchsorted: x1 must be 1-d, got shape {x1.shape}")
     if side not in ("left", "right"):
         raise ArgumentError(f"searchsorted: side={side!r}", fix="use 'left' or 'right'")
     return out(x2.shape, dtypes.int64, side)
+
+
+@function()
+def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None) -> Any:
+    """Where to insert each of `x2` (a tensor or a number) into the sorted 1-d `x1` to keep it sorted.
+
+    `sorter` has the indices that put `x1` in order, where it is not.
+
+    >>> import mlcore as ml
+    >>> ml.searchsorted(ml.asarray([1, 3, 5]), ml.asarray([3, 4])).tolist()
+    [1, 2]
+    """
+    if sorter is not None:
+        if sorter.shape != x1.shape:
+            raise ShapeError(f"searchsorted: a sorter of shape {sorter.shape} for a tensor of shape {x1.shape}",
+                             fix="pass argsort(x1)")  # fmt: skip
+        x1 = take(x1, sorter, axis=0)
+    return searchsorted_(x1, x2, side=side)

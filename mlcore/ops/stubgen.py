@@ -45,6 +45,7 @@ DeviceLike: TypeAlias = Device | str | None
 # ruff: noqa: E501
 TENSOR = """
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Any, Self, TypeAlias
 import numpy as np
 from mlcore.backends.protocol import Device
@@ -110,6 +111,7 @@ class Tensor(TensorBase):
     def __float__(self) -> float: ...
     def __complex__(self) -> complex: ...
     def __index__(self) -> int: ...
+    def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType: ...
     def __iter__(self) -> Iterator[Tensor]: ...
     def __contains__(self, value: TensorLike) -> bool: ...
     def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None, dl_device: tuple[Any, int] | None = None, copy: bool | None = None) -> Any: ...
@@ -161,11 +163,14 @@ from mlcore.dtypes import bool_ as bool, default_float as default_float, finfo a
 from mlcore.dtypes import isdtype as isdtype, set_default_dtype as set_default_dtype
 from mlcore.errors import MlcoreError as MlcoreError
 from mlcore.func import grad as grad, value_and_grad as value_and_grad
+from mlcore.inspection import __array_api_version__ as __array_api_version__, __array_namespace_info__ as __array_namespace_info__
+from mlcore.inspection import broadcast_shapes as broadcast_shapes, can_cast as can_cast, result_type as result_type
 from mlcore.hub import create_model as create_model, list_models as list_models
 from mlcore.io import load as load, save as save
 from mlcore.ops import random as random, registry as registry
 from mlcore.ops.creation import asarray as asarray
 from mlcore.ops.random import Generator as Generator, manual_seed as manual_seed
+from mlcore.ops.sets import UniqueAll, UniqueCounts, UniqueInverse
 from mlcore.plugin.discovery import backends as backends, domains as domains
 from mlcore.tensor import Axes, Axis, DeviceLike, DTypeLike, Shape, Tensor as Tensor, TensorLike
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from mlcore import dispatch
+from mlcore.backends import detect
 from mlcore.dispatch import Op
-from mlcore.ops.spec import _declare
+from mlcore.dtypes import as_dtype
+from mlcore.ops import elementwise
+from mlcore.ops.spec import _declare, function
 from mlcore.tensor import wrap
 
 
@@ -31,3 +34,20 @@ def move(tensor: Any, device: Any) -> Any:
             transfer_op, array, device, tensor.dtype, tensor.shape, (tensor,), (tensor.device,), None
         )
     return wrap(array, device, tensor.dtype, tensor.shape)
+
+
+@function()
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    """The values of `x` as another dtype, and on another `device` if one is given.
+
+    Floats become integers by truncation; out of range, and from nan, the result is unspecified but never a crash.
+    Raises DTypeError for complex to real: take `real(x)` or `abs(x)`. `x` itself with ``copy=False``, where nothing
+    has to change.
+
+    >>> import mlcore as ml
+    >>> ml.astype(ml.asarray([1.7, -1.7]), ml.int32).tolist()
+    [1, -1]
+    """
+    if device is not None:
+        x = move(x, detect.resolve(device))
+    return x if as_dtype(dtype) is x.dtype and not copy else elementwise.astype(x, dtype)
