@@ -61,7 +61,8 @@ pi, e, inf, nan, newaxis = 3.141592653589793, 2.718281828459045, float("inf"), f
 
 globals().update(registry.public())
 
-_lazy = ("amp", "assets", "choosing", "cli", "data", "distributed", "io", "nn", "optim", "testing", "train")
+_lazy = ("amp", "assets", "choosing", "cli", "data", "distributed", "fft", "io", "linalg", "nn",
+         "optim", "testing", "train")  # fmt: skip
 _lazy_names = {"save": "io", "load": "io", "create_model": "hub", "list_models": "hub"}
 _lazy_names |= {"autocast": "amp", "GradScaler": "amp", "best_device": "choosing"}
 

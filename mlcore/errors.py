@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from numpy.linalg import LinAlgError as LapackError
+
 
 class MlcoreError(Exception):
     """Base of all mlcore errors.
@@ -65,6 +67,10 @@ class ArgumentError(MlcoreError, ValueError):
 
 class ArgumentTypeError(MlcoreError, TypeError):
     """An argument of the wrong Python type, or a call with missing or unknown arguments."""
+
+
+class LinAlgError(MlcoreError, LapackError):
+    """A matrix that cannot be inverted or factored: singular, not positive definite, or not finite."""
 
 
 class OutOfRangeError(MlcoreError, IndexError):

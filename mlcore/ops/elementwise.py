@@ -205,8 +205,16 @@ negative = unary(
 )
 abs = unary(
     "abs", "Magnitude of `x`.", reference=np.abs, c={"f": "fabs(x)", "i": "x < 0 ? -x : x", "u": "x"}, accepts=numeric,
-    result=to_real, operators=("__abs__",), vjp=lambda g, x: g * sign(x),
+    result=to_real, operators=("__abs__",), vjp=lambda g, x: g * (_direction(x) if x.dtype in complexes else sign(x)),
 )  # fmt: skip
+
+
+def _direction(x: Any) -> Any:
+    """The sign of complex numbers, with a gradient of its own."""
+    size = abs(x)
+    return x / where(size == 0, 1.0, size)
+
+
 sign = unary(
     "sign", "-1, 0 or 1; `x / |x|` for complex; nan for nan.",
     reference=lambda x: np.sign(x), c={"f": "x != x ? x : T((x > 0) - (x < 0))", "i": "T((x > 0) - (x < 0))",

@@ -237,7 +237,7 @@ def _declare(
         facts.pop("c_init", None),
     )
     op.ulp, op.domain = facts.pop("ulp", 0), facts.pop("domain", None)
-    op.flops = facts.pop("flops", None)
+    op.flops, op.host = facts.pop("flops", None), facts.pop("host", "")
     op.samples = facts.pop("samples", None)
     method = facts.pop("method", False)
     op.method = name if method is True else method or None

@@ -5,6 +5,7 @@ A function of array_api_strict that neither covers fails a test, so nothing is f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -518,6 +519,143 @@ def _tensordot(draw: Draw) -> Call:
     n = len(shared)
     lists = (tuple(range(-n, 0)), tuple(range(n)))
     return (x, y), {"axes": draw(st.sampled_from([n, lists]))}
+
+
+@makes("linalg.outer")
+def _outer(draw: Draw) -> Call:
+    dtype = draw(among(NUMERIC))
+    return tuple(draw(arrays(dtype, shapes(1, 1), calm=True)) for _ in "ab"), {}
+
+
+@makes("linalg.cross")
+def _cross(draw: Draw) -> Call:
+    dtype = draw(among(NUMERIC))
+    rest = draw(xps.mutually_broadcastable_shapes(2, max_dims=2, max_side=3)).input_shapes
+    return tuple(draw(arrays(dtype, (*one, 3), calm=True)) for one in rest), {}
+
+
+# -- matrices ---------------------------------------------------------------------------------------------------
+
+
+def matrices(draw: Draw, dtypes: list[str], square: bool = False) -> Any:
+    """A stack of matrices, empty ones among them."""
+    rows, columns = draw(st.integers(0, 4)), draw(st.integers(0, 4))
+    batch = draw(shapes(0, 1))
+    return draw(arrays(among(dtypes), (*batch, rows, rows if square else columns), calm=True))
+
+
+def heavy(x: Any) -> Any:
+    """With a diagonal that keeps a matrix far from singular."""
+    return x + ml.eye(x.shape[-2], x.shape[-1], dtype=x.dtype) * 40
+
+
+def hermitian(x: Any) -> Any:
+    return x + (ml.conj(x.mT) if x.dtype.kind == "c" else x.mT)
+
+
+@makes("linalg.det", "linalg.inv", "linalg.slogdet")
+def _square(draw: Draw) -> Call:
+    x = matrices(draw, INEXACT, square=True)
+    return (draw(st.sampled_from([x, heavy(x)])),), {}
+
+
+@makes("linalg.cholesky")
+def _definite(draw: Draw) -> Call:
+    x = hermitian(matrices(draw, INEXACT, square=True))
+    return (draw(st.sampled_from([x, heavy(x)])),), {"upper": draw(st.booleans())}
+
+
+@makes("linalg.eigh", "linalg.eigvalsh")
+def _hermitian(draw: Draw) -> Call:
+    return (hermitian(matrices(draw, INEXACT, square=True)),), {}
+
+
+@makes("linalg.svdvals", "linalg.svd", "linalg.qr", "linalg.pinv", "linalg.matrix_rank")
+def _any_matrix(draw: Draw, name: str) -> Call:
+    kwargs: dict[str, Any] = {}
+    if name == "linalg.svd":
+        kwargs["full_matrices"] = draw(st.booleans())
+    if name == "linalg.qr":
+        kwargs["mode"] = draw(st.sampled_from(["reduced", "complete"]))
+    if name in ("linalg.pinv", "linalg.matrix_rank"):
+        kwargs["rtol"] = draw(st.sampled_from([None, 1e-3]))
+    x = heavy(matrices(draw, INEXACT))
+    if name == "linalg.matrix_rank" and not x.shape[-1] * x.shape[-2]:  # which array_api_strict refuses
+        x = ml.ones((2, 3))
+    return (x,), kwargs
+
+
+@makes("linalg.solve")
+def _solve(draw: Draw) -> Call:
+    x = heavy(matrices(draw, INEXACT, square=True))
+    shape = draw(st.sampled_from([x.shape[-1:], (x.shape[-1], 2), (*x.shape[:-1], 3)]))
+    return (x, draw(arrays(x.dtype.name, shape, calm=True))), {}
+
+
+@makes("linalg.diagonal", "linalg.trace")
+def _diagonal(draw: Draw, name: str) -> Call:
+    return (matrices(draw, DTYPES if name.endswith("diagonal") else NUMERIC),), {
+        "offset": draw(st.integers(-3, 3))
+    }
+
+
+@makes("linalg.matrix_power")
+def _power(draw: Draw) -> Call:
+    return (heavy(matrices(draw, FLOATS, square=True)), draw(st.integers(-3, 4))), {}
+
+
+ORDERS = [1, -1, 2, -2, math.inf, -math.inf]
+
+
+@makes("linalg.matrix_norm")
+def _matrix_norm(draw: Draw) -> Call:
+    order = draw(st.sampled_from(["fro", "nuc", *ORDERS]))
+    x = draw(arrays(among(INEXACT), xps.array_shapes(min_dims=2, max_dims=3, max_side=4), calm=True))
+    return (x,), {"ord": order, "keepdims": draw(st.booleans())}
+
+
+@makes("linalg.vector_norm")
+def _vector_norm(draw: Draw) -> Call:
+    order = draw(st.sampled_from([0, 0.5, 3, *ORDERS]))
+    x = draw(arrays(among(INEXACT), shapes(0, side=1), calm=True)) + 9
+    return (x,), {"ord": order, "axis": axes_of(draw, x.ndim), "keepdims": draw(st.booleans())}
+
+
+# -- Fourier transforms -----------------------------------------------------------------------------------------
+
+NORMS = st.sampled_from(["backward", "ortho", "forward"])
+
+
+@makes("fft.fft", "fft.ifft", "fft.rfft", "fft.irfft", "fft.hfft", "fft.ihfft")
+def _transform(draw: Draw, name: str) -> Call:
+    real = name in ("fft.rfft", "fft.ihfft")
+    low = 2 if name in ("fft.irfft", "fft.hfft") else 1
+    x = draw(arrays(among(FLOATS if real else COMPLEX), shapes(1, side=low), calm=True))
+    n = draw(st.sampled_from([None, 1, 2, 5, 6]))
+    return (x,), {"n": n, "axis": axis_of(draw, x.ndim), "norm": draw(NORMS)}
+
+
+@makes("fft.fftn", "fft.ifftn", "fft.rfftn", "fft.irfftn")
+def _transforms(draw: Draw, name: str) -> Call:
+    low = 2 if name == "fft.irfftn" else 1
+    x = draw(arrays(among(FLOATS if name == "fft.rfftn" else COMPLEX), shapes(1, side=low), calm=True))
+    axes = draw(
+        st.sampled_from([None, tuple(draw(st.permutations(range(x.ndim)))[: draw(st.integers(1, x.ndim))])])
+    )
+    s = None if axes is None else draw(st.sampled_from([None, tuple(draw(st.integers(1, 5)) for _ in axes)]))
+    return (x,), {"axes": axes, "s": s, "norm": draw(NORMS)}
+
+
+@makes("fft.fftfreq", "fft.rfftfreq")
+def _frequencies(draw: Draw) -> Call:
+    d = draw(st.sampled_from([1.0, 0.25, 3.0]))
+    return (draw(st.integers(1, 9)),), {"d": d, "dtype": getattr(ml, draw(among(FLOATS)))}
+
+
+@makes("fft.fftshift", "fft.ifftshift")
+def _shift(draw: Draw) -> Call:
+    x = draw(arrays(among(INEXACT), shapes(1)))
+    return (x,), {"axes": axes_of(draw, x.ndim)}
 
 
 def uncovered() -> list[str]:

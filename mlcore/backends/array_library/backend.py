@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlcore.backends.array_library.bits import RandomBits
+from mlcore.backends.array_library.extensions import Extensions
 from mlcore.backends.array_library.gaps import GAPS
 from mlcore.backends.array_library.order import Order
 from mlcore.backends.array_library.structure import Structure
@@ -34,7 +35,7 @@ class LibraryKernel:
         return made if isinstance(made, (self.array_type, tuple)) else self.wrap(made)
 
 
-class ArrayLibraryBackend(Structure, Order, RandomBits):
+class ArrayLibraryBackend(Structure, Order, Extensions, RandomBits):
     """One device of an array library.
 
     `xp` is the namespace; `library_device` is passed as ``device=`` when arrays are created, where given.
