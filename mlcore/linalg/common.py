@@ -94,6 +94,11 @@ def quotient(x: Any, y: Any) -> Any:
     return x / where(neither, 1, y)
 
 
+def between(x: Any, gaps: Any) -> Any:
+    """What turns vectors into each other: x / gaps off the diagonal, 0 on it."""
+    return quotient(where(eye_like(x, x.shape[-1]), 0, x), gaps)
+
+
 # -- several results ----------------------------------------------------------------------------------------------
 
 

@@ -11,10 +11,10 @@ from mlcore.dtypes import DType, complex64, complex128, complexes, float32, floa
 from mlcore.linalg.common import (
     FACTORED,
     ON_HOST,
+    between,
     joint,
     mH,
     on_diagonal,
-    quotient,
     square,
     told,
     tracked,
@@ -67,7 +67,7 @@ def linalg_eigh(x: Any, /) -> Outs:
 def _eigh_grad(x: Any, values: Any, gradients: Any) -> Any:
     """Giles 2008, section 3.1: among symmetric (Hermitian) matrices."""
     (w, v), (gw, gv) = values, gradients
-    inner = on_diagonal(_real(gw)) + quotient(contract(mH(v), gv), _gaps(_real(w)))
+    inner = on_diagonal(_real(gw)) + between(contract(mH(v), gv), _gaps(_real(w)))
     wide = contract(contract(v, inner), mH(v))
     return (wide + mH(wide)) / 2
 
@@ -139,7 +139,7 @@ def _eig_grad(x: Any, values: Any, gradients: Any) -> Any:
     (w, v), (gw, gv) = values, gradients
     turn = contract(mH(v), gv)
     held = turn - contract(mH(v), v) * reshape(_real(diagonal(turn)), (*w.shape[:-1], 1, w.shape[-1]))
-    inner = on_diagonal(gw) + quotient(held, conj(_gaps(w)))
+    inner = on_diagonal(gw) + between(held, conj(_gaps(w)))
     return _solve(mH(v), contract(inner, mH(v)))
 
 

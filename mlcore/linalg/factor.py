@@ -12,6 +12,7 @@ from mlcore.errors import ArgumentError, AutogradError
 from mlcore.linalg.common import (
     FACTORED,
     ON_HOST,
+    between,
     eye_like,
     joint,
     matrix,
@@ -196,7 +197,7 @@ def _svd_grad(x: Any, values: Any, gradients: Any) -> Any:
     gaps = along * along - down * down
     left, right = contract(mH(u), gu), contract(vh, mH(gvh))
     left, right = left - mH(left), right - mH(right)
-    inner = quotient(left, gaps) * along + down * quotient(right, gaps) + on_diagonal(gs)
+    inner = between(left, gaps) * along + down * between(right, gaps) + on_diagonal(gs)
     if x.dtype in complexes:
         inner = inner + on_diagonal(quotient(diagonal(left), 2 * s))
     found = contract(contract(u, inner), vh)

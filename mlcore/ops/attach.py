@@ -23,7 +23,7 @@ from mlcore.methods import (
 )
 from mlcore.ops import registry
 from mlcore.ops.elementwise import astype
-from mlcore.ops.shape import matrix_transpose, narrow, permute_dims, reshape, select
+from mlcore.ops.shape import matrix_transpose, narrow, permute_dims, reshape, select, swapaxes
 from mlcore.ops.subscript import getitem, setitem
 from mlcore.plugin import discovery
 from mlcore.tensor import Tensor, TensorBase
@@ -168,6 +168,13 @@ def _transpose(self: Any) -> Any:
     return matrix_transpose(self)
 
 
+def _exchange(self: Any, *axes: Any) -> Any:
+    """Two dimensions exchanged, given as two ints; a tuple of all axes is what `permute_dims` takes."""
+    if len(axes) == 2:
+        return swapaxes(self, *axes)
+    return permute_dims(self, axes[0] if len(axes) == 1 else tuple(range(self.ndim))[::-1])
+
+
 def _watch_for_ops(device: Any) -> None:
     """Have unknown attributes looked up in plugins, if any declares operations (group mlcore.ops).
 
@@ -215,6 +222,7 @@ for _name, _value in {
     "to_device": _to_device,
     "reshape": _named(reshape_method(reshape), "reshape", reshape.doc),
     "permute_dims": _permute,
+    "transpose": _exchange,
     "backward": autograd.backward,
 }.items():
     setattr(Tensor, _name, _value)
