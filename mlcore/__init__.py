@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore import adapters, autograd, errors, exchange, func
+from mlcore import after_import, autograd, errors, exchange, func  # noqa: F401  (exchange gives Tensor DLPack)
 from mlcore._version import __version__
 from mlcore.autograd import enable_grad, no_grad
 from mlcore.backends.detect import default_device, device, devices, empty_cache, explain_device
@@ -60,7 +60,7 @@ tensor = asarray
 pi, e, inf, nan, newaxis = 3.141592653589793, 2.718281828459045, float("inf"), float("nan"), None
 
 globals().update(registry.public())
-adapters.watch()
+after_import.watch()
 
 _lazy = ("amp", "assets", "choosing", "cli", "data", "distributed", "fft", "io", "linalg", "nn",
          "optim", "testing", "train")  # fmt: skip

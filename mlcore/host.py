@@ -192,8 +192,7 @@ def _whole_numbers(data: Any, host: HostArray, wanted: DType | None) -> HostArra
     """Python integers beyond int64 without a detour through float64, which NumPy takes where only some are."""
     if wanted is not None and wanted is not dtypes.uint64:
         return host
-    largest = np.abs(host).max()
-    if not largest >= 2**63:
+    if host.dtype.kind != "O" and not np.abs(host).max() >= 2**63:
         return host
     exact = np.asarray(data, dtype=object)
     if not all(isinstance(one, int) for one in exact.flat):

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from einops._backends import AbstractBackend
 
-import mlcore as ml
+from mlcore.dtypes import int64
+from mlcore.ops.arrange import tile
+from mlcore.ops.creation import arange, asarray
+from mlcore.ops.linalg import einsum
+from mlcore.ops.shape import concat, expand_dims, permute_dims, stack
+from mlcore.tensor import Tensor
 
 
 class MlcoreBackend(AbstractBackend):
@@ -19,34 +24,34 @@ class MlcoreBackend(AbstractBackend):
     framework_name = "mlcore"
 
     def is_appropriate_type(self, tensor: Any) -> bool:
-        return isinstance(tensor, ml.Tensor)
+        return isinstance(tensor, Tensor)
 
     def from_numpy(self, x: np.ndarray[Any, Any]) -> Any:
-        return ml.asarray(x)
+        return asarray(x)
 
     def to_numpy(self, x: Any) -> np.ndarray[Any, Any]:
         return np.asarray(x.detach())
 
     def arange(self, start: int, stop: int) -> Any:
-        return ml.arange(start, stop, dtype=ml.int64)
+        return arange(start, stop, dtype=int64)
 
     def transpose(self, x: Any, axes: Any) -> Any:
-        return ml.permute_dims(x, tuple(axes))
+        return permute_dims(x, tuple(axes))
 
     def reduce(self, x: Any, operation: str, axes: Any) -> Any:
-        return getattr(ml, operation)(x, axis=tuple(axes))
+        return getattr(x, operation)(axis=tuple(axes))
 
     def stack_on_zeroth_dimension(self, tensors: list[Any]) -> Any:
-        return ml.stack(tensors)
+        return stack(tensors)
 
     def add_axis(self, x: Any, new_position: int) -> Any:
-        return ml.expand_dims(x, axis=new_position)
+        return expand_dims(x, axis=new_position)
 
     def tile(self, x: Any, repeats: Any) -> Any:
-        return ml.tile(x, tuple(repeats))
+        return tile(x, tuple(repeats))
 
     def concat(self, tensors: list[Any], axis: int) -> Any:
-        joined: Any = ml.concat
+        joined: Any = concat
         return joined(tensors, axis=axis)
 
     def is_float_type(self, x: Any) -> bool:
@@ -58,4 +63,4 @@ class MlcoreBackend(AbstractBackend):
         return einops_layers
 
     def einsum(self, pattern: str, *x: Any) -> Any:
-        return ml.einsum(pattern, *x)
+        return einsum(pattern, *x)

@@ -11,8 +11,9 @@ from typing import Any
 from einops.layers import RearrangeMixin, ReduceMixin
 from einops.layers._einmix import _EinmixMixin
 
-import mlcore as ml
 from mlcore import nn
+from mlcore.ops.linalg import einsum
+from mlcore.ops.random import uniform
 
 
 class Rearrange(RearrangeMixin, nn.Module):
@@ -39,12 +40,10 @@ class EinMix(_EinmixMixin, nn.Module):
     def _create_parameters(
         self, weight_shape: Any, weight_bound: float, bias_shape: Any, bias_bound: float
     ) -> None:
-        self.weight = nn.Parameter(
-            ml.random.uniform(tuple(weight_shape), low=-weight_bound, high=weight_bound)
-        )
+        self.weight = nn.Parameter(uniform(tuple(weight_shape), low=-weight_bound, high=weight_bound))
         self.bias = None
         if bias_shape is not None:
-            self.bias = nn.Parameter(ml.random.uniform(tuple(bias_shape), low=-bias_bound, high=bias_bound))
+            self.bias = nn.Parameter(uniform(tuple(bias_shape), low=-bias_bound, high=bias_bound))
 
     def _create_rearrange_layers(
         self,
@@ -59,7 +58,7 @@ class EinMix(_EinmixMixin, nn.Module):
     def forward(self, input: Any) -> Any:
         """The mixed tensor."""
         x = input if self.pre_rearrange is None else self.pre_rearrange(input)
-        found = ml.einsum(self.einsum_pattern, x, self.weight)
+        found = einsum(self.einsum_pattern, x, self.weight)
         if self.bias is not None:
             found = found + self.bias
         return found if self.post_rearrange is None else self.post_rearrange(found)

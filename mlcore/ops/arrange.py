@@ -155,9 +155,9 @@ def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Any:
     if isinstance(repeats, TensorBase):
         return _each_repeated(x, repeats, index)
     if not isinstance(repeats, int):
-        raise ArgumentTypeError(f"repeat: repeats must be an int or a tensor, got {type(repeats).__name__}")
-    if repeats < 0:
-        raise ArgumentError(f"repeat: repeats is {repeats}", fix="use a count >= 0")
+        raise ArgumentTypeError(
+            f"repeat: repeats must be an int, got {type(repeats).__name__}", fix="or pass a tensor of counts"
+        )
     shape = shapes.check_size((*x.shape[:index], x.shape[index] * repeats, *x.shape[index + 1 :]), "repeat")
     wide = broadcast_to(
         expand_dims(x, axis=index + 1), (*x.shape[: index + 1], repeats, *x.shape[index + 1 :])

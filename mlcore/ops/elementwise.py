@@ -248,15 +248,9 @@ round = unary(
     c={"f": "rint(x)", "iu": "x"}, accepts=numeric, vjp=lambda g: g * 0,
 )  # fmt: skip
 real_ = unary(
-    "real",
-    "Real part of a complex tensor.",
-    reference=lambda x: np.array(np.real(x)),
-    accepts=complexes,
-    result=to_real,
-    vjp=lambda g: g * complex(1),
-    public=False,
-    method=False,
-)
+    "real", "Real part of a complex tensor.", reference=lambda x: np.array(np.real(x)), accepts=complexes,
+    result=to_real, vjp=lambda g: g * complex(1), public=False, method=False,
+)  # fmt: skip
 imag = unary(
     "imag",
     "Imaginary part of a complex tensor.",

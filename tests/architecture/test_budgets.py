@@ -21,8 +21,9 @@ FILES = sorted(
 # Statements: what computes (the layers up to the operations), and what finds plugins for it.
 PLUGINS = ["config", "plugin"]
 BACKENDS = ["backends", "codegen"]  # what makes a library, or a dialect, a backend
-# The operations hold recurrent layers and attention since they are fused: 4,100 statements without them.
-BUDGETS = {"kernel": 5_200, "backends": 3_000, "plugins": 1_500}
+# The operations hold recurrent layers and attention since they are fused: 4,100 statements without them; then all
+# functions of the Array API.
+BUDGETS = {"kernel": 5_400, "backends": 3_000, "plugins": 1_500}
 
 
 def kernel() -> list[str]:

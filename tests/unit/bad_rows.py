@@ -141,7 +141,7 @@ DTYPES: list[Row] = [
         DTypeError,
         "matmul: bool is not accepted",
     ),
-    (lambda: ml.real(x()), DTypeError, "real: float32 is not accepted"),
+    (lambda: ml.imag(x()), DTypeError, "imag: float32 is not accepted"),
     (lambda: ml.where(x(), x(), x()), DTypeError, "condition is float32, expected bool"),
     (lambda: ml.asarray([1], dtype="uint8") + 300, ValueRangeError, "the number 300 does not fit uint8"),
     (lambda: ml.asarray([1], dtype="uint8") * -1, ValueRangeError, "the number -1 does not fit uint8"),
