@@ -32,8 +32,9 @@ def dequantise(raw: Array, quant: Quant, order: str, out: Array) -> None:
     assert quant.decode is not None
     blocks, values = raw.reshape(-1, quant.nbytes), out.reshape(-1, quant.elements)
     step = _CHUNK // quant.elements
-    for start in range(0, len(blocks), step):
-        quant.decode(blocks[start : start + step], values[start : start + step], order)
+    with np.errstate(all="ignore"):  # a scale may be infinite, or no number
+        for start in range(0, len(blocks), step):
+            quant.decode(blocks[start : start + step], values[start : start + step], order)
 
 
 def _half(blocks: Array, at: int, order: str) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +13,9 @@ from mlcore.io.opened import Array, Buffer, TensorInfo, Weights
 from mlcore.io.source import Bytes, Source
 from mlcore.io.torch_file.contents import open_contents
 from mlcore.io.torch_file.outline import Outline
-from mlcore.io.torch_file.parts import Strided
+from mlcore.io.torch_file.parts import Kind, Strided
 
 _SMALL: Final = 1 << 15  # what is read together with its neighbours
-_HALVES: Final = np.dtype([("real", np.float16), ("imag", np.float16)])
 
 
 def open_torch(path: Path) -> TorchFile:
@@ -26,8 +26,9 @@ def open_torch(path: Path) -> TorchFile:
 class TorchFile(Weights):
     """The tensors of a checkpoint by their path in what was saved, such as ``optimizer.state.0.exp_avg``.
 
-    A tensor that stands at several places has one name. `read` and ``weights[name]`` check the CRC of what they read
-    from a zip; `view` maps the file, and checks nothing but that the tensor lies in it.
+    Tensors that share elements in the file share them in memory too, and are read-only arrays then: values that are
+    never written to can be shared. `read` checks the CRC of what it reads from a zip; `view` maps the file, and checks
+    nothing but that the tensor lies in it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,13 +36,13 @@ class TorchFile(Weights):
         try:
             self._contents = open_contents(self._source)
             outline = Outline(self._source, self._contents.tree)
-            self._tree = outline.tree
         except BaseException:
             self._source.close()
             raise
-        self._tensors = outline.tensors
+        self._tree, self._tensors = outline.tree, outline.tensors
+        self._shared = self._find_shared()
         self._checked: set[str] = set()
-        self._inflated: dict[str, Bytes] = {}
+        self._kept: dict[tuple[Any, ...], Array] = {}
         super().__init__(path, {name: _info(name, one) for name, one in self._tensors.items()})
 
     def tree(self) -> Any:
@@ -50,17 +51,20 @@ class TorchFile(Weights):
     def read(self, name: str, buffer: Buffer = np.empty) -> Array:
         self.info(name)
         tensor = self._tensors[name]
-        kind = tensor.kind
-        assert kind.numpy is not None  # refused when it was opened
-        array = buffer(tensor.shape, kind.numpy)
-        if not array.flags.c_contiguous:
-            array = np.empty(tensor.shape, kind.numpy)
-        if self._as_it_is(tensor) and tensor.in_order:
-            self._fetch(tensor, array.reshape(-1).view(np.uint8))
-        elif tensor.size:
-            raw = np.empty(tensor.reach * kind.itemsize, np.uint8)
-            self._fetch(tensor, raw)
-            _decode(raw, tensor, self._contents.big_endian, array)
+        if tensor.storage.key in self._shared and tensor.size:
+            array = _strided(
+                self._whole(tensor), tensor, tensor.offset + tensor.storage.start // tensor.kind.itemsize
+            )
+            array.flags.writeable = False
+            return array
+        if tensor.in_order:
+            return self._elements(tensor, tensor.start, tensor.shape, buffer)
+        if tensor.reach < tensor.size:  # such as an expanded scalar: no more memory than there are elements
+            array = _strided(self._elements(tensor, tensor.start, (tensor.reach,)), tensor, 0)
+            array.flags.writeable = False
+            return array
+        array = buffer(tensor.shape, tensor.kind.numpy)
+        array[...] = _strided(self._elements(tensor, tensor.start, (tensor.reach,)), tensor, 0)
         return array
 
     def view(self, name: str) -> Array:
@@ -75,28 +79,76 @@ class TorchFile(Weights):
         ):
             return self.read(name)
         raw = self._source.mapped(place.start + tensor.start, tensor.reach * itemsize, place.what)
-        return _strided(raw, tensor, tensor.kind.numpy)
+        return _strided(raw.view(tensor.kind.numpy), tensor, 0)
 
     def close(self) -> None:
-        self._inflated.clear()
+        self._kept.clear()
         self._source.close()
+
+    def _find_shared(self) -> set[str]:
+        """The storages of which some elements are in several tensors, as those of tied weights are."""
+        spans: collections.Counter[str] = collections.Counter()
+        for tensor in self._tensors.values():
+            spans[tensor.storage.key] += tensor.reach * tensor.kind.itemsize
+        return {key for key, size in spans.items() if size > self._contents.places[key].size}
+
+    def _foreign(self, kind: Kind) -> bool:
+        """Whether the elements' bytes are in the other order than this machine's."""
+        return kind.swap > 1 and self._contents.big_endian != (sys.byteorder == "big")
 
     def _as_it_is(self, tensor: Strided) -> bool:
         """Whether the bytes of its elements are in the file what they are in memory."""
-        plain = tensor.kind.name not in ("bool", "complex32") and not tensor.conjugated and not tensor.negated
-        foreign = self._contents.big_endian != (sys.byteorder == "big")
-        return plain and not (foreign and tensor.kind.swap > 1)
+        changed = tensor.conjugated or tensor.negated or tensor.kind.name in ("bool", "complex32")
+        return not changed and not self._foreign(tensor.kind)
 
-    def _fetch(self, tensor: Strided, raw: Bytes) -> None:
-        """Put the bytes that a tensor spans into `raw`, checked against the CRC of all of its storage."""
-        place, source = self._contents.places[tensor.storage.key], self._source
-        member, archive = place.member, self._contents.archive
-        start, size = tensor.start, len(raw)
+    def _whole(self, tensor: Strided) -> Array:
+        """All of a tensor's storage as elements of its kind, kept while the file is open."""
+        key = (tensor.storage.key, tensor.kind.name, tensor.conjugated, tensor.negated)
+        if key not in self._kept:
+            count = self._contents.places[tensor.storage.key].size // tensor.kind.itemsize
+            self._kept[key] = self._elements(tensor, 0, (count,))
+        return self._kept[key]
+
+    def _elements(
+        self, like: Strided, start: int, shape: tuple[int, ...], buffer: Buffer = np.empty
+    ) -> Array:
+        """New elements from byte `start` of a tensor's storage, as many as `shape` has, as that tensor means them."""
+        kind = like.kind
+        array = buffer(shape, kind.numpy)
+        if not array.flags.c_contiguous:
+            array = np.empty(shape, kind.numpy)
+        flat = array.reshape(-1)
+        if kind.name == "complex32":
+            halves = np.empty((flat.size, 2), np.float16)
+            self._fetch(like, start, halves.reshape(-1).view(np.uint8))
+            halves = halves.byteswap() if self._foreign(kind) else halves
+            flat.real, flat.imag = halves[:, 0], halves[:, 1]
+        else:
+            raw = flat.view(np.uint8)
+            self._fetch(like, start, raw)
+            if kind.name == "bool":
+                np.not_equal(raw, 0, out=flat)  # a byte of 2 would equal neither truth value
+            elif self._foreign(kind):
+                raw.view(f"u{kind.swap}").byteswap(inplace=True)
+        if like.conjugated:
+            np.conjugate(flat, out=flat)
+        if like.negated:
+            np.negative(flat, out=flat)
+        return array
+
+    def _fetch(self, tensor: Strided, start: int, raw: Bytes) -> None:
+        """Fill `raw` from byte `start` of a tensor's storage, checked against the CRC of all of it."""
+        place, source, archive = (
+            self._contents.places[tensor.storage.key],
+            self._source,
+            self._contents.archive,
+        )
+        member, size = place.member, len(raw)
         if member is not None and archive is not None:
             if member.compressed:
-                if member.name not in self._inflated:
-                    self._inflated[member.name] = archive.array(member)
-                raw[:] = self._inflated[member.name][start : start + size]
+                if (member.name,) not in self._kept:
+                    self._kept[(member.name,)] = archive.array(member)
+                raw[:] = self._kept[(member.name,)][start : start + size]
                 return
             if size == place.size > _SMALL:
                 archive.check(member, source.fill(raw, place.start, place.what, crc=True))
@@ -111,32 +163,13 @@ class TorchFile(Weights):
 
 
 def _info(name: str, tensor: Strided) -> TensorInfo:
-    assert tensor.kind.numpy is not None
+    assert tensor.kind.numpy is not None  # refused when it was opened
     nbytes = tensor.size * tensor.kind.itemsize
     return TensorInfo(name, tensor.kind.numpy.name, tensor.shape, nbytes, tensor.kind.name)
 
 
-def _strided(raw: Bytes, tensor: Strided, dtype: Any) -> Array:
-    """A tensor's elements in the bytes that it spans."""
-    size = tensor.kind.itemsize
-    return np.ndarray(tensor.shape, dtype, raw.data, strides=tuple(size * step for step in tensor.strides))
-
-
-def _decode(raw: Bytes, tensor: Strided, big_endian: bool, out: Array) -> None:
-    """Write what the bytes mean into `out`."""
-    kind = tensor.kind
-    if kind.swap > 1 and big_endian != (sys.byteorder == "big"):
-        raw = raw.view(f"u{kind.swap}").byteswap().view(np.uint8)
-    if kind.name == "bool":
-        np.not_equal(
-            _strided(raw, tensor, np.uint8), 0, out=out
-        )  # a byte of 2 would equal neither truth value
-    elif kind.name == "complex32":
-        halves = _strided(raw, tensor, _HALVES)
-        out.real, out.imag = halves["real"], halves["imag"]
-    else:
-        out[...] = _strided(raw, tensor, kind.numpy)
-    if tensor.conjugated:
-        np.conjugate(out, out=out)
-    if tensor.negated:
-        np.negative(out, out=out)
+def _strided(elements: Array, tensor: Strided, offset: int) -> Array:
+    """A tensor's elements among those that it spans, of which the first is at `offset`."""
+    size = elements.itemsize
+    strides = tuple(size * step for step in tensor.strides)
+    return np.ndarray(tensor.shape, elements.dtype, elements.view(np.uint8).data, offset * size, strides)

@@ -12,7 +12,17 @@ from typing import Any, Final, NoReturn, TypeVar
 from mlcore.errors import DTypeError, FormatError
 from mlcore.io.torch_file.machine import SCALARS, Reader
 from mlcore.io.torch_file.opcodes import CONTAINER, Symbol, put
-from mlcore.io.torch_file.parts import KINDS, STORAGES, Kind, Storage, StorageKind, Strided, problem
+from mlcore.io.torch_file.parts import (
+    KINDS,
+    MAX_RANK,
+    STORAGES,
+    Kind,
+    Storage,
+    StorageKind,
+    Strided,
+    brief,
+    problem,
+)
 
 Call = Callable[[Reader, tuple[Any, ...]], Any]
 Made = TypeVar("Made", bound=Call)
@@ -97,7 +107,7 @@ def _rebuild_from_type(reader: Reader, arguments: tuple[Any, ...]) -> Strided:
     if not (type(function) is Symbol and function.name.startswith("torch._utils._rebuild_")):
         reader.fail("a tensor with attributes is made of no tensor")
     if type(kind) is not Symbol or kind.name not in _TENSORS or type(inner) is not tuple:
-        reader.fail(f"a tensor is of a type of its own, {kind!r}")
+        reader.fail("a tensor is of a type of its own")
     made = CALLS[function.name](reader, inner)
     return _rebuild_parameter(reader, (made, None, None))
 
@@ -137,13 +147,16 @@ def _ordered(reader: Reader, arguments: tuple[Any, ...]) -> dict[Any, Any]:
         pairs = list(content.items()) if type(content) is dict else content
         if type(pairs) is not list:
             reader.fail(f"a dictionary is made of a {type(content).__name__}")
+        reader.spend(100 * len(pairs))
         put(reader, made, pairs, len(pairs))
     return made
 
 
 @call("builtins.frozenset")
 def _frozenset(reader: Reader, arguments: tuple[Any, ...]) -> frozenset[Any]:
-    return frozenset(_set(reader, arguments))
+    made = _set(reader, arguments)
+    reader.spend(4 * CONTAINER + 100 * len(made))
+    return frozenset(made)
 
 
 @call("builtins.set")
@@ -151,7 +164,7 @@ def _set(reader: Reader, arguments: tuple[Any, ...]) -> set[Any]:
     (members,) = arguments or ([],)
     if type(members) not in (list, tuple):
         reader.fail(f"a set is made of a {type(members).__name__}")
-    reader.spend(4 * CONTAINER)
+    reader.spend(4 * CONTAINER + 100 * len(members))
     return set(map(reader.key, members))
 
 
@@ -168,7 +181,8 @@ def _bytes(reader: Reader, arguments: tuple[Any, ...]) -> bytes:
     """Bytes as protocol 2 has them."""
     text, *encoding = arguments
     if type(text) is not str or encoding not in (["latin1"], ["latin-1"]):
-        reader.fail(f"bytes are made of a {type(text).__name__} in {str(encoding)[:40]}")
+        reader.fail(f"bytes are made of a {type(text).__name__} in an encoding of its own")
+    reader.spend(CONTAINER + len(text))
     return text.encode("latin-1")
 
 
@@ -178,22 +192,23 @@ def _bytearray(reader: Reader, arguments: tuple[Any, ...]) -> bytearray:
         return bytearray(_bytes(reader, arguments))
     if arguments and type(arguments[0]) is not bytes:  # a number would be a size
         reader.fail(f"bytes are made of a {type(arguments[0]).__name__}")
-    return bytearray(*arguments)
+    reader.spend(CONTAINER + sum(map(len, arguments[:1])))
+    return bytearray(*arguments[:1])
 
 
 @call("torch.Size")
 def _size(reader: Reader, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     (shape,) = arguments
-    if type(shape) not in (tuple, list) or not all(type(n) is int for n in shape):
-        reader.fail(f"a torch.Size is made of {str(shape)[:80]}")
+    if type(shape) not in (tuple, list) or len(shape) > MAX_RANK or not all(type(n) is int for n in shape):
+        reader.fail(f"a torch.Size is made of {brief(shape)}")
     return tuple(shape)
 
 
 @call("torch.device")
 def _device(reader: Reader, arguments: tuple[Any, ...]) -> str:
     """A device's name, as text: it is the writer's."""
-    if not all(type(one) in (str, int) for one in arguments) or not 1 <= len(arguments) <= 2:
-        reader.fail(f"a torch.device is made of {str(arguments)[:80]}")
+    if not 1 <= len(arguments) <= 2 or not all(type(one) in (str, int) for one in arguments):
+        reader.fail(f"a torch.device is made of {brief(arguments)}")
     return ":".join(map(str, arguments))
 
 

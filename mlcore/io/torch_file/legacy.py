@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 from mlcore.io.source import Source
 from mlcore.io.torch_file.globals import CALLS, VALUES
 from mlcore.io.torch_file.machine import Reader
+from mlcore.io.torch_file.parts import brief
 from mlcore.io.torch_file.storages import Place, Storages
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
@@ -34,7 +35,7 @@ class Legacy:
             )
         version = self._next()
         if type(version) is not int or version != PROTOCOL:
-            source.fail(f"it is of protocol {version!r:.40}", cause=f"PyTorch wrote {PROTOCOL} only")
+            source.fail(f"it is of protocol {brief(version)}", cause=f"PyTorch wrote {PROTOCOL} only")
         if (
             type(self._next()) is not dict
         ):  # what it tells of byte order is about the machine, not about the file
@@ -58,7 +59,7 @@ class Legacy:
         if type(keys) is not list or not all(type(key) is str for key in keys):
             fail("its list of storages is no list of keys", offset=self._at)
         if len(set(keys)) != len(keys) or set(keys) != known.keys():
-            odd = sorted(set(keys) ^ known.keys())[:3] or "one twice"
+            odd = ", ".join(map(brief, sorted(set(keys) ^ known.keys())[:3])) or "one twice"
             fail(f"its list of storages does not fit what was saved: {odd}", offset=self._at)
         places = {}
         for key in keys:

@@ -159,11 +159,15 @@ class Reader:
             if kind is int and key.bit_length() > 64:
                 self.fail("an integer of more than 64 bits is a key")
             return key
-        if kind is tuple and len(key) <= MAX_KEY and all(type(item) in SCALARS for item in key):
+        if kind is tuple and len(key) <= MAX_KEY and all(map(_short, key)):
             return key
         if kind is Symbol or kind is list or kind is dict or kind is set or kind is tuple:
             self.fail(f"a {kind.__name__} is a key")
         return key  # one of the values off the table, such as a dtype
+
+
+def _short(value: Any) -> bool:
+    return type(value) in SCALARS and (type(value) not in (str, bytes) or len(value) <= 1000)
 
 
 def _name(data: bytes | mmap.mmap, at: int) -> str:

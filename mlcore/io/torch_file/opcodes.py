@@ -154,6 +154,7 @@ def _length(reader: Reader, size: int) -> int:
 def _sized(code: int, name: str, size: int, make: Callable[[bytes], Any]) -> None:
     @opcode(code, name)
     def push(reader: Reader) -> None:
+        reader.spend(CONTAINER)
         reader.stack.append(make(reader.take(_length(reader, size))))
 
 

@@ -19,15 +19,13 @@ _DTYPES: Final = {one.name: one for one in dtypes.all_dtypes}
 class Outline:
     """`tree` is the plain data, with a `Leaf` in each tensor's place; `tensors` has them by name.
 
-    A tensor that stands at several places has the name of the first one. What shares containers is spread out, and
-    what holds itself, or is nested too deep to be walked through by an ordinary function, is refused.
+    A tensor that stands at several places has a name at each. Containers that stand at several places are spread out,
+    and what holds itself, or is nested too deep to be walked through by an ordinary function, is refused.
     """
 
     def __init__(self, source: Source, tree: Any) -> None:
         self._source = source
-        self._left = 1_000_000 + 2 * source.size
-        self._names: dict[int, str] = {}
-        self._storages: dict[int, Strided] = {}
+        self._left = 200_000 + 4 * source.size
         self._doubled: dict[str, int] = {}
         self.tensors: dict[str, Strided] = {}
         self.tree = self._plain(tree, ())
@@ -35,6 +33,7 @@ class Outline:
     def _plain(self, value: Any, path: tuple[Any, ...]) -> Any:
         kind = type(value)
         if kind is Strided:
+            self._left -= 4
             return self._leaf(value, path)
         if kind in _PLAIN:
             return value
@@ -53,7 +52,7 @@ class Outline:
         if kind is Kind:
             return _DTYPES.get(value.name, f"torch.{value.name}")
         if kind is Storage:
-            return self._leaf(self._storages.setdefault(id(value), whole(value)), path)
+            return self._leaf(whole(value), path)
         return self._source.fail(
             f"{_text(path)!r} is the class {value!r:.80}", cause="a class is code, not data"
         )
@@ -66,15 +65,12 @@ class Outline:
         return self._source.fail(f"a {type(key).__name__} is a key in {_text(path)!r}")
 
     def _leaf(self, tensor: Strided, path: tuple[Any, ...]) -> Leaf:
-        found = self._names.get(id(tensor))
-        if found is None:
-            found = stem = _text(path) or "value"
-            while found in self.tensors:  # {"a": {"b": x}, "a.b": y}
-                self._doubled[stem] = self._doubled.get(stem, 1) + 1
-                found = f"{stem}~{self._doubled[stem]}"
-            self._names[id(tensor)] = found
-            self.tensors[found] = tensor
-        return Leaf(found)
+        name = stem = _text(path) or "value"
+        while name in self.tensors:  # {"a": {"b": x}, "a.b": y}
+            self._doubled[stem] = self._doubled.get(stem, 1) + 1
+            name = f"{stem}~{self._doubled[stem]}"
+        self.tensors[name] = tensor
+        return Leaf(name)
 
 
 def _text(path: tuple[Any, ...]) -> str:

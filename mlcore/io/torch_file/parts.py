@@ -12,6 +12,21 @@ import numpy as np
 MAX_RANK: Final = 64  # NumPy's
 
 
+def brief(value: Any) -> str:
+    """A value for a message: what it is, and never more than a line, whatever the file holds."""
+    if isinstance(value, int | float):
+        return (
+            str(value)
+            if not isinstance(value, int) or value.bit_length() < 200
+            else "a number of many digits"
+        )
+    if isinstance(value, str | bytes):
+        return repr(value[:60]) + ("..." if len(value) > 60 else "")
+    return f"a {type(value).__name__}" + (
+        f" of {len(value)}" if isinstance(value, dict | list | tuple | set) else ""
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A dtype of PyTorch's. `numpy` is what its elements are read as; `refused` says why they cannot be."""
@@ -136,11 +151,11 @@ def whole(storage: Storage) -> Strided:
 def problem(tensor: Strided) -> str:
     """What is wrong with a tensor's shape and strides; '' if it lies within its storage."""
     shape, strides, storage = tensor.shape, tensor.strides, tensor.storage
-    for what, numbers in (("shape", shape), ("strides", strides), ("offset", (tensor.offset,))):
-        if not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-            return f"a tensor has the {what} {str(numbers)[:80]}"
     if len(shape) != len(strides) or len(shape) > MAX_RANK:
         return f"a tensor has {len(shape)} dimensions and {len(strides)} strides"
+    for what, numbers in (("shape", shape), ("strides", strides), ("offset", (tensor.offset,))):
+        if not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
+            return f"a tensor has the {what} ({', '.join(map(brief, numbers))})"
     itemsize = tensor.kind.itemsize
     room = storage.nbytes // itemsize
     if tensor.offset + tensor.reach > room:

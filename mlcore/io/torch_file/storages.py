@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mlcore.errors import DTypeError, UnsafeFileError
 from mlcore.io.archive import Member
 from mlcore.io.torch_file.machine import Reader
-from mlcore.io.torch_file.opcodes import CONTAINER
-from mlcore.io.torch_file.parts import Storage, StorageKind
+from mlcore.io.torch_file.opcodes import CONTAINER, Symbol
+from mlcore.io.torch_file.parts import Storage, StorageKind, brief
+
+MAX_KEY: Final = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +35,21 @@ class Storages:
         """The storage of a persistent id: "storage", class, key, device, elements; in old files a view of it too."""
         if type(saved) is not tuple or len(saved) < 2 or saved[0] != "storage":
             if type(saved) is tuple and saved and saved[0] == "module":
+                name = saved[1].name if type(saved[1]) is Symbol else brief(saved[1])
                 reader.fail(
-                    f"it holds a whole module, {saved[1]!r}",
+                    f"it holds a whole module, {name}",
                     kind=UnsafeFileError,
                     cause="a module is code, and only its tensors are read",
                     fix="in PyTorch, load it and torch.save(model.state_dict(), ...)",
                 )
-            reader.fail(f"it refers to something else than a storage: {str(saved)[:80]}")
+            reader.fail(f"it refers to {brief(saved)}, which is no storage")
         if len(saved) != (6 if self._views else 5):
             reader.fail(f"it refers to a storage by {len(saved)} items")
         _, kind, key, device, count, *view = saved
         key = str(key) if type(key) is int else key
-        if (
-            type(kind) is not StorageKind
-            or type(key) is not str
-            or type(count) is not int
-            or not 0 <= count < 2**62
-        ):
-            reader.fail(f"it refers to a storage as {str(saved)[:80]}")
+        fits = type(kind) is StorageKind and type(key) is str and len(key) <= MAX_KEY and type(count) is int
+        if not fits or not 0 <= count < 2**60:
+            reader.fail(f"it refers to a storage as ({', '.join(map(brief, saved))})")
         if kind.kind.refused:
             reader.fail(
                 f"storage {key!r} is of dtype {kind.kind.name}",
@@ -74,7 +73,7 @@ class Storages:
 
     def _view(self, reader: Reader, storage: Storage, view: Any) -> Storage:
         if type(view) is not tuple or len(view) != 3 or not all(type(n) is int for n in view[1:]):
-            reader.fail(f"a part of storage {storage.key!r} is given as {str(view)[:80]}")
+            reader.fail(f"a part of storage {storage.key!r} is given as {brief(view)}")
         _, offset, count = view
         if min(offset, count) < 0 or offset + count > storage.count:
             reader.fail(
