@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from mlcore._version import __version__
 from mlcore.errors import MlcoreError, did_you_mean
 
-HELPERS: Final = ("badge", "chart", "output", "starters", "starting")
+HELPERS: Final = ("badge", "chart", "output", "page", "starters", "starting")
 COMMANDS: Final = tuple(m.name for m in pkgutil.iter_modules(__path__) if m.name not in HELPERS)
 """The core's own commands: each a module of this package with ``add_command(subparsers)``."""
 

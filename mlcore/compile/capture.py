@@ -248,13 +248,16 @@ def _once(model: Any, bound: dict[str, Any], keep: Keep | None, training: bool) 
         raise UnsupportedOpError("capture: the model calls itself without end") from error
     nodes = _needed(recorder.nodes, [one for _, one in leaves(result, Value)])
     name = type(model).__name__ if hasattr(model, "named_modules") else getattr(model, "__name__", "graph")
-    return Graph(
+    graph = Graph(
         name,
         mapped(arguments, TensorBase, lambda path, one: one.array),
         nodes,
         result,
         lambda args, kwargs: _bound(model, args, kwargs),
     )
+    if twin is not model:
+        graph.modules = {path: type(one).__name__ for path, one in model.named_modules()}
+    return graph
 
 
 def _check_made(name: str, tensor: Any) -> None:

@@ -49,8 +49,13 @@ class Value:
         """Whether the graph has its data: a parameter, buffer or constant."""
         return self.kind in ("parameter", "buffer", "constant")
 
+    @property
+    def spec(self) -> str:
+        """Its dtype and sizes, as in float32[n, 4]."""
+        return f"{self.dtype}[{', '.join(map(str, self.dims))}]"
+
     def __repr__(self) -> str:
-        return f"{self.name or '?'}: {self.dtype}[{', '.join(map(str, self.dims))}]"
+        return f"{self.name or '?'}: {self.spec}"
 
 
 class Node:
@@ -111,6 +116,7 @@ class Graph:
         self.name, self.arguments, self.nodes, self.result = name, arguments, nodes, result
         self.bind = bind
         self.sizes: dict[str, tuple[Value, int]] = {}
+        self.modules: dict[str, str] = {}  # the class of each module, by its path
 
     @property
     def inputs(self) -> list[Value]:

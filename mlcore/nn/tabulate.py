@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlcore.compile.shape_only import inputs_like, shape_only, twin_of, watched
 from mlcore.errors import ArgumentTypeError, render
 from mlcore.nn.module import Module
-from mlcore.compile.shape_only import inputs_like, shape_only, twin_of, watched
 from mlcore.shapes import Shape
 from mlcore.tensor import TensorBase
 
@@ -110,13 +110,13 @@ class Summary:
             ended = self.trouble is not None and row is self.rows[-1]
             outputs = " ".join(map(str, row.outputs)) or ("ends here" if ended else "-")
             cells = (
-                _count(row.parameters),
-                _bytes(row.parameter_bytes + row.output_bytes),
-                _count(row.flops),
+                short_count(row.parameters),
+                short_bytes(row.parameter_bytes + row.output_bytes),
+                short_count(row.flops),
             )
             lines.append(("  " * row.depth + name, row.kind, outputs, *cells))
         widths = [max(len(line[i]) for line in lines) for i in range(6)]
-        text = [_aligned(line, widths) for line in lines]
+        text = [aligned(line, widths) for line in lines]
         text.insert(1, "-" * len(text[0]))
         return "\n".join([*text, text[1], *self._totals()])
 
@@ -127,21 +127,22 @@ class Summary:
         fixed = self.parameters - self.trainable
         inside = {
             "parameters": f"{self.parameters:,}" + (f", {fixed:,} of them not trained" if fixed else ""),
-            "memory": f"parameters {_bytes(self.parameter_bytes)}, buffers {_bytes(self.buffer_bytes)}, input"
-            f" {_bytes(self.input_bytes)}, layer outputs {_bytes(self.output_bytes)}",
-            "FLOPs": f"{_count(self.flops)} for one forward pass",
+            "memory": f"parameters {short_bytes(self.parameter_bytes)}, buffers {short_bytes(self.buffer_bytes)}, input"
+            f" {short_bytes(self.input_bytes)}, layer outputs {short_bytes(self.output_bytes)}",
+            "FLOPs": f"{short_count(self.flops)} for one forward pass",
         }
         return [line.strip() for line in render("", inside).split("\n")[1:]]
 
 
-def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
+def aligned(cells: tuple[str, ...], widths: list[int]) -> str:
+    """A line of a table: the first three cells to the left, the numbers behind them to the right."""
     return "  ".join(
         one.rjust(width) if i > 2 else one.ljust(width)
         for i, (one, width) in enumerate(zip(cells, widths, strict=True))
     )
 
 
-def _count(value: int) -> str:
+def short_count(value: int) -> str:
     """A count in at most five characters: 1234567 is 1.23M."""
     for size, name in ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**4, "k")):
         if value >= size:
@@ -150,7 +151,8 @@ def _count(value: int) -> str:
     return str(value) if value else "-"
 
 
-def _bytes(value: int) -> str:
+def short_bytes(value: int) -> str:
+    """Bytes in the largest unit that leaves a whole number before the point."""
     for size, name in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if value >= size:
             return f"{value / size:.4g} {name}"

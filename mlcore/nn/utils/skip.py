@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlcore.compile.shape_only import shape_only
 from mlcore.errors import ArgumentTypeError
 from mlcore.nn.module import Module
-from mlcore.compile.shape_only import shape_only
 
 
 def skip_init(module_cls: Any, *args: Any, **kwargs: Any) -> Any:
