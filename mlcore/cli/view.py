@@ -69,6 +69,7 @@ def as_text(graph: Graph, top: Group, depth: float = math.inf) -> str:
     >>> print(as_text(graph, outline(graph)))
     takes  input: float32[n, 4]
     gives  1.relu: float32[n, 8]
+    FLOPs  at n = 3
     <BLANKLINE>
     layer       what    gives          parameters  FLOPs
     ----------------------------------------------------
@@ -81,7 +82,9 @@ def as_text(graph: Graph, top: Group, depth: float = math.inf) -> str:
     text = [aligned(line, widths) for line in lines]
     text.insert(1, "-" * max(map(len, text)))
     outputs = [repr(one) for _, one in graph.outputs]
-    ends = [f"takes  {', '.join(map(repr, graph.inputs))}", f"gives  {', '.join(outputs)}", ""]
+    ends = [f"takes  {', '.join(map(repr, graph.inputs))}", f"gives  {', '.join(outputs)}"]
+    sizes = ", ".join(f"{name} = {value.shape[axis]}" for name, (value, axis) in graph.sizes.items())
+    ends += [f"FLOPs  at {sizes}", ""] if sizes else [""]
     return "\n".join([*ends, *(line.rstrip() for line in text)])
 
 

@@ -273,7 +273,7 @@ def _with_sizes(
     """The graph with the sizes in it that follow from named dimensions, found in runs at other sizes."""
     named = _named_axes(graph, dynamic)
     trouble: Exception | None = None
-    for multiples in (False, True):  # other sizes, or only multiples: some models take no others
+    for multiples in (False, True):  # other sizes; only multiples, where the model refuses others
         try:
             others = [run(_resized(bound, named, chosen)) for chosen in _choices(graph, named, multiples)]
             try:
@@ -283,6 +283,9 @@ def _with_sizes(
                 if all(_example(graph, places) != 1 for places in named.values()):
                     raise
                 return unify.unify(others, named)
+        except unify.DifferError as error:
+            trouble = error
+            break
         except MlcoreError as error:
             trouble = trouble or error
     raise UnsupportedOpError(

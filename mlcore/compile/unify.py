@@ -28,6 +28,7 @@ class _Unifier:
     def __init__(self, graphs: list[Graph], named: dict[str, list[tuple[str, int]]]) -> None:
         self.graphs, self.named = graphs, named
         self.known: dict[str, Vector] = {}
+        self.formulas: set[Size] = set()  # in the parameters of the operation that is looked at
         self.twins: dict[
             int, tuple[Value, ...]
         ] = {}  # by the id of the first graph's value: that of each graph
@@ -69,6 +70,7 @@ class _Unifier:
                     raise DifferError(f"{where} has an input at some sizes only")
                 continue
             self.match(values, where)
+        self.formulas.clear()
         first.sizes = {
             name: self.params([node.params[name] for node in nodes], f"{where}: {name}")
             for name in first.params
@@ -99,8 +101,8 @@ class _Unifier:
 
     def dim(self, sizes: Vector, value: Value, axis: int) -> Dim:
         found = fit(sizes, self.known) if value.kind != "constant" else sizes[0]
-        if isinstance(found, Size) and found.divisor != 1:  # a guess, where the value itself can be asked
-            found = None
+        if isinstance(found, Size) and found.divisor != 1 and found not in self.formulas:
+            found = None  # a guess, where the value itself can be asked
         if found is not None:
             return found
         name = f"size_{len(self.graphs[0].sizes)}"
@@ -138,6 +140,8 @@ class _Unifier:
             found = fit(tuple(held), self.known)
             if found is None:
                 raise DifferError(f"{where} follows the size in a way that is not found: {held}")
+            if isinstance(found, Size):
+                self.formulas.add(found)
             return found
         if isinstance(first, tuple):
             if len({len(one) for one in held}) > 1:

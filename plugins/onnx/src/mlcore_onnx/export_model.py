@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -113,6 +114,7 @@ def _save(model: ModelProto, path: Path, outside: bool) -> None:
             onnx.save_model(
                 model, os.fspath(part), save_as_external_data=True, location=data, size_threshold=1024
             )
+            os.chmod(path.parent / data, stat.S_IMODE(part.stat().st_mode))  # onnx lets nobody else read it
             _check(os.fspath(part))
         else:
             onnx.save_model(model, os.fspath(part))
