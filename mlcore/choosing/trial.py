@@ -10,11 +10,11 @@ from typing import Any
 from mlcore.backends import detect
 from mlcore.backends.device import Device
 from mlcore.choosing.workload import arguments, tensors
+from mlcore.compile.shape_only import inputs_like
 from mlcore.dispatch import recording
 from mlcore.dtypes import float32
 from mlcore.errors import ArgumentTypeError
 from mlcore.host import holds_values
-from mlcore.compile.shape_only import inputs_like
 from mlcore.ops import random
 from mlcore.ops.creation import asarray, zeros
 from mlcore.tensor import TensorBase

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlcore.compile.shape_only import inputs_like, shape_only, twin_of
 from mlcore.errors import ArgumentTypeError
 from mlcore.nn.module import Module
-from mlcore.compile.shape_only import inputs_like, shape_only, twin_of
 from mlcore.tensor import TensorBase
 
 VIEWS: Final = frozenset(("reshape", "permute_dims", "broadcast_to", "slice", "narrow", "select"))

@@ -71,7 +71,7 @@ def fit(values: Vector, known: Mapping[str, Vector]) -> Dim | None:
         Size((name,), 1, offset, divisor)
         for name, vector in known.items()
         for divisor in _DIVISORS
-        for offset in (0, divisor - 1)
+        for offset in ((0, divisor - 1) if any(n % divisor for n in vector) else (0,))
         if all(v == (n + offset) // divisor for v, n in zip(values, vector, strict=True))
     ]
     return halves[0] if len(halves) == 1 else None
