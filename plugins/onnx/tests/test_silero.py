@@ -10,19 +10,9 @@ import numpy as np
 import pytest
 
 import mlcore as ml
-from mlcore import assets
 
 FRAME, CONTEXT, RATE = 512, 64, 16000
 SENTENCE = "librivox/sense_and_sensibility_01_austen_64kb-0870.wav"
-
-
-def asset(name):
-    try:
-        return assets.get(name)
-    except assets.FetchError as error:
-        if "MLCORE_LEG" in os.environ:
-            raise
-        pytest.skip(f"{name}: {error.what}")
 
 
 def runtime():
@@ -33,16 +23,21 @@ def runtime():
     return onnxruntime
 
 
-def speech() -> np.ndarray:
+pytestmark = pytest.mark.assets
+
+
+@pytest.fixture(scope="module")
+def speech(mlcore_asset) -> np.ndarray:
     """The sentence, as numbers from -1 to 1."""
-    with wave.open(str(asset("speech") / SENTENCE)) as file:
+    with wave.open(str(mlcore_asset("speech") / SENTENCE)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (RATE, 1, 2)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
 
 
-def frames() -> list[np.ndarray]:
+@pytest.fixture(scope="module")
+def frames(speech) -> list[np.ndarray]:
     """Pieces of 512 samples, each behind the last 64 of the piece before."""
-    sound = np.concatenate([np.zeros(CONTEXT, np.float32), speech()])
+    sound = np.concatenate([np.zeros(CONTEXT, np.float32), speech])
     starts = range(0, len(sound) - FRAME - CONTEXT, FRAME)
     return [sound[None, start : start + FRAME + CONTEXT] for start in starts]
 
@@ -60,14 +55,14 @@ def session_of(path):
     ["silero_vad.onnx", "silero_vad_16k_op15.onnx", "silero_vad_half.onnx", "silero_vad_op18_ifless.onnx",
      "silero_vad_openvino_16k.onnx"],
 )  # fmt: skip
-def test_it_hears_what_onnx_runtime_hears(name, device) -> None:
-    path = asset("silero_vad") / name
+def test_it_hears_what_onnx_runtime_hears(name, device, mlcore_asset, frames) -> None:
+    path = mlcore_asset("silero_vad") / name
     session = session_of(path)
     states = {"ours": np.zeros((2, 1, 128), np.float32), "theirs": np.zeros((2, 1, 128), np.float32)}
     heard, worst, count = [], 0.0, 0
     with ml.device(device), ml.no_grad():
         model = mlcore_onnx.load(path)
-        for frame in frames()[: 40 if device == "reference" else None]:
+        for frame in frames[: 40 if device == "reference" else None]:
             given = {"input": frame, "sr": np.asarray(RATE, np.int64)}
             given = {one: given[one] for one in model.input_names if one != "state"}
             theirs = session.run(None, {**given, "state": states["theirs"]})
@@ -82,9 +77,9 @@ def test_it_hears_what_onnx_runtime_hears(name, device) -> None:
     assert part > 0.7  # somebody does speak
 
 
-def test_the_whole_sequence_at_once() -> None:
-    path = asset("silero_vad") / "silero_vad_16k_sequence.onnx"
-    pieces = np.concatenate(frames())
+def test_the_whole_sequence_at_once(mlcore_asset, frames) -> None:
+    path = mlcore_asset("silero_vad") / "silero_vad_16k_sequence.onnx"
+    pieces = np.concatenate(frames)
     zero = np.zeros((1, 1, 128), np.float32)
     with ml.device("cpu"), ml.no_grad():
         ours = mlcore_onnx.load(path)(pieces, zero, zero)
@@ -93,12 +88,12 @@ def test_the_whole_sequence_at_once() -> None:
         np.testing.assert_allclose(np.asarray(one), other, atol=1e-4)
 
 
-def test_it_can_be_trained() -> None:
+def test_it_can_be_trained(mlcore_asset, frames) -> None:
     """A step along the gradient of one frame's probability makes it larger."""
-    model = mlcore_onnx.load(asset("silero_vad") / "silero_vad_16k_op15.onnx", device="cpu")
+    model = mlcore_onnx.load(mlcore_asset("silero_vad") / "silero_vad_16k_op15.onnx", device="cpu")
     names = [name for name, _ in model.named_parameters()]
     assert "model.encoder.0.reparam_conv.weight" in names
-    given = (frames()[20], np.zeros((2, 1, 128), np.float32), np.asarray(RATE, np.int64))
+    given = (frames[20], np.zeros((2, 1, 128), np.float32), np.asarray(RATE, np.int64))
     before = model(*given)[0].sum()
     before.backward()
     seen = [
