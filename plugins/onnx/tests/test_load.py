@@ -201,6 +201,30 @@ def test_functions_with_attributes() -> None:
     np.testing.assert_allclose(np.asarray(net([-2.0, 2.0])), [-0.01, 2.0], rtol=1e-6)
 
 
+def test_an_operator_of_ones_own() -> None:
+    from mlcore_onnx.ops.declare import _table, onnx_op
+
+    @onnx_op("Twice", domain="com.example")
+    def twice(x, *, plus=0.0):
+        return x + x + plus
+
+    try:
+        node = helper.make_node("Twice", ["x"], ["y"], domain="com.example", plus=0.5)
+        model = model_of([node], [value("x")], [value("y")], **{"com.example": 1})
+        net = mlcore_onnx.load(model)
+        x = ml.asarray([1.0, 2.0], requires_grad=True)
+        net(x).sum().backward()
+        assert (net(x).tolist(), x.grad.tolist()) == ([2.5, 4.5], [2.0, 2.0])
+        model.graph.node[0].attribute[0].name = "minus"
+        with pytest.raises(UnsupportedOpError, match="minus"):
+            mlcore_onnx.load(model)
+        model.graph.node[0].input.extend(["x", "x"])
+        with pytest.raises(MlcoreError, match="3 inputs"):
+            mlcore_onnx.load(model)
+    finally:
+        del _table["com.example", "Twice"]
+
+
 def test_sequences_and_optionals_go_in_and_out() -> None:
     kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(F, None))
     info = [helper.make_value_info("s", kind)]

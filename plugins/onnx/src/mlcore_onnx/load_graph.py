@@ -9,7 +9,15 @@ from onnx import AttributeProto
 
 from mlcore_onnx import load_function
 from mlcore_onnx.load_fuse import fuse
-from mlcore_onnx.load_node import KNOWN, check_attributes, check_counts, keywords_for, plain_value, schema_of
+from mlcore_onnx.load_node import (
+    KNOWN,
+    Own,
+    check_attributes,
+    check_counts,
+    keywords_for,
+    plain_value,
+    schema_of,
+)
 from mlcore_onnx.load_plan import Constant, Plan, Step
 from mlcore_onnx.load_scope import Scope
 from mlcore_onnx.ops.declare import Handler, handler_of
@@ -147,12 +155,19 @@ def compile_node(node: Any, scope: Scope, place: int) -> None:
     if function is not None:
         step = load_function.call(scope, function, attributes, label)
     else:
-        if domain not in scope.opsets or domain not in KNOWN:
+        version = scope.opsets.get(domain, 0)
+        handler = handler_of(domain, node.op_type, version)
+        schema: Any
+        if domain in KNOWN and version:
+            schema = schema_of(source, domain, node.op_type, version, label)
+            check_counts(source, schema, node, label)
+            check_attributes(source, schema, attributes, label)
+            handler = handler_of(domain, schema.name, schema.since_version)
+        elif handler is None or not version:
             raise load_function.unknown_domain(scope, domain, node.op_type, label)
-        schema = schema_of(source, domain, node.op_type, scope.opsets[domain], label)
-        check_counts(source, schema, node, label)
-        check_attributes(source, schema, attributes, label)
-        handler = handler_of(domain, schema.name, schema.since_version)
+        else:
+            schema = Own(node.op_type, domain, version)
+            schema.check(source, handler, node, label)
         if handler is None or (handler.takes is not None and not handler.takes(node, attributes)):
             step = load_function.from_schema(scope, schema, node, attributes, label)
         else:

@@ -154,6 +154,14 @@ def load(path: Any, *, folder: Any = None, device: Any = None) -> OnnxModule:
     loading, a damaged file a FormatError, a file that reaches outside its folder an UnsafeFileError.
 
     Source: the ONNX specification, opsets 7 to 28.
+
+    >>> import mlcore as ml, mlcore_onnx
+    >>> from onnx import parser
+    >>> text = 'ir_version: 8, opset_import: ["": 17]'
+    >>> text = f"<{text}> twice (float[n] x) => (float[n] y) {{ y = Add (x, x) }}"
+    >>> net = mlcore_onnx.load(parser.parse_model(text))
+    >>> net([1.0, 2.0]).tolist()
+    [2.0, 4.0]
     """
     ops.load()
     source = open_model(path, folder)

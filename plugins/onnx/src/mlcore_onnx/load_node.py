@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from onnx import AttributeProto, defs
@@ -18,6 +19,22 @@ KNOWN: Final = {
     declare.TRAINING: (1, 1),
 }
 """The opsets that are read, by domain."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """Stands for ONNX's schema of an operator that only a declaration here knows: one of a domain of its own."""
+
+    name: str
+    domain: str
+    since_version: int
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, source: Source, handler: Any, node: Any, label: str) -> None:
+        """Refuse a node whose inputs are not those of the declaration."""
+        if len(node.input) > len(handler.names) and not handler.variadic:
+            raise source.bad(f"{label} has {len(node.input)} inputs", cause=f"it is declared with {len(handler.names)}",
+                             node=label)  # fmt: skip
 
 
 def schema_of(source: Source, domain: str, op: str, version: int, label: str) -> Any:
@@ -140,7 +157,8 @@ def keywords_for(
         if name in handler.attributes:
             keywords[name] = value
             continue
-        default = schema.attributes[name].default_value
+        formal = schema.attributes.get(name)
+        default = None if formal is None else formal.default_value
         if default is not None and default.type and plain_value(source, default, label) == value:
             continue
         raise UnsupportedOpError(
