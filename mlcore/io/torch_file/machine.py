@@ -53,7 +53,7 @@ class Reader:
         self.memo: list[Any] = []
         self.loose: dict[int, Any] = {}
         self.symbols: dict[str, Any] = {}
-        self.room = (64 << 20) + 4 * source.size
+        self.room = (32 << 20) + 4 * source.size
         self.begun = at  # where the opcode at hand begins
 
     def read(self) -> Any:
@@ -67,7 +67,6 @@ class Reader:
                 if code == STOP:
                     break
                 table[code](self)
-            value = self.stack.pop()
         except MlcoreError:
             raise
         except (IndexError, struct.error) as error:
@@ -75,9 +74,9 @@ class Reader:
             self.fail(f"{what} ({type(error).__name__})")
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
             self.fail(f"an opcode has a wrong operand ({type(error).__name__}: {str(error)[:80]})")
-        if self.stack or self.marks:
-            self.fail(f"its pickle leaves {len(self.stack)} objects over")
-        return value
+        if len(self.stack) != 1 or self.marks:
+            self.fail(f"its pickle ends with {len(self.stack)} objects in place of one")
+        return self.stack[0]
 
     def fail(self, problem: str, **details: Any) -> NoReturn:
         """Raise the error of this pickle at the opcode at hand."""
@@ -121,9 +120,10 @@ class Reader:
 
     def symbol(self, module: str, name: str) -> Any:
         """What a global is: an inert symbol, or a plain value such as a dtype; both out of tables."""
+        module = full = _MODULES.get(module, module)
         if name.endswith("Storage") and _DEVICE.fullmatch(module):  # old files have a device's own classes
-            module = "torch"
-        full = f"{_MODULES.get(module, module)}.{name}"
+            full = "torch"
+        full = f"{full}.{name}"
         found = self.symbols.get(full)
         if found is None:
             if full in self.values:
@@ -132,7 +132,7 @@ class Reader:
                 found = Symbol(full)
             else:
                 self.source.fail(
-                    f"it names {full[:200]!r}, which is not on the list of what may be read",
+                    f"it names {f'{module}.{name}'[:200]!r}, which is not on the list of what may be read",
                     kind=UnsafeFileError,
                     offset=self.base + self.begun,
                     cause="a pickle can run any code; this reader calls nothing, and takes plain data and tensors only",
