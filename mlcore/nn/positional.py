@@ -16,7 +16,7 @@ from mlcore.nn.parameter import Parameter
 from mlcore.nn.rope_scaling import rates
 from mlcore.ops.creation import empty, iota_on
 from mlcore.ops.elementwise import astype, cos, exp, sin
-from mlcore.ops.shape import concat, expand_dims, reshape, stack
+from mlcore.ops.shape import concat, expand_dims, reshape, slice_, stack
 
 
 def _angles(like: Any, positions: Any, width: int, base: float) -> Any:
@@ -131,6 +131,11 @@ class LearnedPositionalEncoding(_Added):
         return f"{self.max_length}, {self.embed_dim}" + (", batch_first=True" if self.batch_first else "")
 
 
+def _columns(x: Any, start: int, stop: int) -> Any:
+    """`x[..., start:stop]`, without the way through indexing: every step of decoding passes here."""
+    return slice_(x, (*[(0, size, 1) for size in x.shape[:-1]], (start, stop, 1)))
+
+
 class RotaryPositionalEncoding(Module):
     """Turn pairs of features by angles that grow with the position (Su et al. 2021), for queries and keys.
 
@@ -172,14 +177,15 @@ class RotaryPositionalEncoding(Module):
     def turn(self, input: Any, tables: tuple[Any, Any]) -> Any:
         """The input with its pairs turned by what `tables` gave."""
         c, s = tables
-        half, x = self.dim // 2, input[..., : self.dim]
-        a, b = (x[..., ::2], x[..., 1::2]) if self.interleaved else (x[..., :half], x[..., half:])
-        turned = [a * c - b * s, b * c + a * s]
+        width, half = input.shape[-1], self.dim // 2
         if self.interleaved:
-            y = reshape(stack(turned, axis=-1), x.shape)
-        else:
-            y = concat(turned, axis=-1)
-        return y if input.shape[-1] == self.dim else concat([y, input[..., self.dim :]], axis=-1)
+            x = input[..., : self.dim]
+            a, b = x[..., ::2], x[..., 1::2]
+            y = reshape(stack([a * c - b * s, b * c + a * s], axis=-1), x.shape)
+            return y if width == self.dim else concat([y, input[..., self.dim :]], axis=-1)
+        a, b = _columns(input, 0, half), _columns(input, half, self.dim)
+        parts = [a * c - b * s, b * c + a * s]
+        return concat(parts if width == self.dim else [*parts, _columns(input, self.dim, width)], axis=-1)
 
     def forward(self, input: Any, offset: int = 0, positions: Any = None) -> Any:
         if input.ndim < 2 or input.shape[-1] < self.dim:
