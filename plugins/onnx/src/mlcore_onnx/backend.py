@@ -10,7 +10,7 @@ from mlcore_onnx.load_model import OnnxModule, load
 from mlcore_onnx.values import to_numpy
 
 
-class MlcoreRep(BackendRep):  # type: ignore[misc]  # onnx's classes are untyped
+class MlcoreRep(BackendRep):
     """A model that is ready to run."""
 
     def __init__(self, module: OnnxModule) -> None:
@@ -24,7 +24,7 @@ class MlcoreRep(BackendRep):  # type: ignore[misc]  # onnx's classes are untyped
         return tuple(to_numpy(one) for one in made)
 
 
-class MlcoreBackend(Backend):  # type: ignore[misc]  # onnx's classes are untyped
+class MlcoreBackend(Backend):
     """Runs models on mlcore's device (MLCORE_DEVICE, or the best one that is there)."""
 
     @classmethod

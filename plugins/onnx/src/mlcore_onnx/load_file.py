@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
 from onnx import TensorProto, helper, numpy_helper
 
 from mlcore.errors import ArgumentTypeError, FormatError, UnsafeFileError, UnsupportedOpError
@@ -75,7 +75,7 @@ class Source:
             raise self.bad(
                 f"{what} has the shape {_brief(tensor.dims)}", cause="a shape has up to 64 sizes >= 0"
             )
-        count = math.prod(tensor.dims)
+        count = math.prod(int(one) for one in tensor.dims)
         if count >= 2**48:
             raise self.bad(f"{what} has the shape {_brief(tensor.dims)}",
                            cause=f"that would be {count:,} elements")  # fmt: skip

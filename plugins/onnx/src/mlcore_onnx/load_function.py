@@ -86,9 +86,10 @@ def _plan(scope: Scope, proto: Any, attributes: dict[str, Any], label: str) -> P
     key = (
         name,
         id(proto),
+        tuple(sorted(scope.opsets.items())),
         tuple(sorted((k, v.SerializeToString(deterministic=True)) for k, v in given.items())),
     )
-    found = source.functions.plans.get(key)
+    found: Plan | None = source.functions.plans.get(key)
     if found is None:
         found = source.functions.plans[key] = _compile(scope, proto, given, (*scope.active, name), label)
     return found

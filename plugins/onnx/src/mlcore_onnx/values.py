@@ -119,7 +119,7 @@ class Carrier:
 
 def dtype_of(value: Any) -> np.dtype[Any]:
     """The NumPy type of a tensor's or array's elements."""
-    return value.dtype.numpy if isinstance(value, Tensor) else value.dtype  # type: ignore[no-any-return]
+    return value.dtype.numpy if isinstance(value, Tensor) else value.dtype
 
 
 def cast_to(value: Any, numpy_dtype: Any) -> Any:

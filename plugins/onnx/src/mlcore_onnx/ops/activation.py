@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import mlcore as ml
+from mlcore.dtypes import bool_
 from mlcore.nn import functional as F
 from mlcore_onnx.ops.declare import onnx_op
 
@@ -133,9 +134,9 @@ def dropout(
         x = x * ml.astype(kept, x.dtype) / (1 - part)
     if outputs == 1:
         return x
-    return x, ml.ones(x.shape, dtype=ml.bool, device=x.device) if kept is None else kept
+    return x, ml.ones(x.shape, dtype=bool_, device=x.device) if kept is None else kept
 
 
 @onnx_op("Dropout", 7, 11)
 def dropout_7(x: Any, *, ratio: float = 0.5, outputs: int, since: int) -> Any:
-    return x if outputs == 1 else (x, ml.ones(x.shape, dtype=ml.bool, device=x.device))
+    return x if outputs == 1 else (x, ml.ones(x.shape, dtype=bool_, device=x.device))

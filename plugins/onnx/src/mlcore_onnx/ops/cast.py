@@ -83,7 +83,7 @@ def narrowed(array: Any, dtype: np.dtype[Any], saturate: bool = True, round_mode
         if array.dtype not in HELD and dtype.kind in "biuf" and dtype in HELD:
             return array.astype(np.float32).astype(dtype)
         if dtype.name.startswith("float8") or dtype.name.startswith("float4"):
-            info = ml_dtypes.finfo(dtype)
+            info = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]  # it has no types
             wide = array.astype(np.float32)
             narrow = wide.astype(dtype)
             if saturate:
@@ -91,7 +91,7 @@ def narrowed(array: Any, dtype: np.dtype[Any], saturate: bool = True, round_mode
                 narrow = np.where(np.isnan(wide), narrow, np.clip(wide, -top, top).astype(dtype))
             return narrow
         if dtype.name in ("int4", "uint4", "int2", "uint2"):
-            low = ml_dtypes.iinfo(dtype)
+            low = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]  # it has no types
             whole = array.astype(np.float32) if array.dtype not in HELD else array
             whole = (
                 np.trunc(whole).astype(np.int64) if whole.dtype.kind not in "biu" else whole.astype(np.int64)

@@ -23,14 +23,14 @@ def declare() -> None:
     """Declare those that no file here declares itself; from opset 7 on they differ in the types they take only."""
     known = {name for domain, name in all_names() if not domain}
     there = {schema.name for schema in defs.get_all_schemas() if not schema.domain}
-    found = dict(_OTHERS)
+    found: dict[str, Any] = dict(_OTHERS)
     for op in registry.all_ops():
         name = "".join(part.capitalize() for part in op.name.split("_"))
         if op.family in ("unary", "binary") and op.public and name in there:
             found[name] = op
-    for name, op in found.items():
+    for name, one in found.items():
         if name not in known:
-            onnx_op(name)(_checked(name, op))
+            onnx_op(name)(_checked(name, one))
 
 
 def _checked(name: str, op: Any) -> Any:

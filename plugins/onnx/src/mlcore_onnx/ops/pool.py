@@ -28,7 +28,8 @@ class _Windows:
         self.kernel, self.rank, self.sizes = tuple(kernel), rank, x.shape[2:]
         self.strides, self.dilations = many(strides, rank), many(dilations, rank)
         self.given = pads_of(self.sizes, self.kernel, self.strides, self.dilations, pads, auto_pad)
-        self.counts, self.padding = [], []
+        self.counts: list[int] = []
+        self.padding: list[tuple[int, int]] = []
         for n, k, s, d, (low, high) in zip(self.sizes, self.kernel, self.strides, self.dilations, self.given):
             reach = d * (k - 1) + 1
             room = n + low + high - reach
@@ -40,7 +41,7 @@ class _Windows:
             self.counts.append(count)
             self.padding.append((low, max((count - 1) * s + reach - n - low, high if not ceil_mode else 0)))
         if not ceil_mode:
-            self.padding = [tuple(one) for one in self.given]
+            self.padding = list(self.given)
 
     def plain(self) -> bool:
         """Whether mlcore's pools have these windows."""

@@ -39,7 +39,7 @@ def _floats(value: Any) -> Any:
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[int, int]:
-    info = ml_dtypes.iinfo(dtype)
+    info = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]  # it has no types
     return int(info.min), int(info.max)
 
 

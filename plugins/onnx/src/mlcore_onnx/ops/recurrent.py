@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ _ACTIVATIONS: dict[str, Callable[[Any, float | None, float | None], Any]] = {
     "softsign": lambda x, a, b: F.softsign(x),
     "softplus": lambda x, a, b: ml.softplus(x),
 }
+
+
+def _with(of: Callable[..., Any], a: float | None, b: float | None, x: Any) -> Any:
+    return of(x, a, b)
 
 
 def _or(value: float | None, default: float) -> float:
@@ -61,11 +66,11 @@ class _Net:
         alphas, betas = list(activation_alpha or ()), list(activation_beta or ())
         self.functions: list[list[Callable[[Any], Any]]] = []
         for place in range(len(self.reverses)):
-            found = []
+            found: list[Callable[[Any], Any]] = []
             for i in range(place * count, (place + 1) * count):
                 a = alphas[i] if i < len(alphas) else None
                 b = betas[i] if i < len(betas) else None
-                found.append(lambda v, of=_ACTIVATIONS[names[i]], a=a, b=b: of(v, a, b))
+                found.append(partial(_with, _ACTIVATIONS[names[i]], a, b))
             self.functions.append(found)
 
     def first(self, state: Any, place: int) -> Any:

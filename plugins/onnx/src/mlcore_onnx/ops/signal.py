@@ -36,9 +36,10 @@ def _transform(x: Any, axis: int, length: int | None, inverse: bool, onesided: b
     turns = np.outer(np.arange(count), np.arange(kept)) % count * (2 * np.pi / count)
     cos = ml.asarray(np.cos(turns), dtype=x.dtype, device=x.device)
     sin = ml.asarray(np.sin(turns) * (-1 if inverse else 1), dtype=x.dtype, device=x.device)
-    real, imag = (None if one is None else ml.moveaxis(one, axis, -1) for one in (real, imag))
+    real = ml.moveaxis(real, axis, -1)
     a, b = ml.matmul(real, cos), ml.negative(ml.matmul(real, sin))
     if imag is not None:
+        imag = ml.moveaxis(imag, axis, -1)
         a, b = a + ml.matmul(imag, sin), b + ml.matmul(imag, cos)
     made = ml.stack([ml.moveaxis(a, -1, axis), ml.moveaxis(b, -1, axis)], axis=-1)
     return made / count if inverse else made

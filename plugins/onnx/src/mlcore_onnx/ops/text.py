@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -34,7 +35,8 @@ def normalizer(
     locale: str = "",
     stopwords: Any = (),
 ) -> Any:
-    change = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}.get(case_change_action)
+    changes: dict[str, Callable[[str], str]] = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}
+    change = changes.get(case_change_action)
     if change is None:
         raise ArgumentError(f"StringNormalizer: case_change_action {case_change_action!r}")
     stop = set(stopwords) if is_case_sensitive else {one.lower() for one in stopwords}
