@@ -67,7 +67,7 @@ def open_to_read(path: str | os.PathLike[str]) -> BinaryIO:
     Traceback (most recent call last):
       ...
     mlcore.io.files.MissingFileError: cannot read no/such/file: no such file or directory
-      folder: no (it does not exist)
+      folder: no/such (it does not exist)
     """
     try:
         mode = os.stat(path).st_mode

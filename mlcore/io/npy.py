@@ -98,15 +98,17 @@ def _dtype(text: str, what: str, source: Source) -> np.dtype[Any]:
             cause="they are pickled: reading them could run code of the file",
             fix="save it again as an array of numbers",
         )
+    known: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     if code in _BFLOAT16:
-        return np.dtype(ml_dtypes.bfloat16)
+        return known
     if text[0] == "'" and re.fullmatch(r"[<>|=]?[?biufc]\d{0,2}", code):
         try:
             dtypes.from_numpy(code)
         except (TypeError, ValueError):
             pass
         else:
-            return np.dtype(code)
+            known = np.dtype(code)
+            return known
     kind = {"U": "text", "S": "text", "M": "dates", "m": "time spans", "V": "bytes without a meaning"}
     name = "records" if text[0] == "[" else kind.get(code.lstrip("<>|=")[:1], f"dtype {code[:20]}")
     raise DTypeError(f"{source.path}: {what} holds {name}, which mlcore does not have")
