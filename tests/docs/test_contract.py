@@ -15,7 +15,7 @@ from mlcore.plugin import api, hooks
 
 ROOT = Path(__file__).resolve().parents[2]
 # Attributes of our own: an attribute of a backend for shapes only, which is no plugin's.
-INTERNAL = {"without_values", "number"}  # of stand-ins that only write down what is called
+INTERNAL = {"without_values", "number", "captures"}  # of stand-ins that only write down what is called
 
 
 @pytest.fixture(scope="module")
