@@ -273,9 +273,12 @@ def _with_sizes(
     """The graph with the sizes in it that follow from named dimensions, found in runs at other sizes."""
     named = _named_axes(graph, dynamic)
     trouble: Exception | None = None
-    for multiples in (False, True):  # other sizes; only multiples, where the model refuses others
+    for manner in ("above", "near", "below", "multiples"):  # the further ones where the model refuses a size
+        chosen = _choices(graph, named, manner)
+        if chosen is None:
+            continue
         try:
-            others = [run(_resized(bound, named, chosen)) for chosen in _choices(graph, named, multiples)]
+            others = [run(_resized(bound, named, sizes)) for sizes in chosen]
             try:
                 return unify.unify([graph, *others], named)
             except unify.DifferError:
@@ -331,15 +334,21 @@ def _example(graph: Graph, places: list[tuple[str, int]]) -> int:
     return next(one.shape[axis] for one in graph.inputs if one.name == name)
 
 
-def _choices(graph: Graph, named: dict[str, list[tuple[str, int]]], multiples: bool) -> list[dict[str, int]]:
-    """Sizes for each run, spread so that one formula fits by accident seldom."""
+def _choices(
+    graph: Graph, named: dict[str, list[tuple[str, int]]], manner: str
+) -> list[dict[str, int]] | None:
+    """Sizes for each run, spread so that one formula fits by accident seldom; None where there are too few."""
     draw = random.Random(len(named))
     columns = {}
     for name, places in named.items():
         base = max(2, _example(graph, places))
-        steps = sorted(draw.sample(range(2, 12) if multiples else range(1, 40), _RUNS))
-        draw.shuffle(steps)
-        columns[name] = [base * step if multiples else base + step for step in steps]
+        sizes = {
+            "above": range(base + 1, base + 40), "near": range(base + 1, base + 8), "below": range(2, base),
+            "multiples": range(2 * base, 12 * base, base),
+        }[manner]  # fmt: skip
+        if len(sizes) < _RUNS:
+            return None
+        columns[name] = draw.sample(sizes, _RUNS)
     return [{name: column[i] for name, column in columns.items()} for i in range(_RUNS)]
 
 

@@ -211,6 +211,15 @@ def test_a_model_that_takes_only_multiples_is_asked_for_no_others() -> None:
     close(graph.run(x), net(x), 0)
 
 
+@pytest.mark.parametrize("length", [9, 15])
+def test_sizes_stay_below_what_a_model_takes(length: int) -> None:
+    net = nn.LearnedPositionalEncoding(16, 4)
+    graph = capture(net, (length, 4), dynamic={"input": {0: "length"}})
+    for size in (1, 16):
+        x = ml.random.normal((size, 4))
+        close(graph.run(x), net(x).detach(), 0)
+
+
 def test_an_example_of_size_1_is_none() -> None:
     def model(x: Any) -> Any:
         return x.reshape((4,)) if x.shape[0] == 1 else x.sum(axis=0)

@@ -133,7 +133,7 @@ WITHOUT = {  # what stops each, and its inputs
     "CTCLoss": ("input 'input_lengths'", lambda: nn.CTCLoss(), [f(6, 2, 5), i(4, 2, 2) + 1, np.array([6, 6]), np.array([2, 2])]),
     "MultiLabelMarginLoss": ("input 'target'", lambda: nn.MultiLabelMarginLoss(), [f(3, 4), np.array([[1, -1, 2, 0]] * 3)]),
 }  # fmt: skip
-COUNT = {"layers": 0, "values": 0, "named": 0}
+COUNT = {"layers": 0, "values": 0, "named": 0, "one size": 0}
 
 
 def runtime():
@@ -190,6 +190,51 @@ def test_a_layer_exported_gives_the_same(number) -> None:
     COUNT["layers"] += 1
 
 
+# Where the first dimension cannot be named: it is none of a batch, or constants have a row for each of its elements.
+ONE_SIZE = {
+    "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "EmbeddingBag", "MaxUnpool1d", "MaxUnpool2d",
+    "MaxUnpool3d", "Conv2d", "Linear",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda i: f"{CASES[i][0]}-{i}")
+def test_a_layer_exported_with_a_named_batch_takes_other_batches(number) -> None:
+    name, make, inputs = CASES[number]
+    ml.manual_seed(number)
+    layer, given = make().eval(), tensors(inputs)
+    with ml.no_grad():
+        layer(*given)
+    values = capture(layer, tuple(given)).inputs
+    first = values[0].shape[0]
+    named = {one.name: {0: "n"} for one in values if one.ndim and one.shape[0] == first}
+    try:
+        model = export(layer, tuple(given), dynamic_shapes=named)
+    except UnsupportedOpError as error:
+        if name not in ONE_SIZE or "the graph is another one when n differs" not in str(error):
+            raise
+        COUNT["one size"] += 1
+        return
+    other = [
+        np.concatenate([one, one[:1]]) if one.ndim and one.shape[0] == first else one for one in flat(inputs)
+    ]
+    with ml.no_grad():
+        wanted = [one for one in flat(layer(*nested(inputs, iter(other)))) if one is not None]
+    found = session_of(model).run(
+        None, dict(zip([one.name for one in model.graph.input], other, strict=True))
+    )
+    for got, want in zip(found, wanted, strict=True):
+        close(got, np.asarray(want), 1e-5)
+    COUNT["named"] += 1
+
+
+def nested(held, left):
+    return (
+        type(held)(nested(one, left) for one in held)
+        if isinstance(held, (tuple, list))
+        else ml.asarray(next(left))
+    )
+
+
 def test_every_layer_is_there() -> None:
     known = {name for name, one in vars(nn).items() if isinstance(one, type) and issubclass(one, nn.Module)}
     assert known - set(CONTAINERS) == {name for name, *_ in CASES} | set(WITHOUT)
@@ -200,3 +245,8 @@ def test_what_looks_at_values_is_refused(name) -> None:
     reason, make, inputs = WITHOUT[name]
     with pytest.raises(UnsupportedOpError, match=f"follows from {reason} was asked for"):
         export(make().eval(), tuple(tensors(inputs)))
+
+
+def test_what_was_compared() -> None:
+    print(f"\nlayers exported: {len(CASES)}; {COUNT}")
+    assert COUNT["one size"] <= 10

@@ -1,11 +1,13 @@
 """Every operation of the registry, written as ONNX from the samples of its declaration, and run by ONNX Runtime."""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
 from mlcore_onnx import export
 from mlcore_onnx.export_reasons import WITHOUT
+from onnx.reference import ReferenceEvaluator
 
 from mlcore import dispatch, dtypes
 from mlcore.backends import detect
@@ -84,7 +86,27 @@ def wanted_of(case):
 # ONNX's recurrent layers keep no gates; these are for the gradient only.
 FIRST = ("lstm_layer", "gru_layer")
 OPS = [op.name for op in registry.all_ops() if op.family != "transfer"]  # a graph runs on one device
+OPS_WITH_A_FORM = [registry.get(name) for name in OPS if name not in WITHOUT]
 COUNT = {"ops": 0, "cases": 0, "values": 0}
+
+
+def named(model, given):
+    return {one.name: np.asarray(x) for one, x in zip(model.graph.input, given)}
+
+
+def compare(case, found, given) -> None:
+    for i, (got, want) in enumerate(zip(found, wanted_of(case))):
+        got = np.asarray(got)
+        assert got.shape == want.shape, f"{case}: output {i}"
+        assert got.dtype == want.dtype, f"{case}: output {i}"
+        largest = max(size_of(one) for one in (want, *given))
+        close = {
+            "rtol": RTOL,
+            "atol": max(16, case.op.ulp) * UNIT * largest,
+            "err_msg": f"{case}: output {i}",
+        }
+        np.testing.assert_allclose(got, want, **close)
+        COUNT["values"] += got.size
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -99,17 +121,44 @@ def test_onnx_runtime_gives_what_the_reference_gives(name) -> None:
     compared = 0
     for case in all_cases(op):
         model, given = written(case, 21)
-        found = session_of(model).run(
-            None, {one.name: np.asarray(x) for one, x in zip(model.graph.input, given)}
-        )
-        for i, (got, want) in enumerate(zip(found, wanted_of(case))):
-            assert got.shape == want.shape, f"{case}: output {i}"
-            assert got.dtype == want.dtype, f"{case}: output {i}"
-            largest = max(size_of(one) for one in (want, *given))
-            close = {"rtol": RTOL, "atol": max(16, op.ulp) * UNIT * largest, "err_msg": f"{case}: output {i}"}
-            np.testing.assert_allclose(got, want, **close)
-            COUNT["values"] += got.size
+        compare(case, session_of(model).run(None, named(model, given)), given)
         compared += 1
     assert compared
     COUNT["ops"] += 1
     COUNT["cases"] += compared
+
+
+@pytest.mark.parametrize("opset", [17, 18, 20])
+def test_older_opsets_give_the_same(opset) -> None:
+    """Every operation's first case of float32, or of what it takes."""
+    for op in OPS_WITH_A_FORM:
+        case = next(all_cases(op))
+        if (
+            op.name.startswith("bitwise")
+            and "shift" not in op.name
+            and opset < 18
+            and case.dtype is not dtypes.bool_
+        ):
+            with pytest.raises(UnsupportedOpError, match="opset 18"):
+                written(case, opset)
+            continue
+        model, given = written(case, opset)
+        assert model.opset_import[0].version == opset
+        runtime()
+        compare(case, session_of(model).run(None, named(model, given)), given)
+
+
+@pytest.mark.parametrize("name", [op.name for op in OPS_WITH_A_FORM])
+def test_the_reference_evaluator_gives_the_same(name) -> None:
+    """onnx's own evaluator in NumPy: another opinion on what a model says, and one that is always there."""
+    op = registry.get(name)
+    case = next(all_cases(op))
+    model, given = written(case, 20)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = ReferenceEvaluator(model).run(None, named(model, given))
+    compare(case, found, given)
+
+
+def test_what_was_compared() -> None:
+    print(f"\noperations exported: {COUNT}, without a form in ONNX: {', '.join(WITHOUT)}")
