@@ -134,7 +134,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if got != expected:
         raise CheckpointError(f"{place} is damaged", expected=f"SHA-256 {expected}", got=got)
     try:
-        content: dict[str, Any] = json.loads(body)
+        content: dict[str, Any] = json.loads(body.decode("utf-8"))  # of bytes it would guess the encoding
         version = operator.index(content["version"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{place} makes no sense ({type(error).__name__}: {error})") from error
@@ -230,6 +230,8 @@ class CheckpointFile(Weights):
         leaves = {name: Leaf(name) for name in self.infos}
         try:
             return tree.unflatten(self._content["state"], leaves, lambda leaf: leaf)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path / MANIFEST}: {error.what}", **error.details) from error
         except (KeyError, RecursionError) as error:
             raise _nonsense(self.path, error) from error
 
