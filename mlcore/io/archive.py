@@ -303,8 +303,10 @@ class Archive:
                 and (crc, stored, size) != (member.crc, member.stored, member.size)
                 and (size != _FULL)
             ):
-                self.source.fail(f"{what} is said to have {size} bytes at one place and {member.size} at another",
-                                 offset=member.header)  # fmt: skip
+                one, other = f"{size} bytes (CRC-32 {crc:08x})", f"{member.size} ({member.crc:08x})"
+                self.source.fail(
+                    f"{what} is said to have {one} at one place and {other} at another", offset=member.header
+                )
             member.start = member.header + _LOCAL.size + named + extra
             end, last = member.start + member.stored, member.name
             if end > directory:

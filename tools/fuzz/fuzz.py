@@ -83,8 +83,10 @@ def main() -> None:
         words.write_text("".join(f'"{_escaped(word)}"\n' for word in chosen.words))
         limit_memory()
         options = [
-            f"-runs={arguments.runs}", f"-max_total_time={arguments.seconds}", f"-max_len={targets.LONGEST}", "-timeout=10",
-            "-rss_limit_mb=4096", "-print_final_stats=1", f"-dict={words}", f"-artifact_prefix={arguments.corpus}/{chosen.name}-",
+            f"-runs={arguments.runs}", f"-max_total_time={arguments.seconds}", f"-max_len={targets.LONGEST}",
+                "-timeout=600",
+            "-rss_limit_mb=4096", "-print_final_stats=1", f"-dict={words}",
+                f"-artifact_prefix={arguments.corpus}/{chosen.name}-",
             f"-seed={arguments.seed}", "-verbosity=1", "-reload=0",
         ]  # fmt: skip
         atheris.Setup([sys.argv[0], *options, str(kept), str(begun)], one)

@@ -98,7 +98,8 @@ def main() -> int:
     environment = {}
     if arguments.asan:
         environment = {
-            "LD_PRELOAD": str(arguments.asan), "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1",
+            "LD_PRELOAD": str(arguments.asan),
+                "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1",
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
         }  # fmt: skip
     with ThreadPoolExecutor(arguments.jobs) as pool:

@@ -18,6 +18,7 @@ from mlcore.io.torch_file.opcodes import NAMES, STOP, TABLE, Symbol
 
 SCALARS: Final = frozenset({str, int, bool, float, bytes, type(None), complex})
 MAX_KEY: Final = 64  # items of a tuple that is a key
+MAX_ODD_KEYS: Final = 2_000  # of a hash that a writer can choose: many of one take the square of their number
 
 # What protocol 2 calls the modules that were renamed since Python 2, and by libraries since.
 _MODULES: Final = {
@@ -54,6 +55,7 @@ class Reader:
         self.loose: dict[int, Any] = {}
         self.symbols: dict[str, Any] = {}
         self.room = (32 << 20) + 4 * source.size
+        self.odd_keys = 0
         self.begun = at  # where the opcode at hand begins
 
     def read(self) -> Any:
@@ -155,6 +157,10 @@ class Reader:
     def key(self, key: Any) -> Any:
         """A dictionary's key or a set's member: plain, and cheap to hash."""
         kind = type(key)
+        if kind is tuple or kind is complex:
+            self.odd_keys += 1
+            if self.odd_keys > MAX_ODD_KEYS:
+                self.fail(f"more than {MAX_ODD_KEYS} tuples or complex numbers are keys")
         if kind in SCALARS:
             if kind is int and key.bit_length() > 64:
                 self.fail("an integer of more than 64 bits is a key")

@@ -26,15 +26,18 @@ SECONDS = 10.0  # of processor time; the promise is 1, the machine may be slow a
 # Events of the audit hook that a reader has no use for (Python's library reference, "Audit events table").
 RUNS = (
     "exec", "compile", "marshal.", "pickle.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn",
-    "os.startfile", "subprocess.", "pty.", "ctypes.", "code.__new__", "function.__new__", "cpython._PySys_ClearAuditHooks",
-    "sys.setprofile", "sys.settrace", "sys.addaudithook", "gc.", "builtins.input", "builtins.breakpoint", "signal.pthread_kill",
+    "os.startfile", "subprocess.", "pty.", "ctypes.", "code.__new__", "function.__new__",
+        "cpython._PySys_ClearAuditHooks",
+    "sys.setprofile", "sys.settrace", "sys.addaudithook", "gc.", "builtins.input", "builtins.breakpoint",
+        "signal.pthread_kill",
     "os.kill", "os.killpg", "setopencodehook", "winreg.", "_winapi.",
 )  # fmt: skip
 TALKS = ("socket.", "urllib.", "http.", "ftplib.", "smtplib.", "imaplib.", "poplib.", "telnetlib.", "webbrowser.",
          "sqlite3.", "syslog.")  # fmt: skip
 WRITES = (
     "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate",
-    "os.utime", "os.setxattr", "os.removexattr", "os.putenv", "os.unsetenv", "os.chdir", "os.fchdir", "shutil.", "tempfile.",
+    "os.utime", "os.setxattr", "os.removexattr", "os.putenv", "os.unsetenv", "os.chdir", "os.fchdir", "shutil.",
+        "tempfile.",
     "fcntl.", "resource.setrlimit",
 )  # fmt: skip
 FORBIDDEN = RUNS + TALKS + WRITES

@@ -44,7 +44,8 @@ many("safetensors", "header", {
     "has_metadata_of_numbers": (container({"__metadata__": {"a": 1}, "w": F32}), "metadata is not a table of strings"),
     "has_metadata_of_a_list": (container({"__metadata__": [], "w": F32}), "metadata is not a table of strings"),
     "has_a_lone_surrogate": (container(b'{"\\ud800": 3}'), r"tensor '.ud800' has 3"),
-}, "what is told must be checked before it is believed (reliability 3.2: safetensors' own rules)", bytes, ".safetensors")  # fmt: skip
+}, "what is told must be checked before it is believed (reliability 3.2: safetensors' own rules)", bytes,
+    ".safetensors")  # fmt: skip
 
 many("safetensors", "tensor", {
     "overlaps": ({"a": F32, "b": F32}, "tensor 'b'.*overlaps|'a' and 'b'|inside"),
@@ -53,7 +54,8 @@ many("safetensors", "tensor", {
     "ends_beyond_the_file": (one(shape=[1 << 20], data_offsets=[0, 1 << 22]), "'w'|truncated"),
     "leaves_bytes_behind": (one(shape=[1], data_offsets=[0, 4]), "4 bytes|after"),
     "ends_before_it_starts": (one(data_offsets=[8, 0]), r"'w' ends before it starts: data_offsets \[8, 0\]"),
-    "has_a_product_that_wraps": (one(shape=[1 << 32, 1 << 32], data_offsets=[0, 0]), "takes 73786976294838206464 bytes"),
+    "has_a_product_that_wraps": (one(shape=[1 << 32, 1 << 32], data_offsets=[0, 0]),
+        "takes 73786976294838206464 bytes"),
     "has_a_product_that_wraps_to_its_size": (one(shape=[(1 << 62) + 2], data_offsets=[0, 8]), "'w'.*takes"),
     "has_a_negative_size": (one(shape=[-2]), r"'w' has shape \[-2\]"),
     "has_a_size_of_text": (one(shape=["2"]), "'w' has shape"),
@@ -65,7 +67,8 @@ many("safetensors", "tensor", {
     "is_a_number": ({"w": 3}, "'w' has 3 where"),
     "has_more_fields": ({"w": F32 | {"module": "os"}}, "'w' has"),
     "has_a_dtype_of_a_list": (one(dtype=["F32"]), "'w' has dtype"),
-}, "TensorFlow CVE-2021-41198, Keras CVE-2026-0897: declared sizes against the bytes there are", container, ".safetensors")  # fmt: skip
+}, "TensorFlow CVE-2021-41198, Keras CVE-2026-0897: declared sizes against the bytes there are", container,
+    ".safetensors")  # fmt: skip
 
 
 @case("safetensors", "dtype F128|F128", "a dtype that nobody has", "DTypeError")
@@ -251,7 +254,8 @@ def _checkpoints() -> None:
 
     for file, at in (("tensors.safetensors", -1), ("tensors.safetensors", 3), ("tensors.safetensors", 12),
                      ("manifest.json", 20), ("manifest.json", 60), ("manifest.json", -3)):  # fmt: skip
-        case("checkpoint", "damaged|cannot be read|differs|format", "torch.load gave wrong values in 91.6 % of flipped bits",
+        case("checkpoint", "damaged|cannot be read|differs|format",
+            "torch.load gave wrong values in 91.6 % of flipped bits",
              "CheckpointError|FormatError")(flip(file, at))  # fmt: skip
 
 
