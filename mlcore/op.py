@@ -35,7 +35,8 @@ class OpFacts:
         # as declared
         self.name: str = ""
         self.doc: str = ""
-        self.host: str = ""  # why it runs on the host where a device has no kernel: the conformance kit allows that
+        # why it runs on the host where a device has no kernel: the conformance kit allows that
+        self.host: str = ""
         self.family: str = ""  # "unary", "binary", "reduction", ...
         self.group: str = ""  # the file it is declared in
         self.inputs: tuple[str, ...] = ()

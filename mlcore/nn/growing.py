@@ -24,7 +24,7 @@ class Growing:
 
     def __init__(self, first: Any) -> None:
         self.held = _apart(first)  # its memory is not copied: most texts are read once
-        self.length = first.shape[-2]
+        self.length: int = first.shape[-2]
 
     @property
     def value(self) -> Any:

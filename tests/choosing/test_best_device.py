@@ -23,8 +23,8 @@ from mlcore.backends.protocol import MemoryStats
 from mlcore.backends.reference import ReferenceBackend
 from mlcore.choosing import best_device, workload
 from mlcore.cli import main
-from mlcore.errors import ArgumentError, DeviceError, ShapeError, UnsupportedOpError
 from mlcore.compile.shape_only import shape_only
+from mlcore.errors import ArgumentError, DeviceError, ShapeError, UnsupportedOpError
 from mlcore.ops import random
 
 GIB = 2**30

@@ -16,9 +16,9 @@ import mlcore as ml
 from mlcore import nn
 from mlcore.backends import detect
 from mlcore.cli import main
+from mlcore.compile.shape_only import blank, shape_only, twin_of
 from mlcore.errors import ArgumentError, ArgumentTypeError, ShapeError, UnsupportedOpError
 from mlcore.nn.annotated import parse
-from mlcore.compile.shape_only import blank, shape_only, twin_of
 from mlcore.ops import registry
 from mlcore.tensor import Tensor
 from mlcore.testing.inputs import call, cases, outputs
