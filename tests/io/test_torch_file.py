@@ -105,6 +105,19 @@ def test_nested_data_of_every_kind(tmp_path: Path, container: str, protocol: int
     assert np.shares_memory(np.asarray(got["view"]), np.asarray(got["tensor"]))
 
 
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_numbers_of_numpy(tmp_path: Path, protocol: int) -> None:
+    saved = {
+        "best": np.float64(0.1), "score": np.float32(0.5), "half": np.float16(2),
+        "count": np.int64(-3), "byte": np.uint8(255),
+        "yes": np.bool_(True), "wave": np.complex128(1 - 2j), "swapped": np.array([1.5], ">f8")[0],
+    }  # fmt: skip
+    torch.save(saved, tmp_path / "x.pt", pickle_protocol=protocol)
+    got = ml.load(tmp_path / "x.pt")
+    assert got == {key: value.item() for key, value in saved.items()}
+    assert [type(value) for value in got.values()] == [float, float, float, int, int, bool, complex, float]
+
+
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
 @pytest.mark.parametrize("container", ["zip", "legacy"])
 def test_a_training_checkpoint(tmp_path: Path, container: str, optimizer: str) -> None:

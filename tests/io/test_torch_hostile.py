@@ -151,6 +151,7 @@ OUTSIDE = [
     ("collections", "namedtuple"),
     ("operator", "attrgetter"), ("functools", "partial"), ("importlib", "import_module"), ("runpy", "run_path"),
     ("webbrowser", "open"), ("shutil", "rmtree"), ("socket", "create_connection"), ("numpy", "load"),
+    ("numpy.core.multiarray", "_reconstruct"),
     ("numpy", "memmap"),
     ("mlcore.io.weights", "load"), ("mlcore", "load"), ("__main__", "Net"), ("torchvision.models.resnet", "ResNet"),
     ("torch.fx.graph_module", "reduce_graph_module"), ("torch._dynamo", "optimize"), ("_codecs", "decode"), ("", ""),
@@ -285,6 +286,13 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "bytes of an odd encoding": (state(name("_codecs", "encode") + text("x") + text("rot13") + b"\x86R"), "encoding"),
     "a Size of texts": (state(name("torch", "Size") + b"]" + text("x") + b"a\x85R"), "torch.Size is made of"),
     "a device of lists": (state(name("torch", "device") + b"]\x85R"), "torch.device is made of"),
+    "an array of objects": (state(name("numpy", "dtype") + text("O8") + b"\x89\x88\x87R"), "NumPy's dtype 'O8'"),
+    "a structured dtype": (state(name("numpy", "dtype") + text("V16") + b"\x89\x88\x87R"), "NumPy's dtype 'V16'"),
+    "a dtype of an odd order": (
+        state(name("numpy", "dtype") + text("f8") + b"\x89\x88\x87R(K\x03" + text("x") + b"tb"), "byte order 'x'"),
+    "a number of too few bytes": (
+        state(name("numpy.core.multiarray", "scalar") + name("numpy", "dtype") + text("f8") + b"\x85RC\x01x\x86R"),
+        "a number of NumPy's is made of"),
     "too many arguments": (state(name("torch", "Size") + b"))\x86R"), "wrong operand"),
 }  # fmt: skip
 

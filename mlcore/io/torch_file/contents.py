@@ -9,7 +9,7 @@ from typing import Any, Final
 from mlcore.errors import UnsafeFileError
 from mlcore.io.archive import MAX_RATIO, Archive
 from mlcore.io.source import Source
-from mlcore.io.torch_file.globals import CALLS, VALUES
+from mlcore.io.torch_file.globals import NAMES
 from mlcore.io.torch_file.legacy import Legacy
 from mlcore.io.torch_file.machine import Reader
 from mlcore.io.torch_file.storages import Place, Storages
@@ -78,7 +78,7 @@ def _zip(source: Source) -> Contents:
         source.fail(f"its byte order is {order!r}", offset=archive.members["byteorder"].start)
     storages = Storages()
     data = archive.read(_PICKLE, limit)
-    tree = Reader(source, data, archive.members[_PICKLE].start, CALLS, VALUES, storages.refer).read()
+    tree = Reader(source, data, archive.members[_PICKLE].start, NAMES, storages.refer).read()
     places = {}
     for key, storage in storages.known.items():
         member = archive.members.get(f"data/{key}")

@@ -6,11 +6,15 @@ arguments; each has a function here that makes plain data of them, or says why i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
+import numpy as np
+
 from mlcore.errors import DTypeError, FormatError
-from mlcore.io.torch_file.machine import SCALARS, Reader
+from mlcore.io.torch_file.machine import SCALARS, Names, Reader
 from mlcore.io.torch_file.opcodes import CONTAINER, Symbol, put
 from mlcore.io.torch_file.parts import (
     KINDS,
@@ -33,6 +37,10 @@ VALUES: Final[dict[str, Any]] = {
     **{f"{module}.UntypedStorage": StorageKind(KINDS["uint8"]) for module in ("torch", "torch.storage")},
 }
 CALLS: Final[dict[str, Call]] = {}
+STATES: Final[dict[type, Callable[[Reader, Any, Any], None]]] = {
+    dict: lambda *_: None
+}  # an OrderedDict's attributes
+NAMES: Final = Names(CALLS, VALUES, STATES)
 _TENSORS: Final = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter")
 
 
@@ -217,3 +225,43 @@ def _layout(reader: Reader, arguments: tuple[Any, ...]) -> Any:
     if len(arguments) != 1 or type(arguments[0]) not in SCALARS:
         reader.fail("a layout has no name")
     return arguments[0]
+
+
+# ---------------------------------------------------------------- NumPy's numbers become Python's
+
+
+_NUMBER: Final = re.compile(r"b1|[iu][1248]|f[248]|c8|c16")
+
+
+@dataclass(eq=False, slots=True)
+class NumberType:
+    """A NumPy dtype of numbers."""
+
+    dtype: np.dtype[Any]
+
+
+@call("numpy.dtype")
+def _number_type(reader: Reader, arguments: tuple[Any, ...]) -> NumberType:
+    code = arguments[0] if arguments else None
+    if type(code) is not str or not _NUMBER.fullmatch(code):
+        reader.fail(f"it holds something of NumPy's dtype {brief(code)}", cause="only plain numbers are read",
+                    fix="in PyTorch, save torch.from_numpy(array), or text")  # fmt: skip
+    return NumberType(np.dtype(code))
+
+
+def _byte_order(reader: Reader, target: NumberType, state: Any) -> None:
+    order = state[1] if type(state) is tuple and len(state) > 1 else None
+    if order not in ("<", ">", "|", "="):
+        reader.fail(f"a dtype of NumPy's has the byte order {brief(order)}")
+    target.dtype = target.dtype.newbyteorder(order)
+
+
+STATES[NumberType] = _byte_order
+
+
+@call("numpy.core.multiarray.scalar")
+def _number(reader: Reader, arguments: tuple[Any, ...]) -> Any:
+    kind, raw = arguments
+    if type(kind) is not NumberType or type(raw) is not bytes or len(raw) != kind.dtype.itemsize:
+        reader.fail(f"a number of NumPy's is made of {brief(kind)} and {brief(raw)}")
+    return np.frombuffer(raw, kind.dtype)[0].item()

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any, Final, NoReturn
 
 from mlcore.io.source import Source
-from mlcore.io.torch_file.globals import CALLS, VALUES
-from mlcore.io.torch_file.machine import Reader
+from mlcore.io.torch_file.globals import NAMES
+from mlcore.io.torch_file.machine import Names, Reader
 from mlcore.io.torch_file.parts import brief
 from mlcore.io.torch_file.storages import Place, Storages
 
@@ -46,9 +46,9 @@ class Legacy:
 
     def _next(self, storages: Storages | None = None) -> Any:
         if storages is None:
-            reader = Reader(self.source, self.source.pages(), 0, {}, {}, _no_storage, self._at)
+            reader = Reader(self.source, self.source.pages(), 0, Names(), _no_storage, self._at)
         else:
-            reader = Reader(self.source, self.source.pages(), 0, CALLS, VALUES, storages.refer, self._at)
+            reader = Reader(self.source, self.source.pages(), 0, NAMES, storages.refer, self._at)
         value = reader.read()
         self._at = reader.at
         return value

@@ -10,6 +10,7 @@ import mmap
 import re
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from mlcore.errors import MlcoreError, UnsafeFileError
@@ -29,12 +30,21 @@ _MODULES: Final = {
 _DEVICE: Final = re.compile(r"torch\.[a-z]{2,8}")
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The list of names: what applying one gives, what others stand for, and what may be set in our own types."""
+
+    calls: Mapping[str, Callable[[Reader, tuple[Any, ...]], Any]] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    states: Mapping[type, Callable[[Reader, Any, Any], None]] = field(default_factory=dict)
+
+
 class Reader:
     """Reads one pickle of `data`, which starts at byte `base` of the file.
 
-    `calls` says what a REDUCE of each callable name gives, `values` what the other allowed names are. `persistent`
-    makes something of a persistent id. Memory is bounded: `room` bytes may be taken by what costs more than it takes in
-    the file. Every problem is a `FormatError`, or an `UnsafeFileError` for a name off the list, with the file's offset.
+    `names` is the list of names that it may use; `persistent` makes something of a persistent id. Memory is bounded:
+    `room` bytes may be taken by what costs more than it takes in the file. Every problem is a `FormatError`, or an
+    `UnsafeFileError` for a name off the list, with the file's offset.
     """
 
     def __init__(
@@ -42,13 +52,12 @@ class Reader:
         source: Source,
         data: bytes | mmap.mmap,
         base: int,
-        calls: Mapping[str, Callable[[Reader, tuple[Any, ...]], Any]],
-        values: Mapping[str, Any],
+        names: Names,
         persistent: Callable[[Reader, Any], Any],
         at: int = 0,
     ) -> None:
         self.source, self.data, self.base, self.at = source, data, base, at
-        self.calls, self.values, self.persistent = calls, values, persistent
+        self.names, self.persistent = names, persistent
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: list[Any] = []
@@ -128,9 +137,9 @@ class Reader:
         full = f"{full}.{name}"
         found = self.symbols.get(full)
         if found is None:
-            if full in self.values:
-                found = self.values[full]
-            elif full in self.calls:
+            if full in self.names.values:
+                found = self.names.values[full]
+            elif full in self.names.calls:
                 found = Symbol(full)
             else:
                 self.source.fail(
@@ -147,12 +156,14 @@ class Reader:
         """What applying an allowed name to arguments gives, by our own function for it."""
         if type(what) is not Symbol or type(arguments) is not tuple:
             self.fail(f"it would call a {type(what).__name__} on a {type(arguments).__name__}")
-        return self.calls[what.name](self, arguments)
+        return self.names.calls[what.name](self, arguments)
 
     def set_state(self, target: Any, state: Any) -> None:
-        """Attributes of an object, which are left out: only a dictionary (an OrderedDict) may have them."""
-        if type(target) is not dict:
+        """What BUILD does to an object, by our own function for its type."""
+        change = self.names.states.get(type(target))
+        if change is None:
             self.fail(f"it would set the state of a {type(target).__name__}")
+        change(self, target, state)
 
     def key(self, key: Any) -> Any:
         """A dictionary's key or a set's member: plain, and cheap to hash."""
