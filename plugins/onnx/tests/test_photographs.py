@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,15 @@ CLASSES = {"photo_chelsea": 285, "photo_coffee": 967, "photo_china": 698}
 pytestmark = pytest.mark.assets
 
 
+def needs(module: str) -> None:
+    """Skip where a library is not installed; the leg that has everything fails at the import instead."""
+    if "MLCORE_LEG" not in os.environ:
+        pytest.importorskip(module, reason=f"{module} is not installed")
+
+
 @pytest.fixture(scope="module")
 def network(mlcore_asset: Callable[[str], Path]) -> Any:
-    pytest.importorskip("mlcore_vision")
+    needs("mlcore_vision")
     return ml.create_model("vision/mobilenet_v2", weights=mlcore_asset("mobilenet_v2")).eval()
 
 
@@ -54,8 +61,10 @@ def exported(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_onnx_runtime_gives_the_same(
     exported: Path, pictures: np.ndarray[Any, Any], logits: np.ndarray[Any, Any]
 ) -> None:
-    runtime = pytest.importorskip("onnxruntime")
-    session = runtime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    needs("onnxruntime")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     for count in (3, 1):
         (found,) = session.run(None, {"x": pictures[:count]})
         np.testing.assert_allclose(found, logits[:count], rtol=0, atol=1e-4)
