@@ -114,25 +114,36 @@ def _dlpack(
     Raises `ExchangeError` (a BufferError) where what is asked for cannot be had.
     """
     own = _own_protocol(self)
-    if own is None or (
-        dl_device is not None and tuple(map(int, dl_device)) == dlpack.HOST != _dlpack_device(self)
-    ):
-        if copy is False and own is not None:
-            raise ExchangeError(f"__dlpack__: the tensor is on {self.device}, not in the host's memory")
+    if own is None:
         host = self.device.to_host(self.array)
         return dlpack.export(host, stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
-    how = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-    try:
-        return own.__dlpack__(**{name: value for name, value in how.items() if value is not None})
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ExchangeError(f"__dlpack__: the tensor on {self.device} is not given: {error}") from error
+    if dl_device is not None and tuple(map(int, dl_device)) == dlpack.HOST:
+        if copy is False:
+            raise ExchangeError(f"__dlpack__: the tensor is on {self.device}, not in the host's memory")
+        return dlpack.export(self.device.to_host(self.array), max_version=max_version, copy=copy)
+    return _from_library(own, stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+
+
+def _from_library(array: Any, **how: Any) -> Any:
+    """A capsule from an array of a library that speaks DLPack itself, perhaps an earlier version of it."""
+    wanted = {name: value for name, value in how.items() if value is not None}
+    known = {"stream": wanted["stream"]} if "stream" in wanted else {}
+    attempts = [wanted] if how["copy"] is not None or how["dl_device"] is not None else [wanted, known]
+    for attempt in attempts:
+        try:
+            return array.__dlpack__(**attempt)
+        except Exception as error:
+            if isinstance(error, TypeError) and attempt is not attempts[-1]:
+                continue
+            raise ExchangeError(f"__dlpack__: a {type(array).__name__} is not given: {error}") from error
+    raise AssertionError("there is always one attempt")
 
 
 def _own_protocol(tensor: Any) -> Any:
-    """The array of a library that speaks DLPack itself; None where the memory is the host's, or cannot be shared."""
-    if hasattr(tensor.device.backend, "buffer"):
+    """The array of a library that speaks DLPack itself, in memory that is not the host's; else None."""
+    if hasattr(tensor.device.backend, "buffer") or not hasattr(tensor.array, "__dlpack_device__"):
         return None
-    return tensor.array if hasattr(tensor.array, "__dlpack_device__") else None
+    return None if dlpack.device_of(tensor.array) == dlpack.HOST else tensor.array
 
 
 def _dlpack_device(self: Any) -> tuple[int, int]:

@@ -81,6 +81,12 @@ class CupyBackend(ArrayLibraryBackend):
     def to_host(self, array: Array) -> np.ndarray[Any, Any]:
         return self.runtime.run(self.transfers.down, array)  # type: ignore[no-any-return]  # CuPy has no types
 
+    def adopt(self, source: Any, place: tuple[int, int], copy: bool) -> Array | None:
+        """An array of foreign memory, as a view: optimizers write over arrays that have no base."""
+        with self.runtime.current():
+            array = super().adopt(source, place, copy)
+            return None if array is None else array.view()
+
     def synchronize(self) -> None:
         """Wait for the stream; an error of a kernel that ran earlier is raised here."""
         self.runtime.synchronize()
