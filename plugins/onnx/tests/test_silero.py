@@ -46,23 +46,30 @@ def session_of(path):
     ort = runtime()
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1  # its threads spin where ours would work
     return ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("device", ["reference", "cpu"])
 @pytest.mark.parametrize(
-    "name",
-    ["silero_vad.onnx", "silero_vad_16k_op15.onnx", "silero_vad_half.onnx", "silero_vad_op18_ifless.onnx",
-     "silero_vad_openvino_16k.onnx"],
-)  # fmt: skip
-def test_it_hears_what_onnx_runtime_hears(name, device, mlcore_asset, frames) -> None:
+    ("name", "device", "most"),
+    [
+        ("silero_vad.onnx", "cpu", None),
+        ("silero_vad.onnx", "reference", 40),
+        ("silero_vad_16k_op15.onnx", "cpu", 120),
+        ("silero_vad_16k_op15.onnx", "reference", 40),
+        ("silero_vad_half.onnx", "cpu", 120),
+        ("silero_vad_op18_ifless.onnx", "cpu", 120),
+        ("silero_vad_openvino_16k.onnx", "cpu", 120),
+    ],
+)
+def test_it_hears_what_onnx_runtime_hears(name, device, most, mlcore_asset, frames) -> None:
     path = mlcore_asset("silero_vad") / name
     session = session_of(path)
     states = {"ours": np.zeros((2, 1, 128), np.float32), "theirs": np.zeros((2, 1, 128), np.float32)}
     heard, worst, count = [], 0.0, 0
     with ml.device(device), ml.no_grad():
         model = mlcore_onnx.load(path)
-        for frame in frames[: 40 if device == "reference" else None]:
+        for frame in frames[:most]:
             given = {"input": frame, "sr": np.asarray(RATE, np.int64)}
             given = {one: given[one] for one in model.input_names if one != "state"}
             theirs = session.run(None, {**given, "state": states["theirs"]})

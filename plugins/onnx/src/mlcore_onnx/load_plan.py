@@ -122,7 +122,18 @@ class Body:
 class Step:
     """One node: where its inputs lie, what runs it, where its outputs go, and what is not needed after it."""
 
-    __slots__ = ("bodies", "call", "constants", "frees", "handler", "inputs", "keywords", "label", "outputs")
+    __slots__ = (
+        "bodies",
+        "call",
+        "constants",
+        "frees",
+        "handler",
+        "inputs",
+        "keywords",
+        "label",
+        "outputs",
+        "plain",
+    )
 
     def __init__(
         self, handler: Handler, label: str, keywords: dict[str, Any], bodies: dict[str, Plan]
@@ -136,6 +147,7 @@ class Step:
         self.constants: dict[int, Constant] = {}  # by the input's place
         self.outputs: list[int] = []
         self.frees: tuple[int, ...] = ()
+        self.plain = not (handler.raw or handler.host or bodies or "device" in handler.asks)
 
     def uses(self) -> list[int]:
         """The slots that it reads, those of its bodies included."""
@@ -145,7 +157,16 @@ class Step:
         ]
 
     def __call__(self, slots: list[Any], device: Any) -> None:
-        made = self.compute(slots, device)
+        made: Any = None
+        if self.plain:  # most steps, most of the time: tensors that are where they belong
+            values = [slots[i] if i >= 0 else None for i in self.inputs]
+            for one in values:
+                if one is not None and (not isinstance(one, TensorBase) or one.device is not device):
+                    break
+            else:
+                made = self.call(*values, **self.keywords)
+        if made is None:
+            made = self.compute(slots, device)
         outputs = self.outputs
         if len(outputs) == 1 and type(made) is not tuple:
             slots[outputs[0]] = made

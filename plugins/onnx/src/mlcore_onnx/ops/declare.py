@@ -74,7 +74,7 @@ def onnx_op(
 
     def declare(call: Callable[..., Any]) -> Callable[..., Any]:
         parameters = list(inspect.signature(call).parameters.values())
-        names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+        names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
         attributes = [p for p in keywords if p.name not in _ASKED]
         handler = Handler(

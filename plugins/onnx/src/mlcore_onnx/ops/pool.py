@@ -197,3 +197,31 @@ def max_unpool(
     return (
         made if whole == inner else ml.pad(made, tuple((0, b - a) for a, b in zip(inner, whole, strict=True)))
     )
+
+
+@onnx_op("MaxRoiPool", 1, host=("rois",))
+def max_roi_pool(x: Any, rois: Any, *, pooled_shape: Any, spatial_scale: float = 1.0) -> Any:
+    """The largest element in each of a grid of bins over each region (batch, x1, y1, x2, y2); an empty bin has 0."""
+    found = []
+    for batch, *corners in rois.tolist():
+        image = x[int(batch)]
+        x1, y1, x2, y2 = (math.floor(one * spatial_scale + 0.5) for one in corners)
+        rows, columns = (
+            _bins(first, last, count, size)
+            for first, last, count, size in zip((y1, x1), (y2, x2), pooled_shape, x.shape[2:], strict=True)
+        )
+        empty = ml.zeros((x.shape[1],), dtype=x.dtype, device=x.device)
+        parts = [
+            ml.max(image[:, a:b, c:d], axis=(1, 2)) if b > a and d > c else empty
+            for (a, b), (c, d) in itertools.product(rows, columns)
+        ]
+        found.append(ml.reshape(ml.stack(parts, axis=1), (x.shape[1], *pooled_shape)))
+    shape = (0, x.shape[1], *pooled_shape)
+    return ml.stack(found, axis=0) if found else ml.zeros(shape, dtype=x.dtype, device=x.device)
+
+
+def _bins(first: int, last: int, count: int, size: int) -> list[tuple[int, int]]:
+    """(start, end) of each bin of a region along one axis."""
+    step = max(last - first + 1, 1) / count
+    edges = [(math.floor(i * step) + first, math.ceil((i + 1) * step) + first) for i in range(count)]
+    return [(min(max(a, 0), size), min(max(b, 0), size)) for a, b in edges]

@@ -30,6 +30,8 @@ def _transform(x: Any, axis: int, length: int | None, inverse: bool, onesided: b
         else:
             x = ml.pad(x, tuple((0, wanted - x.shape[axis] if i == axis else 0) for i in range(rank)))
     real, imag = x[..., 0], x[..., 1] if x.shape[-1] == 2 else None
+    if _COMPLEX.get(x.dtype) in x.device.backend.dtypes:
+        return _by_library(real, imag, axis, count, inverse, onesided)
     if spectrum_in:
         return _back_to_real(real, imag, axis, count)
     kept = count // 2 + 1 if onesided else count
@@ -43,6 +45,25 @@ def _transform(x: Any, axis: int, length: int | None, inverse: bool, onesided: b
         a, b = a + ml.matmul(imag, sin), b + ml.matmul(imag, cos)
     made = ml.stack([ml.moveaxis(a, -1, axis), ml.moveaxis(b, -1, axis)], axis=-1)
     return made / count if inverse else made
+
+
+_COMPLEX = {ml.float32: ml.complex64, ml.float64: ml.complex128}
+
+
+def _by_library(real: Any, imag: Any, axis: int, count: int, inverse: bool, onesided: bool) -> Any:
+    """By mlcore's transforms, on a device that has complex numbers."""
+    if imag is None and not inverse:
+        made = ml.fft.rfft(real, axis=axis) if onesided else ml.fft.fft(real, axis=axis)
+    else:
+        whole = ml.astype(real, _COMPLEX[real.dtype])
+        if imag is not None:
+            whole = whole + ml.astype(imag, whole.dtype) * 1j
+        if inverse and onesided:
+            return ml.expand_dims(ml.fft.irfft(whole, n=count, axis=axis), axis=real.ndim)
+        made = ml.fft.ifft(whole, axis=axis) if inverse else ml.fft.fft(whole, axis=axis)
+        if onesided:
+            made = made[(slice(None),) * axis + (slice(0, count // 2 + 1),)]
+    return ml.stack([ml.real(made), ml.imag(made)], axis=-1)
 
 
 def _back_to_real(real: Any, imag: Any, axis: int, count: int) -> Any:
