@@ -58,9 +58,11 @@ def test_names_and_shapes(name: str) -> None:
 
 @pytest.mark.parametrize("name", oracle.FORWARD)
 def test_values(name: str) -> None:
-    net = ml.create_model(f"vision/{name}", **light(name))
-    net = net.features if name.startswith("vgg") else net
-    net.load_state_dict({key: ml.asarray(value) for key, value in oracle.state(entries(net)).items()})
+    with shape_only():  # VGG's 130 million other parameters are not needed
+        net = ml.create_model(f"vision/{name}")
+        net = net.features if name.startswith("vgg") else net
+    state = {key: ml.asarray(value) for key, value in oracle.state(entries(net)).items()}
+    net.load_state_dict(state, assign=True)
     with ml.no_grad():
         got = oracle.some(np.asarray(net.eval()(ml.asarray(oracle.picture()))))
     wanted = np.asarray([row.split() for row in KEPT[name]["logits"]], np.float64)
@@ -97,7 +99,6 @@ def test_values_beside_torchvision(name: str, torchvision: Any) -> None:
         ("mobilenet_v2", "features.18.0", math.sqrt(2 / 1280)),
         ("mobilenet_v2", "features.2.conv.1.0", math.sqrt(2 / (96 * 9))),
         ("mobilenet_v2", "classifier.1", 0.01),
-        pytest.param("vgg11", "features.3", math.sqrt(2 / (128 * 9)), marks=pytest.mark.slow),
         pytest.param("vgg11", "classifier.6", 0.01, marks=pytest.mark.slow),
     ],
 )
