@@ -24,6 +24,7 @@ from typing import Any
 from mlcore.cli.output import print_json
 from mlcore.dtypes import DType, all_dtypes
 from mlcore.errors import ArgumentError, ArgumentTypeError, UnsupportedOpError
+from mlcore.hub import create_model
 
 _FREE_SIZES = (2, 3, 5, 7, 11, 13, 17, 19)  # sizes that names get: unlike each other, so that mistakes show
 
@@ -172,8 +173,6 @@ def build(text: str, words: list[str], *, real: bool = False) -> Any:
 
 def _named(text: str) -> Any:
     """A model by its name: its weights, if it has any, are not fetched to look at shapes."""
-    from mlcore import create_model
-
     return functools.partial(create_model, text)
 
 
