@@ -204,13 +204,13 @@ def test_functions_with_attributes() -> None:
 def test_an_operator_of_ones_own() -> None:
     from mlcore_onnx.ops.declare import _table, onnx_op
 
-    @onnx_op("Twice", domain="com.example")
+    @onnx_op("Twice", domain="com.example.test")
     def twice(x, *, plus=0.0):
         return x + x + plus
 
     try:
-        node = helper.make_node("Twice", ["x"], ["y"], domain="com.example", plus=0.5)
-        model = model_of([node], [value("x")], [value("y")], **{"com.example": 1})
+        node = helper.make_node("Twice", ["x"], ["y"], domain="com.example.test", plus=0.5)
+        model = model_of([node], [value("x")], [value("y")], **{"com.example.test": 1})
         net = mlcore_onnx.load(model)
         x = ml.asarray([1.0, 2.0], requires_grad=True)
         net(x).sum().backward()
@@ -222,7 +222,7 @@ def test_an_operator_of_ones_own() -> None:
         with pytest.raises(MlcoreError, match="3 inputs"):
             mlcore_onnx.load(model)
     finally:
-        del _table["com.example", "Twice"]
+        del _table["com.example.test", "Twice"]
 
 
 def test_sequences_and_optionals_go_in_and_out() -> None:
