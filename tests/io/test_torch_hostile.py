@@ -444,7 +444,7 @@ ARCHIVES: dict[str, tuple[bytes, str]] = {
     "members in each other": (
         in_directory("a/data/0", 42, struct.pack("<I", entry(GOOD, "a/data.pkl") and 0)), "not where|overlaps"),
     "a size beyond the file": (
-        in_directory("a/data/0", 20, struct.pack("<2I", 2**31, 2**31)), "2147483648 at another|reaches into"),
+        in_directory("a/data/0", 20, struct.pack("<2I", 2**31, 2**31)), "2147483648 .*at another|reaches into"),
     "a size of its own": (in_directory("a/data/0", 24, struct.pack("<I", 25)), "of 25 bytes takes 24"),
     "a header beyond the file": (in_directory("a/data/0", 42, struct.pack("<I", 2**31)), "lies at bytes"),
     "a bomb": (ZEROS, r"compressed members would become 41943"),

@@ -101,7 +101,9 @@ def saved(name: str, suffix: str) -> Callable[[Path], Iterator[bytes]]:
     """What `save` writes in a format, and the corpus' small files of the same reader."""
 
     def seeds(folder: Path) -> Iterator[bytes]:
-        plain = {key: value for key, value in ARRAYS.items() if value.dtype.kind != "b"}  # what all formats have
+        plain = {
+            key: value for key, value in ARRAYS.items() if value.dtype.kind != "b"
+        }  # what all formats have
         for arrays in (ARRAYS if name == "safetensors" else plain, {"w": ARRAYS["w"]}, {}):
             place = folder / f"seed{suffix}"
             ml.save(arrays, place, format=name)
@@ -244,9 +246,11 @@ def zips(folder: Path) -> Iterator[bytes]:
 
 
 def legacies(folder: Path) -> Iterator[bytes]:
-    for pickle in pickles(folder):
-        yield of_torch.old(pickle[2:-1])
-        yield of_torch.old(pickle[2:-1], b"\x80\x02].")
+    """The container before PyTorch 1.6."""
+    one, square = of_torch.tensor(), of_torch.tensor(of_torch.numbers(4, 4), of_torch.numbers(4, 1))
+    for body in (of_torch.entry(one), of_torch.entry(square), b"](" + one + square + b"e"):
+        yield of_torch.old(body)
+    yield of_torch.old(of_torch.entry(b"K\x01"), b"\x80\x02].")
 
 
 GLOBALS = tuple(of_torch.g(*name.rsplit(".", 1)) for name in (

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import mlcore as ml
-from hostile_files import of_safetensors, of_torch  # noqa: F401  (the import registers)
+from hostile_files import of_gguf, of_numpy, of_safetensors, of_torch  # noqa: F401  (the import registers)
 from mlcore import io
 
 READERS = ("safetensors", "folder", "checkpoint", "pytorch", "gguf", "npz", "npy")

@@ -173,7 +173,8 @@ many("pytorch", "call", {
         "state of a Symbol"),
     "setitem_of_a_tensor": (entry(tensor() + b"K\x00K\x01s"), "sets the items of a Strided"),
     "append_to_a_tensor": (entry(tensor() + b"K\x00a"), "appends to a Strided"),
-    "codec_of_another_name": (entry(g("_codecs", "encode") + b"(" + text("x") + text("rot13") + b"tR"), "encoding of its own"),
+    "codec_of_another_name": (entry(g("_codecs", "encode") + b"(" + text("x") + text("rot13") + b"tR"),
+        "encoding of its own"),
     "bytearray_of_a_size": (entry(g("builtins", "bytearray") + b"(" + integer(1 << 40) + b"tR"),
         "bytes are made of a int"),
     "a_class_as_a_value": (entry(g("collections", "OrderedDict")), "collections.OrderedDict"),
@@ -189,8 +190,8 @@ many("pytorch", "pickle", {
     "has_no_mark": (b"K\x01t", "mid-pickle|nothing"),
     "recalls_what_is_not_there": (b"h\x07", "wrong operand|nothing"),
     "recalls_a_huge_place": (b"j\xff\xff\xff\xff", "wrong operand"),
-    "leaves_something": (b"K\x01K\x02", "leaves 1 objects over"),
-    "has_no_end": (b"K\x01" * 3 + b"K", "ends in mid-pickle|leaves|nothing"),
+    "leaves_something": (b"K\x01K\x02", "2 objects in place of one"),
+    "has_no_end": (b"K\x01" * 3 + b"K", "mid-pickle|objects|nothing"),
     "has_text_of_gigabytes": (b"X\xff\xff\xff\xff", "truncated: 4294967295 bytes"),
     "has_text_of_2_to_63": (b"\x8d" + struct.pack("<Q", 1 << 63), "truncated"),
     "has_bytes_of_2_to_62": (b"\x8e" + struct.pack("<Q", 1 << 62), "truncated"),
@@ -331,19 +332,24 @@ def at(data: bytes, sign: bytes, field: int, layout: str, value: int, number: in
 CENTRAL, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
 
 
-def bomb(size: int = 200 << 20) -> bytes:
-    """A member of zeros that becomes a thousand times itself."""
+def bomb_of(name: str, start: bytes, size: int, *more: tuple[str, bytes]) -> bytes:
+    """An archive with a member of zeros behind `start`, which becomes a thousand times itself."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as zipped_:
-        zipped_.writestr(
-            zipfile.ZipInfo("archive/data.pkl"), pickle(entry(tensor(held=storage(count=size // 4))))
-        )
-        info = zipfile.ZipInfo("archive/data/0")
+        for other, data in more:
+            zipped_.writestr(zipfile.ZipInfo(other), data)
+        info = zipfile.ZipInfo(name)
         info.compress_type = zipfile.ZIP_DEFLATED
         with zipped_.open(info, "w") as member:
+            member.write(start)
             for _ in range(size >> 20):
                 member.write(bytes(1 << 20))
     return held.getvalue()
+
+
+def bomb(size: int = 200 << 20) -> bytes:
+    body = pickle(entry(tensor(held=storage(count=size // 4))))
+    return bomb_of("archive/data/0", b"", size, ("archive/data.pkl", body))
 
 
 def doubled() -> bytes:
