@@ -223,9 +223,9 @@ CALL = name("collections", "OrderedDict")
 WRONG: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "ends in mid-pickle"),
     "no end": (b"\x80\x02}", "ends in mid-pickle"),
-    "two objects left": (b"\x80\x02}}.", "ends with 2 objects"),
-    "a mark left": (b"\x80\x02(}.", "ends with 1 objects"),
-    "nothing to give": (b"\x80\x02.", "ends with 0 objects"),
+    "two objects left": (b"\x80\x02}}.", "leaves 1 objects over"),
+    "a mark left": (b"\x80\x02(}.", "leaves 0 objects over"),
+    "nothing to give": (b"\x80\x02.", "ends with no object"),
     "an unknown opcode": (b"\x80\x02\xf0.", "opcode 0xf0 is none"),
     "an extension": (b"\x80\x02\x82\x01.", "opcode 0x82 is none"),
     "an instance": (b"\x80\x02(ios\nsystem\n.", "opcode 0x69 is none"),
@@ -303,7 +303,7 @@ def test_pickles_that_are_wrong(tmp_path: Path, case: str, container: str) -> No
     data, words = WRONG[case]
     content = checkpoint(data)
     if container == "legacy":  # where a pickle without an end runs on into the next one
-        words += "|ends with"
+        words += "|objects over"
         old = data.replace(storage(), old_storage())
         content = legacy(old, *(() if old != data else ((), ())))
     (tmp_path / "x.pt").write_bytes(content)

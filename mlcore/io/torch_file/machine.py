@@ -85,8 +85,10 @@ class Reader:
             self.fail(f"{what} ({type(error).__name__})")
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
             self.fail(f"an opcode has a wrong operand ({type(error).__name__}: {str(error)[:80]})")
-        if len(self.stack) != 1 or self.marks:
-            self.fail(f"its pickle ends with {len(self.stack)} objects in place of one")
+        if not self.stack:
+            self.fail("its pickle ends with no object")
+        if len(self.stack) > 1 or self.marks:
+            self.fail(f"its pickle leaves {len(self.stack) - 1} objects over")
         return self.stack[0]
 
     def fail(self, problem: str, **details: Any) -> NoReturn:
