@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-CHUNK = 250_000  # inputs of one process: what a process keeps too long shows, and little is lost by a crash
+CHUNK = 80_000  # inputs of one process: what a process keeps too long shows, and little is lost by a crash
 
 _lock = threading.Lock()
 
@@ -35,11 +36,22 @@ def read(log: Path) -> dict[str, Any]:
     return json.loads(log.read_text()) if log.exists() else {}
 
 
-def once(name: str, runs: int, corpus: Path, environment: dict[str, str]) -> dict[str, Any]:
+def once(
+    name: str, runs: int, corpus: Path, environment: dict[str, str], through: list[str]
+) -> dict[str, Any]:
     """One process of at most `runs` inputs: what libFuzzer says of it."""
     before = set(corpus.glob(f"{name}-*-*"))
     started = time.monotonic()
-    command = [sys.executable, str(HERE / "fuzz.py"), name, "--runs", str(runs), "--corpus", str(corpus)]
+    command = [
+        *through,
+        sys.executable,
+        str(HERE / "fuzz.py"),
+        name,
+        "--runs",
+        str(runs),
+        "--corpus",
+        str(corpus),
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, errors="replace", env={**os.environ, **environment}
     )
@@ -64,7 +76,7 @@ def run(name: str, arguments: argparse.Namespace, environment: dict[str, str]) -
         left = arguments.runs - so_far["inputs"]
         if left <= 0:
             return 0
-        found = once(name, min(CHUNK, left), arguments.corpus, environment)
+        found = once(name, min(CHUNK, left), arguments.corpus, environment, shlex.split(arguments.through))
         with _lock:
             table = read(log)
             so_far = table.get(name, so_far)
@@ -92,6 +104,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--corpus", type=Path, default=Path("build/fuzz"))
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument(
+        "--through", default="", help="a command that runs each process, such as 'nice -n 19'"
+    )
     parser.add_argument("--asan", type=Path, help="a sanitizer's library to load before everything else")
     arguments = parser.parse_args()
     arguments.corpus.mkdir(parents=True, exist_ok=True)

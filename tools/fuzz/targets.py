@@ -7,6 +7,7 @@ an error of mlcore's that names it is right; everything else is a crash.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io as bytes_io
 import os
 import struct
@@ -45,7 +46,6 @@ class Target:
     seeds: Callable[[Path], Iterator[bytes]]
     words: tuple[bytes, ...] = ()
     read: Callable[[Path], None] = lambda path: everything(path)
-    modules: tuple[str, ...] = ("mlcore.io",)
 
 
 def everything(path: Path) -> None:
@@ -322,6 +322,41 @@ if "gguf" in {one.name for one in io.formats.core_formats()}:
     )))  # fmt: skip
 
 
+def put_model(folder: Path, data: bytes) -> Path:
+    """A model, and a file beside it that it may take its tensors from."""
+    write(folder / "w.bin", bytes(64))
+    return write(folder / "input.onnx", data)
+
+
+def seeds_of_models(folder: Path) -> Iterator[bytes]:
+    from hostile_files import of_onnx
+
+    made = of_onnx.model([of_onnx.ADD], [of_onnx.tensor()])
+    yield made.SerializeToString()
+    yield of_onnx.model([of_onnx.ADD], [of_onnx.beside(location="w.bin", length="8")]).SerializeToString()
+    chain = [of_onnx.node("Gemm", "x", "w", to="a", alpha=0.5), of_onnx.node("Reshape", "a", "s", to="b"),
+             of_onnx.node("Softmax", "b", axis=-1)]  # fmt: skip
+    yield of_onnx.model(chain, [of_onnx.tensor()]).SerializeToString()
+    called = of_onnx.function("twice", of_onnx.node("Add", "x", "x"))
+    yield of_onnx.model([of_onnx.node("twice", "x", domain="f")], functions=[called]).SerializeToString()
+    yield from hostile(folder, "onnx")
+
+
+def read_model(path: Path) -> None:
+    import mlcore_onnx
+
+    repr(mlcore_onnx.load(path))
+
+
+if importlib.util.find_spec("mlcore_onnx") and importlib.util.find_spec("onnx"):
+    target(Target(
+        "onnx", "ONNX models (mlcore-onnx)", put_model, seeds_of_models,
+        (b"location", b"offset", b"length", b"w.bin", b"../w.bin", b"Add", b"Loop", b"If", b"Constant", b"Cast",
+            b"Reshape"),
+        read_model,
+    ))  # fmt: skip
+
+
 def folder_for(name: str) -> Path:
     """Where inputs are written: in memory where the system has such a place."""
     shm = Path("/dev/shm")
@@ -332,3 +367,8 @@ def folder_for(name: str) -> Path:
 def warm_up() -> None:
     with tempfile.TemporaryDirectory() as folder:
         corpus.warm_up(Path(folder))
+        if "onnx" in TARGETS:
+            from hostile_files import of_onnx
+
+            (Path(folder) / "onnx").mkdir()
+            of_onnx.warm_up(Path(folder) / "onnx")

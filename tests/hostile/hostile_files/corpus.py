@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import warnings
 from pathlib import Path
 
@@ -14,10 +13,6 @@ from hostile_files import of_gguf, of_numpy, of_safetensors, of_torch  # noqa: F
 from mlcore import io
 
 READERS = ("safetensors", "folder", "checkpoint", "pytorch", "gguf", "npz", "npy")
-
-
-def matches(pattern: str, text: str) -> bool:
-    return re.search(pattern, text, re.DOTALL) is not None
 
 
 def warm_up(folder: Path) -> None:
