@@ -122,6 +122,11 @@ def dtype_of(value: Any) -> np.dtype[Any]:
     return value.dtype.numpy if isinstance(value, Tensor) else value.dtype
 
 
+def widest(x: Any) -> Any:
+    """The floating type in which whole numbers are computed with: float64 where the device has it."""
+    return ml.float64 if ml.float64 in x.device.backend.dtypes else ml.float32
+
+
 def cast_to(value: Any, numpy_dtype: Any) -> Any:
     """A tensor in another type that tensors have."""
     return ml.astype(value, from_numpy(numpy_dtype))

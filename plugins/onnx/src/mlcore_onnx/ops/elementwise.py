@@ -10,7 +10,7 @@ import numpy as np
 import mlcore as ml
 from mlcore.errors import ArgumentError
 from mlcore_onnx.ops.declare import onnx_op
-from mlcore_onnx.values import on_host, to_numpy
+from mlcore_onnx.values import on_host, to_numpy, together, widest
 
 
 def whole_quotient(a: Any, b: Any) -> Any:
@@ -44,19 +44,17 @@ def pow_(base: Any, exponent: Any) -> Any:
     if base.dtype is exponent.dtype:
         if base.dtype.kind == "f":
             return ml.pow(base, exponent)
-        wide = ml.pow(ml.astype(base, ml.float64), ml.astype(exponent, ml.float64))
+        wide = ml.pow(ml.astype(base, widest(base)), ml.astype(exponent, widest(base)))
         return ml.astype(wide, base.dtype) if bool(ml.any(ml.less(exponent, 0))) else ml.pow(base, exponent)
     if base.dtype.kind == "f":
         return ml.pow(base, ml.astype(exponent, base.dtype))
-    return ml.astype(ml.pow(ml.astype(base, ml.float64), ml.astype(exponent, ml.float64)), base.dtype)
+    return ml.astype(ml.pow(ml.astype(base, widest(base)), ml.astype(exponent, widest(base))), base.dtype)
 
 
 @onnx_op("Equal", 7, raw=True)
 def equal(a: Any, b: Any) -> Any:
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return on_host(np.asarray(to_numpy(a) == to_numpy(b), bool))
-    from mlcore_onnx.values import together
-
     return ml.equal(*together([a, b]))
 
 

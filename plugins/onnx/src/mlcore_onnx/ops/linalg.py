@@ -7,6 +7,7 @@ from typing import Any
 import mlcore as ml
 from mlcore.errors import ShapeError
 from mlcore_onnx.ops.declare import onnx_op
+from mlcore_onnx.values import widest
 
 
 @onnx_op("MatMul", 1)
@@ -23,11 +24,11 @@ def gemm(
         return ml.nn.functional.linear(a, b, c)
     y = ml.matmul(a.mT if transA else a, b.mT if transB else b)
     if alpha != 1.0:
-        y = y * alpha if y.dtype.kind == "f" else ml.astype(ml.astype(y, ml.float64) * alpha, y.dtype)
+        y = y * alpha if y.dtype.kind == "f" else ml.astype(ml.astype(y, widest(y)) * alpha, y.dtype)
     if c is None or beta == 0.0:
         return y
     if beta != 1.0:
-        c = c * beta if c.dtype.kind == "f" else ml.astype(ml.astype(c, ml.float64) * beta, c.dtype)
+        c = c * beta if c.dtype.kind == "f" else ml.astype(ml.astype(c, widest(c)) * beta, c.dtype)
     return y + c
 
 

@@ -15,7 +15,7 @@ from mlcore.tensor import Tensor
 from mlcore_onnx.ops.cast import narrowed, numpy_dtype
 from mlcore_onnx.ops.conv import many, pads_of
 from mlcore_onnx.ops.declare import onnx_op
-from mlcore_onnx.values import HELD, dtype_of, on_host, to_numpy, together
+from mlcore_onnx.values import HELD, dtype_of, on_host, to_numpy, together, widest
 
 
 def spread(scale: Any, x: Any, axis: int, block_size: int) -> Any:
@@ -78,7 +78,7 @@ def dequantize_linear(
     y, s, *z = together(values)
     y, s = ml.astype(y, ml.float32), ml.astype(s, ml.float32)
     if isinstance(x, Tensor) and x.dtype is ml.int32:  # all its bits count
-        y = ml.astype(together([x, s])[0], ml.float64)
+        y = ml.astype(together([x, s])[0], widest(y))
     if z:
         y = y - spread(ml.astype(z[0], y.dtype), y, axis, block_size)
     return ml.astype(y * spread(ml.astype(s, y.dtype), y, axis, block_size), kind)
@@ -110,9 +110,10 @@ def _centred(x: Any, zero: Any, axis: int | None, dtype: Any) -> Any:
 
 @onnx_op("MatMulInteger", 10, grows=True)
 def matmul_integer(a: Any, b: Any, a_zero: Any = None, b_zero: Any = None) -> Any:
-    """Sums of products of bytes, exact in float64, which every device multiplies fast."""
-    left = _centred(a, a_zero, -2 if a.ndim > 1 else None, ml.float64)
-    right = _centred(b, b_zero, -1, ml.float64)
+    """Sums of products of bytes: exact in float64, which most devices multiply fast, else as whole numbers."""
+    kind = widest(a) if widest(a) is ml.float64 else ml.int32
+    left = _centred(a, a_zero, -2 if a.ndim > 1 else None, kind)
+    right = _centred(b, b_zero, -1, kind)
     return ml.astype(ml.matmul(left, right), ml.int32)
 
 
@@ -139,7 +140,7 @@ def _whole_conv(
     rank = w.ndim - 2
     strides, dilations = many(strides, rank), many(dilations, rank)
     padding = pads_of(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
-    left, right = _centred(x, x_zero, None, ml.float64), _centred(w, w_zero, 0, ml.float64)
+    left, right = _centred(x, x_zero, None, widest(x)), _centred(w, w_zero, 0, widest(x))
     return convolution(left, right, stride=strides, padding=padding, dilation=dilations, groups=group)
 
 
@@ -170,12 +171,12 @@ def qlinear_matmul(
 ) -> Any:
     wanted = dtype_of(y_zero)
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, zero = together(
-        [_wide(one) for one in (a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero)]
+        [_held(one) for one in (a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero)]
     )
-    y = ml.matmul(_centred(a, a_zero, -2, ml.float64), _centred(b, b_zero, -1, ml.float64))
+    y = ml.matmul(_centred(a, a_zero, -2, widest(a)), _centred(b, b_zero, -1, widest(a)))
     scale = _lined(a_scale, -2, y) * _lined(b_scale, -1, y) / ml.astype(y_scale, y.dtype)
     if wanted.name.startswith("float"):
-        return on_host(narrowed(to_numpy(y * scale + zero), wanted))
+        return on_host(narrowed(to_numpy(y * scale + ml.astype(zero, y.dtype)), wanted))
     low, high = _range(wanted)
     made = ml.round(y * scale) + ml.astype(zero, y.dtype)
     made = ml.minimum(ml.maximum(made, low), high)
@@ -184,8 +185,8 @@ def qlinear_matmul(
     )
 
 
-def _wide(value: Any) -> Any:
-    return ml.astype(value, ml.float64) if isinstance(value, Tensor) else on_host(value.astype(np.float64))
+def _held(value: Any) -> Any:
+    return value if isinstance(value, Tensor) else on_host(value.astype(np.float32))
 
 
 def _lined(scale: Any, axis: int, y: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import mlcore as ml
 from mlcore.errors import ArgumentError
 from mlcore_onnx.ops.declare import onnx_op
-from mlcore_onnx.values import ints
+from mlcore_onnx.values import ints, widest
 
 
 def _identity(x: Any, of: Callable[..., Any], empty: Any, axis: Any, keepdims: bool) -> Any:
@@ -46,12 +46,12 @@ def _sum(x: Any, axis: Any, keepdims: bool) -> Any:
 def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
     if x.dtype.kind in "fc":
         return ml.mean(x, axis=axis, keepdims=keepdims)
-    return ml.astype(ml.mean(ml.astype(x, ml.float64), axis=axis, keepdims=keepdims), x.dtype)
+    return ml.astype(ml.mean(ml.astype(x, widest(x)), axis=axis, keepdims=keepdims), x.dtype)
 
 
 def _whole(of: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A function of real numbers, of whole ones too."""
-    return lambda x: of(x) if x.dtype.kind == "f" else ml.astype(of(ml.astype(x, ml.float64)), x.dtype)
+    return lambda x: of(x) if x.dtype.kind == "f" else ml.astype(of(ml.astype(x, widest(x))), x.dtype)
 
 
 _KINDS: Final[dict[str, Callable[..., Any]]] = {
@@ -65,7 +65,7 @@ _KINDS: Final[dict[str, Callable[..., Any]]] = {
     "ReduceSumSquare": lambda x, axis, keepdims: _sum(x * x, axis, keepdims),
     "ReduceLogSum": lambda x, axis, keepdims: _whole(ml.log)(_sum(x, axis, keepdims)),
     "ReduceLogSumExp": lambda x, axis, keepdims: _identity(
-        x if x.dtype.kind == "f" else ml.astype(x, ml.float64), ml.logsumexp, float("-inf"), axis, keepdims
+        x if x.dtype.kind == "f" else ml.astype(x, widest(x)), ml.logsumexp, float("-inf"), axis, keepdims
     ),
 }
 
