@@ -201,6 +201,26 @@ def test_functions_with_attributes() -> None:
     np.testing.assert_allclose(np.asarray(net([-2.0, 2.0])), [-0.01, 2.0], rtol=1e-6)
 
 
+def test_a_function_with_stored_values_and_two_attributes() -> None:
+    """Made ready twice: what it has stored is read again."""
+    body = [
+        helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.float32([1, 2, 3]))),
+        helper.make_node("LeakyRelu", ["a"], ["l"]),
+        helper.make_node("Mul", ["l", "k"], ["b"]),
+    ]
+    body[1].attribute.append(
+        onnx.AttributeProto(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="slope")
+    )
+    function = helper.make_function("mine", "F", ["a"], ["b"], body, [helper.make_opsetid("", 17)], ["slope"])
+    nodes = [
+        helper.make_node("F", ["x"], ["h"], domain="mine", slope=0.5),
+        helper.make_node("F", ["h"], ["y"], domain="mine", slope=2.0),
+    ]
+    model = model_of(nodes, [value("x")], [value("y")], functions=[function], mine=1)
+    for given in (model, model.SerializeToString()):
+        assert mlcore_onnx.load(given)([-1.0, 1.0, 1.0]).tolist() == [-1.0, 4.0, 9.0]
+
+
 def test_an_operator_of_ones_own() -> None:
     from mlcore_onnx.ops.declare import _table, onnx_op
 
@@ -302,3 +322,29 @@ def test_every_opset_from_seven_on() -> None:
             model_of([helper.make_node("Relu", ["x"], ["y"])], [value("x")], [value("y")], opset=opset)
         )
         assert net([-1.0, 1.0]).tolist() == [0.0, 1.0]
+
+
+def test_a_loop_that_is_not_run_gives_nothing_of_its_type() -> None:
+    body = graph_of(
+        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Identity", ["i"], ["kept"])],
+        [value("i", INT, []), value("c", B, [])], [value("c2", B, []), value("kept", INT, [])],
+    )  # fmt: skip
+    nodes = [helper.make_node("Loop", ["n", ""], ["all"], body=body)]
+    net = mlcore_onnx.load(model_of(nodes, [value("n", INT, [])], [value("all", INT)]), device="cpu")
+    assert net(3).tolist() == [0, 1, 2]
+    empty = net(0)
+    assert (empty.shape, empty.dtype) == ((0,), ml.int64)
+
+
+def test_a_definition_of_onnx_serves_all_sizes() -> None:
+    """RotaryEmbedding runs by ONNX's own definition, made ready once for a rank."""
+    node = helper.make_node("RotaryEmbedding", ["x", "cos", "sin"], ["y"])
+    model = model_of([node], [value("x"), value("cos"), value("sin")], [value("y")], opset=23)
+    net = mlcore_onnx.load(model, device="cpu")
+    rng = np.random.default_rng(0)
+    for size in (3, 5, 8):
+        x, angle = rng.normal(size=(2, 4, size, 6)).astype(np.float32), rng.normal(size=(2, size, 3))
+        cos, sin = np.cos(angle).astype(np.float32)[:, None], np.sin(angle).astype(np.float32)[:, None]
+        a, b = x[..., :3], x[..., 3:]
+        wanted = np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+        np.testing.assert_allclose(np.asarray(net(x, cos[:, 0], sin[:, 0])), wanted, rtol=1e-5, atol=1e-6)

@@ -42,8 +42,8 @@ class Source:
         """The error for something in this file."""
         return FormatError(f"{self.name}: {what}", **details)
 
-    def array(self, tensor: Any, what: str) -> np.ndarray[Any, Any]:
-        """A TensorProto's values."""
+    def array(self, tensor: Any, what: str, once: bool = False) -> np.ndarray[Any, Any]:
+        """A TensorProto's values; where they are read `once` only, the message lets go of them."""
         kind = self._kind(tensor, what)
         count = self._count(tensor, what)
         if tensor.HasField("segment"):
@@ -57,7 +57,7 @@ class Source:
                 found = numpy_helper.to_array(tensor)
             except (ValueError, TypeError, KeyError, OverflowError, UnicodeDecodeError) as error:
                 raise self.bad(f"{what} cannot be read", cause=str(error)) from error
-        if self.owned:
+        if self.owned and once:
             tensor.ClearField("raw_data")
         return np.asarray(found)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from onnx import FunctionProto, NodeProto, TypeProto, helper
+from onnx import FunctionProto, NodeProto, helper
 
-from mlcore.errors import MlcoreError, UnsupportedOpError
+from mlcore.errors import UnsupportedOpError
 from mlcore.tensor import Tensor
 from mlcore_onnx import load_graph
+from mlcore_onnx.load_file import Source
 from mlcore_onnx.load_node import no_handler, plain_value
 from mlcore_onnx.load_plan import Plan, Step
 from mlcore_onnx.load_scope import Scope
@@ -17,18 +18,19 @@ from mlcore_onnx.ops.declare import NEWEST, Handler
 from mlcore_onnx.values import dtype_of
 
 _DEEPEST: Final = 40  # functions that call functions
+_KEPT: Final = 64  # plans of one node for different sizes
 
 
 class Functions:
     """The functions that a model brings along, and the plans made of them."""
 
-    def __init__(self, scope: Scope, model: Any) -> None:
+    def __init__(self, source: Source, protos: Any = ()) -> None:
         self.protos: dict[tuple[str, str, str], Any] = {}
         self.plans: dict[Any, Plan] = {}
-        for one in model.functions:
+        for one in protos:
             key = (one.domain, one.name, one.overload)
             if key in self.protos:
-                raise scope.source.bad(f"the function {one.name!r} of domain {one.domain!r} is there twice")
+                raise source.bad(f"the function {one.name!r} of domain {one.domain!r} is there twice")
             self.protos[key] = one
 
 
@@ -171,14 +173,26 @@ def _context_step(
         if not one.ref_attr_name:
             plain_value(scope.source, one, label)
     plans: dict[Any, Plan] = {}
+    scope = scope.apart()
+
+    def plan_for(values: list[Any]) -> Plan:
+        """By the ranks, so that one serves all sizes; by the sizes where the definition depends on them."""
+        for exact in (False, True):
+            types = tuple(_type(scope, one, schema, label, exact) for one in values)
+            found = plans.get(types)
+            if found is None:
+                found = _from_context(scope, schema, plain, version, list(types), label, exact)
+                if found is not None:
+                    if len(plans) >= _KEPT:
+                        plans.clear()
+                    plans[types] = found
+            if found is not None:
+                return found
+        raise no_handler(scope.source, schema, label)
 
     def run(*values: Any, device: Any) -> Any:
         padded = [*values, *(None,) * (len(plain.input) - len(values))]
-        types = [_type(scope, one, schema, label) for one in padded]
-        key = tuple(one.SerializeToString(deterministic=True) for one in types)
-        plan = plans.get(key)
-        if plan is None:
-            plan = plans[key] = _from_context(scope, schema, plain, version, list(key), label)
+        plan = plan_for(padded)
         kept = [one for name, one in zip(plain.input, padded) if name]
         full = padded if len(plan.inputs) >= len(padded) else kept
         return tuple(plan.run([*full, *(None,) * (len(plan.inputs) - len(full))], (), device))
@@ -186,25 +200,31 @@ def _context_step(
     return Step(_handler(schema.name, run), label, {}, {})
 
 
-def _type(scope: Scope, value: Any, schema: Any, label: str) -> TypeProto:
+def _type(scope: Scope, value: Any, schema: Any, label: str, exact: bool) -> bytes:
+    """The TypeProto of a value, with its sizes or only its rank."""
     if value is None:
-        return TypeProto()
+        return b""
     if not isinstance(value, (Tensor, np.ndarray)):
         raise no_handler(scope.source, schema, label)
-    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(dtype_of(value)), value.shape)
+    sizes = value.shape if exact else [None] * value.ndim
+    kind = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(dtype_of(value)), sizes)
+    return bytes(kind.SerializeToString(deterministic=True))
 
 
-def _from_context(scope: Scope, schema: Any, node: Any, version: int, types: list[bytes], label: str) -> Plan:
+def _from_context(
+    scope: Scope, schema: Any, node: Any, version: int, types: list[bytes], label: str, last: bool
+) -> Plan | None:
+    """The plan of ONNX's definition for these types; None where it needs to know more."""
     try:
         body = schema.get_context_dependent_function_with_opset_version(
             version, node.SerializeToString(), types
         )
         proto = FunctionProto.FromString(body)
-    except MlcoreError:
-        raise
-    except Exception as error:
+    except Exception as error:  # onnx's own, of which there is no list
+        if not last:
+            return None
         raise no_handler(scope.source, schema, label) from error
     if not proto.node:
-        raise no_handler(scope.source, schema, label)
+        return None
     attributes = {one.name: one for one in node.attribute}
     return _compile(scope, proto, attributes, (*scope.active, ("", schema.name, "")), label, True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from onnx import AttributeProto
+import numpy as np
+from onnx import AttributeProto, helper
 
 from mlcore_onnx import load_function
 from mlcore_onnx.load_fuse import fuse
@@ -45,7 +46,19 @@ def compile_graph(graph: Any, scope: Scope, label: str) -> None:
             raise scope.source.bad(f"{label} gives {one.name!r}, which nothing makes",
                                    cause="an output must be an input, an initializer or a node's output")  # fmt: skip
         scope.plan.outputs.append(found)
+        scope.plan.kinds.append(kind_of(one.type))
     finish(scope.plan)
+
+
+def kind_of(proto: Any) -> tuple[Any, tuple[int, ...]] | None:
+    """The NumPy type and the sizes (0 where unknown) that a TypeProto of a tensor gives; None: it gives none."""
+    if not proto.HasField("tensor_type") or not proto.tensor_type.elem_type:
+        return None
+    dims = tuple(max(one.dim_value, 0) for one in proto.tensor_type.shape.dim)
+    try:
+        return np.dtype(helper.tensor_dtype_to_np_dtype(proto.tensor_type.elem_type)), dims
+    except (KeyError, TypeError):
+        return None
 
 
 def finish(plan: Plan) -> None:
@@ -87,7 +100,7 @@ def _initializers(graph: Any, scope: Scope, label: str) -> set[str]:
         if not tensor.name or tensor.name in stored:
             raise scope.source.bad(f"{what} of {label} is there twice, or has no name")
         stored.add(tensor.name)
-        array = scope.source.array(tensor, what)
+        array = scope.source.array(tensor, what, once=scope.around is None)
         kinds = uses.get(tensor.name, set())
         held = None
         if kinds != {"host"} and scope.root.hold is not None:

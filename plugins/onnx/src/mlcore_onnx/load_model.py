@@ -187,7 +187,7 @@ def _module(source: Source, device: Any) -> OnnxModule:
     plan = Plan(model.graph.name or "graph")
     module.opsets = opsets_of(source, model.opset_import, {})
     scope = Scope(source, plan, module.opsets)
-    source.functions = Functions(scope, model)
+    source.functions = Functions(source, model.functions)
     holding = _Holding(module, device)
     scope.hold = holding.hold
     compile_graph(model.graph, scope, "the graph")

@@ -49,7 +49,7 @@ class Held(NamedTuple):
 class Plan:
     """What a graph, a branch or a function does: `steps` that read and fill `slots`."""
 
-    __slots__ = ("captures", "constants", "inputs", "name", "outputs", "size", "steps")
+    __slots__ = ("captures", "constants", "inputs", "kinds", "name", "outputs", "size", "steps")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -59,6 +59,7 @@ class Plan:
         self.constants: list[tuple[int, Constant]] = []
         self.steps: list[Step] = []
         self.outputs: list[int] = []
+        self.kinds: list[Any] = []  # what the file says of the outputs: (NumPy type, sizes), or None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
         return self  # it does not change, and a copied model does the same

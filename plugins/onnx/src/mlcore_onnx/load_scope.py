@@ -75,6 +75,14 @@ class Scope:
             self.plan.captures.append((outer, place))
         return place
 
+    def apart(self) -> Scope:
+        """What is needed of this scope after the model has been loaded: nothing that holds its message."""
+        from mlcore_onnx.load_function import Functions
+
+        source = Source(None, self.source.name, None, True)
+        source.functions = Functions(source)
+        return Scope(source, Plan(""), dict(self.opsets), active=self.active)
+
     @property
     def root(self) -> Scope:
         """The outermost scope."""

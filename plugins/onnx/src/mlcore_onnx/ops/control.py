@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 import mlcore as ml
-from mlcore.errors import ArgumentError, ShapeError
+from mlcore.errors import ArgumentError, ShapeError, UnsupportedOpError
 from mlcore_onnx.ops.declare import onnx_op
 from mlcore_onnx.values import on_host, to_numpy, together
 
@@ -41,16 +42,17 @@ def loop(count: Any = None, condition: Any = None, *states: Any, body: Any) -> A
         for column, one in zip(scanned, rest):
             column.append(one)
         turn += 1
-    if scanned is None:
-        missing = len(body.plan.outputs) - 1 - len(states)
-        if missing:
-            scanned = [[] for _ in range(missing)]
-    return (*kept, *(_stacked(one) for one in scanned or ()))
+    if scanned is None:  # not once: nothing of the type that the file says
+        return (*kept, *(_nothing(one) for one in body.plan.kinds[1 + len(states) :]))
+    return (*kept, *map(_stacked, scanned))
+
+
+def _nothing(kind: Any) -> Any:
+    dtype, dims = (np.float32, ()) if kind is None else kind
+    return on_host(np.zeros((0, *(dims if math.prod(dims) < 1 << 40 else ())), dtype))
 
 
 def _stacked(values: list[Any], axis: int = 0) -> Any:
-    if not values:
-        return on_host(np.zeros((0,), np.float32))
     if isinstance(values[0], list) or values[0] is None:
         raise ArgumentError(
             "a loop that gathers sequences", fix="gather tensors, or carry the sequence along"
@@ -90,6 +92,8 @@ def scan(
             column.append(one)
     out_axes = scan_output_axes or (0,) * len(columns)
     out_back = scan_output_directions or (0,) * len(columns)
+    if not steps:
+        return (*states, *(_nothing(one) for one in body.plan.kinds[len(states) :]))
     scanned = [_stacked(c[::-1] if b else c, a) for c, a, b in zip(columns, out_axes, out_back, strict=True)]
     return (*states, *scanned)
 
@@ -97,14 +101,13 @@ def scan(
 @onnx_op("Scan", 8, 8, raw=True)
 def scan_8(lens: Any = None, *values: Any, body: Any, num_scan_inputs: int, directions: Any = None) -> Any:
     """Every input has a batch in front; sequences may have lengths of their own."""
-    first = len(values) - num_scan_inputs
     batch = values[-1].shape[0]
     steps = values[-1].shape[1]
     lengths = (
         [steps] * batch if lens is None else [int(one) for one in np.asarray(to_numpy(lens)).reshape(-1)]
     )
     if any(one != steps for one in lengths):
-        raise ArgumentError(
+        raise UnsupportedOpError(
             "Scan (version 8) with sequences of different lengths", fix="export for opset 9 or newer"
         )
     rows = []
@@ -113,5 +116,4 @@ def scan_8(lens: Any = None, *values: Any, body: Any, num_scan_inputs: int, dire
         rows.append(
             scan(*parts, body=body, num_scan_inputs=num_scan_inputs, scan_input_directions=directions)
         )
-    del first
     return tuple(_stacked(list(one)) for one in zip(*rows))
