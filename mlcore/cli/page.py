@@ -1,14 +1,16 @@
-"""A graph as one HTML page, which loads nothing: modules fold, inputs lead to what gives them."""
+"""A graph as text, and as one HTML page which loads nothing: modules fold, inputs lead to what gives them."""
 
 from __future__ import annotations
 
 import html
+import math
+import os
 from collections.abc import Iterator
 from typing import Final
 
 from mlcore.compile.graph import Graph, Value
 from mlcore.compile.outline import Group, Step
-from mlcore.nn.tabulate import short_count
+from mlcore.nn.tabulate import aligned, short_count
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --strong: #2a78d6; }
@@ -20,7 +22,7 @@ summary { cursor: pointer; } summary:hover, .op:hover { background: var(--soft);
 .line { display: inline-grid; grid-template-columns: minmax(9rem, 1fr) 15rem 6rem 6rem 8rem; gap: .8rem;
   width: calc(100% - 1.2rem); vertical-align: top; }
 .op { border-left: 2px solid var(--strong); margin: .15rem 0 .15rem .2rem; padding-left: .7rem; }
-.op .line { width: 100%; } .op:target { outline: 2px solid var(--strong); }
+.op .line { width: 100%; } .head { border: 0; font-weight: 600; } .op:target { outline: 2px solid var(--strong); }
 .number { text-align: right; } .shape { overflow-wrap: anywhere; } .more { color: GrayText; font-size: .9em; }
 .bar { align-self: center; height: .5rem; background: var(--soft); } .bar i { display: block; height: 100%;
   background: var(--strong); }
@@ -28,7 +30,7 @@ button, input { font: inherit; } .gone { display: none; } a { color: inherit; }
 """
 
 _SCRIPT: Final = """
-const all = [...document.querySelectorAll('details')], ops = [...document.querySelectorAll('.op')];
+const all = [...document.querySelectorAll('details')], ops = [...document.querySelectorAll('.op[id]')];
 document.getElementById('open').onclick = () => all.forEach(one => one.open = true);
 document.getElementById('fold').onclick = () => all.forEach((one, i) => one.open = i === 0);
 const reveal = () => {
@@ -62,6 +64,8 @@ def page(graph: Graph, top: Group) -> str:
         f"<p>{len(graph.nodes)} operations, {parameters:,} parameters, {short_count(top.flops)} FLOPs</p>",
         "<p><button id=open>open all</button> <button id=fold>fold all</button>",
         ' <input id=find type=search placeholder="find" aria-label="find an operation"></p></header>',
+        '<div class="op head"><span class=line><span>module or operation</span><span>gives</span><span class=number>'
+        "parameters</span><span class=number>FLOPs</span><span>share</span></span></div>",
         *_group(top, anchors, whole, 0),
         f"<script>{_SCRIPT}</script></body></html>",
     ]
@@ -90,7 +94,7 @@ def _step(step: Step, anchors: dict[int, str], whole: int) -> str:
     more = [f"from {inputs}"] if inputs else []
     more += [f"<code>{_text(name)}={_text(_short(value))}</code>" for name, value in node.sizes.items()]
     if node.line:
-        more.append(_text(node.line))
+        more.append(_text(node.line.rpartition(os.sep)[2]))
     name = f"<code>{_text(node.op.name)}</code>"
     return (
         f'<div class=op id="{anchors[id(node.outputs[0])]}">{_line(name, step, whole)}'
@@ -118,3 +122,52 @@ def _value(value: Value, anchors: dict[int, str]) -> str:
 def _short(value: object) -> str:
     text = str(value) if not isinstance(value, tuple) else f"({', '.join(map(_short, value))})"
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+# -- text ----------------------------------------------------------------------------------------------------
+
+
+def as_text(graph: Graph, top: Group, depth: float = math.inf) -> str:
+    """A graph as lines: what each module and operation gives, its parameters and FLOPs; then the totals.
+
+    A module of one operation has one line; modules `depth` levels down are shown as a whole.
+
+    >>> from mlcore import nn
+    >>> from mlcore.compile.capture import capture
+    >>> from mlcore.compile.outline import outline
+    >>> graph = capture(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), (3, 4), dynamic={"input": {0: "n"}})
+    >>> print(as_text(graph, outline(graph)))
+    takes  input: float32[n, 4]
+    gives  1.relu: float32[n, 8]
+    FLOPs  at n = 3
+    <BLANKLINE>
+    layer       what    gives          parameters  FLOPs
+    ----------------------------------------------------
+    Sequential          float32[n, 8]          40    240
+      0         Linear  float32[n, 8]          40    216
+      1         ReLU    float32[n, 8]           -     24
+    """
+    lines = [("layer", "what", "gives", "parameters", "FLOPs"), *_rows(top, 0, depth)]
+    widths = [max(len(line[i]) for line in lines) for i in range(5)]
+    text = [aligned(line, widths) for line in lines]
+    text.insert(1, "-" * max(map(len, text)))
+    outputs = [repr(one) for _, one in graph.outputs]
+    ends = [f"takes  {', '.join(map(repr, graph.inputs))}", f"gives  {', '.join(outputs)}"]
+    sizes = ", ".join(f"{name} = {value.shape[axis]}" for name, (value, axis) in graph.sizes.items())
+    ends += [f"FLOPs  at {sizes}", ""] if sizes else [""]
+    return "\n".join([*ends, *(line.rstrip() for line in text)])
+
+
+def _rows(group: Group, level: int, depth: float) -> Iterator[tuple[str, ...]]:
+    whole = level >= depth or (len(group.parts) == 1 and isinstance(group.parts[0], Step))
+    kind = "" if group.kind == group.name else group.kind
+    yield _row("  " * level + group.name, kind, group.gives, group.parameters, group.flops)
+    for part in () if whole else group.parts:
+        if isinstance(part, Step):
+            yield _row("  " * (level + 1) + "·", part.node.op.name, part.gives, part.parameters, part.flops)
+        else:
+            yield from _rows(part, level + 1, depth)
+
+
+def _row(name: str, what: str, gives: str, parameters: int, flops: int) -> tuple[str, ...]:
+    return name, what, gives, short_count(parameters), short_count(flops)

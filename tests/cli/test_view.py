@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,14 @@ class Block(nn.Module):
 
     def forward(self, x):
         return self.norm(self.conv(x)).relu() + 1
+
+class Outer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(Block(3), Block())
+
+    def forward(self, x):
+        return self.body(x)
 
 class Odd(nn.Module):
     def forward(self, x):
@@ -112,6 +122,29 @@ def test_the_page_loads_nothing_and_its_links_lead_somewhere(
     assert sum(tag == "details" for tag, _ in found.elements) == 3
     assert "float32[B, 4, 8, 8]" in found.words
     assert "default-src 'none'" in text
+    assert str(tmp_path) not in text
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_page_opens_what_a_link_leads_to(models: str, tmp_path: Path) -> None:
+    """Its own script runs in a browser, under its own policy: the modules around the target are open."""
+    assert main(["view", f"{models}:Outer", "--in", "B 3 8 8", "--html", "net.html"]) == 0
+    words = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--dump-dom",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    done = subprocess.run(
+        ["chromium", *words, f"file://{tmp_path}/net.html#op1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    opened = [attributes for tag, attributes in Reader(done.stdout).elements if tag == "details"]
+    assert ["open" in one for one in opened] == [True, True, True, False, True]
 
 
 def test_names_of_a_model_are_text_on_the_page() -> None:
