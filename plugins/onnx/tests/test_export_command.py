@@ -44,8 +44,12 @@ def runtime():
 
 
 def test_the_command_writes_a_file(models, capsys) -> None:
-    assert main(["export", models, "width=8", "--in", "B 4", "-o", "net.onnx", "--opset", "18"]) == 0
+    assert (
+        main(["export", models, "width=8", "--in", "B 4", "-o", "net.onnx", "--opset", "18", "--no-verify"])
+        == 0
+    )
     out = capsys.readouterr().out
+    assert "ONNX Runtime" not in out
     assert "opset 18" in out
     assert "in   x [B, 4]" in out
     assert "out  output [B, 2]" in out
@@ -62,7 +66,7 @@ def test_the_command_takes_weights_and_compares(models, tmp_path, capsys) -> Non
 
     net = exported.Net()
     ml.save(net.state_dict(), "net.safetensors")
-    words = ["export", models, "--in", "B 4", "-o", "net.onnx", "--weights", "net.safetensors", "--verify"]
+    words = ["export", models, "--in", "B 4", "-o", "net.onnx", "--weights", "net.safetensors"]
     assert main(words) == 0
     assert "ONNX Runtime differs by at most" in capsys.readouterr().out
     held = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load("net.onnx").graph.initializer}

@@ -2,16 +2,17 @@
 
 mlcore export my.models:Net --in "B 3 224 224" -o net.onnx
 mlcore export my.models:Net width=64 --in "B 3 224 224" --weights net.safetensors -o net.onnx --opset 18
-mlcore export vision/mobilenet_v2 --in "1 3 H W" --size H=224 -o mobilenet.onnx --verify
+mlcore export vision/mobilenet_v2 --in "1 3 H W" --size H=224 -o mobilenet.onnx
 
 The model and its inputs are named as for ``mlcore check``. A name in a shape is a dimension that may have any size when
-the file is run, unless --size gives one.
+the file is run, unless --size gives one. Where ONNX Runtime is installed, the file is run beside the model.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from importlib.util import find_spec
 from typing import Any
 
 from mlcore.cli.check import Asked, add_model, asked
@@ -30,8 +31,9 @@ def add_command(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--opset", type=int, default=20, help="ONNX's operator set, 17 to 21 (default: 20)")
     parser.add_argument("--external-data", action="store_true", help="put the parameters into FILE.data")
     parser.add_argument(
-        "--verify", action="store_true", help="run the file with ONNX Runtime, and compare with the model"
-    )
+        "--verify", action=argparse.BooleanOptionalAction, default=None,
+        help="run the file with ONNX Runtime, and compare with the model (default: where it is installed)",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         for value in values:
             dims = [one.dim_param or one.dim_value for one in value.type.tensor_type.shape.dim]
             print(f"  {title:<4} {value.name} {dims}".replace("'", ""))
-    if arguments.verify:
+    if arguments.verify or (arguments.verify is None and find_spec("onnxruntime") is not None):
         _verify(given, arguments.output)
     return 0
 
