@@ -84,6 +84,18 @@ def test_verifying_finds_a_file_of_another_model(models, tmp_path) -> None:
         difference(net, (ml.random.normal((3, 4)),), {}, tmp_path / "net.onnx")
 
 
+def test_what_onnx_runtime_lacks_is_told(models, tmp_path, capsys) -> None:
+    runtime()
+    (tmp_path / "wide.py").write_text(
+        "from mlcore import nn\n\ndef make():\n    return nn.LSTM(5, 7).to(dtype='float64')\n"
+    )
+    words = ["export", "wide:make", "--in", "4 3 5 float64", "-o", "net.onnx"]
+    assert main(words) == 1
+    assert "not compared" in capsys.readouterr().out
+    assert main([*words, "--verify"]) == 2
+    assert "ONNX Runtime does not run it" in capsys.readouterr().err
+
+
 def test_parameters_go_to_a_file_beside_it(models, tmp_path) -> None:
     net = nn.Linear(300, 400)
     path = tmp_path / "net.onnx"
