@@ -314,5 +314,7 @@ def _read(path: Path, device: Any) -> Checkpoint:
     try:
         state = tree.unflatten(content["state"], arrays, lambda array: to_tensor(array, device))
         return Checkpoint(path, content["epoch"], content["step"], state, metric=content.get("metric"))
-    except (KeyError, RecursionError) as error:
+    except FormatError as error:
+        raise FormatError(f"{path}: {error.what}", **error.details) from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} makes no sense ({type(error).__name__}: {error})") from error

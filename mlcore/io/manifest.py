@@ -20,7 +20,7 @@ import numpy as np
 
 from mlcore import dtypes
 from mlcore._version import __version__
-from mlcore.errors import ArgumentTypeError, CheckpointError
+from mlcore.errors import ArgumentTypeError, CheckpointError, FormatError
 from mlcore.io import tree
 from mlcore.io.files import atomic_folder, file_error, new_file, open_to_read
 from mlcore.io.opened import Array, Buffer, Leaf, TensorInfo, Weights
@@ -230,8 +230,8 @@ class CheckpointFile(Weights):
         leaves = {name: Leaf(name) for name in self.infos}
         try:
             return tree.unflatten(self._content["state"], leaves, lambda leaf: leaf)
-        except CheckpointError as error:
-            raise CheckpointError(f"{self.path / MANIFEST}: {error.what}", **error.details) from error
+        except FormatError as error:
+            raise FormatError(f"{self.path / MANIFEST}: {error.what}", **error.details) from error
         except (KeyError, RecursionError) as error:
             raise _nonsense(self.path, error) from error
 

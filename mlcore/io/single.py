@@ -44,7 +44,12 @@ def read_single(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, A
             raise CheckpointError(
                 f"{path}: tensor {name!r} is damaged", expected=f"SHA-256 {wanted[name]}", got=got
             )
-    content: dict[str, Any] = json.loads(text)
+    try:
+        content: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: its state makes no sense ({type(error).__name__}: {error})"
+        ) from error
     return content, arrays
 
 

@@ -40,6 +40,13 @@ def test_the_corpus_is_large() -> None:
     assert len(CASES) >= 60
 
 
+@pytest.mark.parametrize(
+    "case", [one for one in CASES if one.reader == "checkpoint"], ids=lambda one: one.name
+)
+def test_a_run_is_not_resumed_from_it(case: Case, tmp_path: Path) -> None:
+    check.refused(case, io.load_checkpoint, tmp_path)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CASES, ids=lambda one: f"{one.reader}-{one.name}")
 def test_it_is_refused(case: Case, way: str, tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def run(name: str, arguments: argparse.Namespace, environment: dict[str, str]) -
             f"{name}: {table[name]['inputs']:,} inputs, {found['covered']}, {found['crashes'] or 'no crash'}",
             flush=True,
         )
+        if found["status"] != 0 and not found["crashes"] and found["inputs"]:
+            continue  # something else ended it, such as a time limit
         if found["status"] != 0:
             print((arguments.corpus / f"{name}.last.txt").read_text()[-3000:], flush=True)
             return 1

@@ -172,6 +172,8 @@ models({
     "cut": (BYTES[: len(BYTES) // 2], "damaged|no graph|no ONNX"),
     "empty": (b"", "no graph"),
     "of_zeros": (bytes(500), "damaged|no graph"),
+    "with_a_name_that_is_no_text": (model([node("Relu", "x", to="yyyy")], outputs=("yyyy",)).SerializeToString()
+                                    .replace(b"yyyy", b"y\xf9yy"), "name is text|yy"),
     "of_another_format": (b"PK\x03\x04" + bytes(100), "damaged|no graph"),
     "of_nested_messages": (b"".join(b"\x3a\xff\xff\xff\x7f" for _ in range(2000)), "damaged"),
     "with_a_length_of_gigabytes": (b"\x3a\xf0\xff\xff\xff\x0f", "damaged"),

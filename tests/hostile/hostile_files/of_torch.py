@@ -190,7 +190,7 @@ many("pytorch", "pickle", {
     "has_no_mark": (b"K\x01t", "mid-pickle|nothing"),
     "recalls_what_is_not_there": (b"h\x07", "wrong operand|nothing"),
     "recalls_a_huge_place": (b"j\xff\xff\xff\xff", "wrong operand"),
-    "leaves_something": (b"K\x01K\x02", "2 objects in place of one"),
+    "leaves_something": (b"K\x01K\x02", "leaves 1 objects|2 objects"),
     "has_no_end": (b"K\x01" * 3 + b"K", "mid-pickle|objects|nothing"),
     "has_text_of_gigabytes": (b"X\xff\xff\xff\xff", "truncated: 4294967295 bytes"),
     "has_text_of_2_to_63": (b"\x8d" + struct.pack("<Q", 1 << 63), "truncated"),

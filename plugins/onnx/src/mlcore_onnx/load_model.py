@@ -198,6 +198,9 @@ def _module(source: Source, device: Any) -> OnnxModule:
     module.input_names = tuple(one.name for one in model.graph.input if one.name not in stored)
     module.output_names = tuple(one.name for one in model.graph.output)
     module._kinds = [_kind_of(source, one) for one in model.graph.input if one.name not in stored]
+    odd = [one for one in (*module.input_names, *module.output_names) if not isinstance(one, str)]
+    if odd:  # protobuf gives bytes for what is no UTF-8
+        raise source.bad(f"an input or output is called {odd[0]!r:.80}", cause="a name is text")
     module.metadata = {one.key: one.value for one in model.metadata_props}
     module.renamed = holding.renamed
     return module
