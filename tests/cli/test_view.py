@@ -144,7 +144,7 @@ def test_the_page_opens_what_a_link_leads_to(models: str, tmp_path: Path) -> Non
         check=True,
     )
     opened = [attributes for tag, attributes in Reader(done.stdout).elements if tag == "details"]
-    assert ["open" in one for one in opened] == [True, True, True, False, True]
+    assert ["open" in one for one in opened] == [True, True, True, False, True, False, False, False]
 
 
 def test_names_of_a_model_are_text_on_the_page() -> None:
