@@ -348,3 +348,13 @@ def test_a_definition_of_onnx_serves_all_sizes() -> None:
         a, b = x[..., :3], x[..., 3:]
         wanted = np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
         np.testing.assert_allclose(np.asarray(net(x, cos[:, 0], sin[:, 0])), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_came_in_goes_out_again() -> None:
+    net = mlcore_onnx.load(linear("layers.0.weight", "layers.0.bias"), device="cpu")
+    x = ml.asarray([[1.0, 2.0]], device="cpu")
+    again = mlcore_onnx.export(net, (x,))
+    assert [one.name for one in again.graph.initializer] == ["layers.0.weight", "layers.0.bias"]
+    assert mlcore_onnx.load(again, device="cpu")(x).tolist() == net(x).tolist()
+    inside = mlcore_onnx.export(lambda x: net(x) * 2, (x,))
+    assert mlcore_onnx.load(inside, device="cpu")(x).tolist() == (net(x) * 2).tolist()

@@ -14,6 +14,7 @@ from mlcore import nn
 from mlcore.backends import detect
 from mlcore.dtypes import from_numpy
 from mlcore.errors import ArgumentTypeError, FormatError, MlcoreError
+from mlcore.host import holds_values
 from mlcore.tensor import TensorBase
 from mlcore_onnx import ops
 from mlcore_onnx.load_file import Source, open_model
@@ -48,7 +49,7 @@ class OnnxModule(nn.Module):
         self._plan = Plan("")
         self._kinds: list[np.dtype[Any] | None] = []  # of the inputs, as far as the file says
         self._held: list[tuple[int, Held]] = []
-        self._places: list[tuple[int, dict[str, Any], str]] | None = None
+        self._places: tuple[Any, list[tuple[int, dict[str, Any], str]]] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs for inputs given by position or by name."""
@@ -63,16 +64,13 @@ class OnnxModule(nn.Module):
         """The list of outputs for the list of inputs."""
         slots: list[Any] = [None] * self._plan.size
         device: Any = None
-        if self._places is None:
-            self._places = [
-                (slot, self.get_submodule(one.path).__dict__, one.name) for slot, one in self._held
-            ]
-        for slot, holder, name in self._places:
+        for slot, holder, name in self._found():
             slots[slot] = one = holder[name]
             if device is None:
                 device = one.device
-        if device is None:
-            device = next((one.device for one in inputs if isinstance(one, TensorBase)), None)
+        given = next((one for one in inputs if isinstance(one, TensorBase)), None)
+        if given is not None and (device is None or not holds_values(given)):
+            device = given.device  # while a graph around this one is captured, everything goes there
         if device is None:
             device = detect.resolve(None)
         for place, name, value, kind in zip(self._plan.inputs, self.input_names, inputs, self._kinds):
@@ -80,6 +78,14 @@ class OnnxModule(nn.Module):
         for place, constant in self._plan.constants:
             slots[place] = constant.value
         return [move(one, device) for one in self._plan.go(slots, device)]
+
+    def _found(self) -> list[tuple[int, dict[str, Any], str]]:
+        """(slot, the dictionary that has its tensor, the name there), looked up again in a copy."""
+        held = self._places
+        if held is None or held[0] is not self.__dict__:
+            places = [(slot, self.get_submodule(one.path).__dict__, one.name) for slot, one in self._held]
+            self._places = held = (self.__dict__, places)
+        return held[1]
 
     def _inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         names = self.input_names
