@@ -11,6 +11,7 @@ import numpy as np
 
 from mlcore.errors import FormatError, UnsafeFileError
 from mlcore.io import strict_json
+from mlcore.io.files import file_error
 from mlcore.io.opened import Array, Buffer, Weights
 
 _INDEX: Final = ".index.json"
@@ -41,7 +42,10 @@ class ModelFolder(Weights):
     """The weights of a folder, each file opened once; `metadata` has config.json as "config"."""
 
     def __init__(self, path: Path) -> None:
-        chosen = weight_files(os.listdir(path))
+        try:
+            chosen = weight_files(os.listdir(path))
+        except OSError as error:
+            raise file_error("read", path, error) from error
         if not chosen:
             raise FormatError(
                 f"{path} has no weights", expected="model.safetensors, or an index of several files"
@@ -68,6 +72,8 @@ class ModelFolder(Weights):
         from mlcore.io.formats import recognise
 
         if name not in self._files:
+            if os.path.isdir(path / name):  # a link to the folder itself would go on for ever
+                raise FormatError(f"{path / name} is a folder", expected="a file of weights")
             self._files[name] = recognise(path / name).open(path / name)
         return self._files[name]
 

@@ -6,6 +6,7 @@ which is matched here and never evaluated. An npz is a zip of them. (numpy.org/d
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -98,17 +99,15 @@ def _dtype(text: str, what: str, source: Source) -> np.dtype[Any]:
             cause="they are pickled: reading them could run code of the file",
             fix="save it again as an array of numbers",
         )
-    known: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    known: np.dtype[Any] | None = None
     if code in _BFLOAT16:
-        return known
-    if text[0] == "'" and re.fullmatch(r"[<>|=]?[?biufc]\d{0,2}", code):
-        try:
+        known = np.dtype(ml_dtypes.bfloat16)
+    elif text[0] == "'" and re.fullmatch(r"[<>|=]?[?biufc]\d{0,2}", code):
+        with contextlib.suppress(TypeError, ValueError):
             dtypes.from_numpy(code)
-        except (TypeError, ValueError):
-            pass
-        else:
             known = np.dtype(code)
-            return known
+    if known is not None:
+        return known
     kind = {"U": "text", "S": "text", "M": "dates", "m": "time spans", "V": "bytes without a meaning"}
     name = "records" if text[0] == "[" else kind.get(code.lstrip("<>|=")[:1], f"dtype {code[:20]}")
     raise DTypeError(f"{source.path}: {what} holds {name}, which mlcore does not have")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 import os
 import struct
 import sys
@@ -28,6 +27,7 @@ from mlcore.errors import ArgumentError, ArgumentTypeError, DTypeError, FormatEr
 from mlcore.io import strict_json
 from mlcore.io.files import atomic_write, file_error, open_to_read
 from mlcore.io.opened import Array, Buffer, TensorInfo, Weights
+from mlcore.io.source import Source
 
 MAX_HEADER: Final = 100_000_000
 METADATA: Final = "__metadata__"
@@ -337,15 +337,13 @@ class SafetensorsFile(Weights):
     """A safetensors file, mapped into memory: `view` copies nothing, `read` reads one tensor into new memory."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open_to_read(path)
-        self._map: mmap.mmap | None = None
+        self._source = Source(path)
         try:
-            self._header = read_header(self._file, path)
+            self._header = read_header(self._source.file, path)
         except BaseException:
-            self._file.close()
+            self._source.close()
             raise
         self._entries = {entry.name: entry for entry in self._header.entries}
-        self._end = self._header.data_start + max((entry.stop for entry in self._header.entries), default=0)
         super().__init__(
             path, {name: _info(entry) for name, entry in self._entries.items()}, self._header.metadata
         )
@@ -359,7 +357,7 @@ class SafetensorsFile(Weights):
         if not array.flags.c_contiguous:
             array = np.empty(shape, dtype)
         raw = array.reshape(-1).view(np.uint8)
-        _read_into(raw, self._file, self._header, entry, self.path)
+        self._source.fill(raw, self._header.data_start + entry.start, f"tensor {name!r}")
         if dtype == np.bool_:
             np.not_equal(raw, 0, out=array.reshape(-1))  # a byte of 2 would equal neither truth value
         elif sys.byteorder == "big":
@@ -371,21 +369,11 @@ class SafetensorsFile(Weights):
         entry = self._entries[name]
         if _numpy_dtype(entry, self.path) == np.bool_ or entry.start == entry.stop or sys.byteorder == "big":
             return self.read(name)
-        if self._map is None:
-            try:
-                self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:  # ValueError: it shrank to nothing
-                raise FormatError(f"{self.path} cannot be mapped into memory: {error}") from error
-            if len(self._map) < self._end:
-                _failer(self.path)("it shrank after it was opened")
-        raw = np.frombuffer(
-            self._map, np.uint8, entry.stop - entry.start, self._header.data_start + entry.start
-        )
-        return to_array(raw, entry, self.path)
+        start, size = self._header.data_start + entry.start, entry.stop - entry.start
+        return to_array(self._source.mapped(start, size, f"tensor {name!r}"), entry, self.path)
 
     def close(self) -> None:
-        self._map = None  # views keep the mapping as long as they live
-        self._file.close()
+        self._source.close()
 
 
 def _info(entry: Entry) -> TensorInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+import threading
 import zlib
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -30,14 +31,15 @@ class Source:
             status = os.stat(path)
             if stat.S_ISDIR(status.st_mode) or not stat.S_ISREG(status.st_mode):
                 raise FileError(f"cannot read {self.path}: it is no regular file")
-            self._file = open(path, "rb", buffering=0)  # noqa: SIM115  (closed by close)
-            self.size = os.fstat(self._file.fileno()).st_size
+            self.file = open(path, "rb", buffering=0)  # noqa: SIM115  (closed by close)
+            self.size = os.fstat(self.file.fileno()).st_size
         except MlcoreError:
             raise
         except OSError as error:
             raise file_error("read", path, error) from error
         self._pages: mmap.mmap | bytes | None = None
-        self._window, self._window_start = b"", 0
+        self._window = b"", 0
+        self._lock = threading.Lock()
 
     def fail(
         self,
@@ -56,12 +58,14 @@ class Source:
         self.check(start, size, what)
         if size > _WINDOW // 2:
             return self.array(start, size, what).tobytes()
-        place = start - self._window_start
-        if place < 0 or place + size > len(self._window):
-            window = np.empty(min(_WINDOW, self.size - start), np.uint8)
-            self.fill(window, start, what)
-            self._window, self._window_start, place = window.tobytes(), start, 0
-        return self._window[place : place + size]
+        window, begun = self._window
+        place = start - begun
+        if place < 0 or place + size > len(window):
+            fresh = np.empty(min(_WINDOW, self.size - start), np.uint8)
+            self.fill(fresh, start, what)
+            window, place = fresh.tobytes(), 0
+            self._window = window, start
+        return window[place : place + size]
 
     def check(self, start: int, size: int, what: str) -> None:
         """Raise `FormatError` if the file does not have these bytes."""
@@ -79,9 +83,8 @@ class Source:
         """Read ``len(raw)`` bytes from `start` into `raw`; their CRC-32 if that is asked for, after that of `begun`."""
         total, place, view = begun, 0, raw.data
         try:
-            self._file.seek(start)
             while place < len(raw):
-                got = self._file.readinto(view[place : place + PIECE]) or 0
+                got = self._some(view[place : place + PIECE], start + place)
                 if not got:
                     self.fail(f"it shrank while {what} was read", cause="another program changed it")
                 if crc:
@@ -94,6 +97,14 @@ class Source:
                 raise file_error("read", self.path, error, at=what) from error
             self.fail("it was closed already", cause=f"{what} was asked for too late", fix="open it again")
         return total
+
+    def _some(self, piece: memoryview, start: int) -> int:
+        """Read bytes from `start`; how many these were. Threads do not get into each other's way."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self.file.fileno(), [piece], start)
+        with self._lock:
+            self.file.seek(start)
+            return self.file.readinto(piece) or 0
 
     def crc(self, start: int, size: int, what: str) -> int:
         """The CRC-32 of bytes that are not kept."""
@@ -109,7 +120,7 @@ class Source:
         """The whole file as bytes that the system reads when they are looked at."""
         if self._pages is None:
             try:
-                pages = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
+                pages = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
             except (OSError, ValueError) as error:
                 self.fail(f"it cannot be mapped into memory ({error})", cause="it shrank, or was closed")
             if len(pages) < self.size:
@@ -125,4 +136,4 @@ class Source:
     def close(self) -> None:
         """Give up the file; arrays that were mapped stay."""
         self._pages = None
-        self._file.close()
+        self.file.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import mlcore as ml
-from mlcore.errors import DTypeError, FormatError, UnsafeFileError
+from mlcore.errors import ArgumentTypeError, DTypeError, FormatError, UnsafeFileError
 from mlcore.io import MissingFileError, formats, open_weights, save_checkpoint
 from mlcore.io.opened import Leaf, fill
 
@@ -139,10 +140,12 @@ def test_a_folder_with_one_file(tmp_path: Path) -> None:
         (lambda i: i["weight_map"].pop("n"), FormatError, "holds 'n', which .* does not place there"),
         (lambda i: i["weight_map"].update(n=3), FormatError, "no table of files"),
         (lambda i: i.pop("weight_map"), FormatError, "no table of files"),
+        (lambda i: i["weight_map"].update(n="loop"), FormatError, "loop is a folder"),
     ],
 )
 def test_damaged_indices(tmp_path: Path, change: Any, kind: Any, text: str) -> None:
     place = folder(tmp_path / "model", 2)
+    (place / "loop").symlink_to(".")
     index = json.loads((place / "model.safetensors.index.json").read_text())
     change(index)
     (place / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -162,6 +165,21 @@ def test_a_checkpoint_comes_as_it_was_saved(tmp_path: Path) -> None:
         assert weights.metadata["step"] == 9
         assert weights.info("model.z").dtype == "complex128"
         assert weights["model.weight"].tolist() == [1.0, 2.0]
+
+
+def test_threads_read_one_file(tmp_path: Path) -> None:
+    want = {f"{i}": np.full(50_000, i, np.float32) for i in range(16)}
+    ml.save(want, tmp_path / "x.safetensors")
+    with open_weights(tmp_path / "x.safetensors") as weights, ThreadPoolExecutor(8) as pool:
+        for name, found in zip(list(want) * 20, pool.map(weights.read, list(want) * 20), strict=True):
+            assert found.tobytes() == want[name].tobytes()
+
+
+def test_options_that_a_format_has_not(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"npz has no option 'level'\n.*compress"):
+        ml.save({"x": np.zeros(2)}, tmp_path / "x.npz", level=3)
+    with pytest.raises(ArgumentTypeError, match="safetensors has no option 'compress'"):
+        ml.save({"x": np.zeros(2)}, tmp_path / "x", compress=True)
 
 
 FLOAT8 = ["float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "float8_e4m3fnuz", "float8_e5m2fnuz"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import os
 import pkgutil
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mlcore.errors import ArgumentError, FormatError
+from mlcore.errors import ArgumentError, ArgumentTypeError, FormatError
 from mlcore.io.files import FileError, file_error, open_to_read
 from mlcore.io.opened import Weights
 
@@ -57,7 +58,14 @@ class Format:
             raise ArgumentError(
                 f"save: {self.about} hold no metadata", fix="leave it out, or save safetensors"
             )
-        _named(self.writer)(tensors, path, metadata, **options)
+        writer = _named(self.writer)
+        known_options = list(inspect.signature(writer).parameters)[3:]
+        for name in options:
+            if name not in known_options:
+                raise ArgumentTypeError(
+                    f"save: {self.name} has no option {name!r}", known=", ".join(known_options) or "none"
+                )
+        writer(tensors, path, metadata, **options)
 
 
 class Peek:
@@ -87,7 +95,7 @@ class Peek:
         """The names in a zip archive's directory, as far as its first MiB goes; () if it is no zip."""
         if not self.head.startswith(b"PK"):
             return ()
-        with open(self.path, "rb") as file:
+        with open_to_read(self.path) as file:
             file.seek(max(0, self.size - _TAIL))
             tail = file.read(_TAIL)
             end = tail.rfind(b"PK\x05\x06")
