@@ -3,6 +3,9 @@
 #   make demo    build and install core, backend-cpu and plugins/vision into a private environment; train on digits
 #   make test    the same environment, and every test; TORCH=1 adds PyTorch and the parity tests against it
 #
+# make assets   fetches the weights, data and photographs that some tests need (250 MB, once for a user); they skip
+#               without
+#
 # make test-backends    every other backend and plugin, each on its libraries in an environment of its own, on top of
 #                       the one above; LEGS="backend-metal-mlx-cpu" chooses some of them, make legs lists them
 #
@@ -61,12 +64,15 @@ TORCH_TOOLS := $(DONE)/torch-$(TORCH_VERSION)
 
 PLUGIN_STAMPS := $(foreach one,$(PLUGINS),$(call plugin,$(one)))
 
-.PHONY: demo test test-backends legs dev lint format wheel bench docs generate check-generated constraints clean install
+.PHONY: demo assets test test-backends legs dev lint format wheel bench docs generate check-generated constraints clean install
 
 # ------------------------------------------------------------------ the two commands
 
 demo: install
 	$(BIN)/mlcore train digits
+
+assets: install
+	$(BIN)/mlcore assets get --all
 
 test: install $(PLUGIN_STAMPS) $(PURE) $(BARE) $(STRICT) $(TEST_TOOLS) $(if $(TORCH),$(TORCH_TOOLS))
 	$(BIN)/python tools/run_tests.py --pure "$(VENV)/pure" --bare "$(VENV)/bare" --strict "$(VENV)/strict" --at-once $(AT_ONCE) $(SUITES)

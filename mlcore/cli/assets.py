@@ -17,7 +17,8 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=run_list)
     get = words.add_parser("get", help="fetch what is not here; prints where each one is")
-    get.add_argument("names", metavar="NAME", nargs="+")
+    get.add_argument("names", metavar="NAME", nargs="*")
+    get.add_argument("--all", action="store_true", help="all that `mlcore assets list` shows")
     get.add_argument("--verify", action="store_true", help="check the hashes of what is here already, too")
     get.set_defaults(run=run_get)
     where = words.add_parser("where", help="where an asset is; status 1 where it has not been fetched")
@@ -65,8 +66,14 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 def run_get(arguments: argparse.Namespace) -> int:
     from mlcore import assets
+    from mlcore.errors import ArgumentError
 
-    for asset in [assets.find(name) for name in arguments.names]:  # a wrong name fetches nothing
+    if bool(arguments.names) == arguments.all:
+        raise ArgumentError(
+            "assets get: name what to fetch, or say --all", known=", ".join(assets.everything())
+        )
+    names = assets.everything() if arguments.all else arguments.names
+    for asset in [assets.find(name) for name in names]:  # a wrong name fetches nothing
         if not assets.is_here(asset.name):
             print(
                 f"fetching {asset.name} ({asset.source} {asset.requirement}) ...", file=sys.stderr, flush=True

@@ -124,6 +124,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def make(*some: assets.Asset) -> None:
         table = {asset.name: asset for asset in some}
+        monkeypatch.setattr("mlcore.assets.everything", lambda: table)
         monkeypatch.setattr("mlcore.assets.manifest.everything", lambda: table)
         monkeypatch.setattr("mlcore.assets.store.everything", lambda: table)
 
@@ -463,6 +464,11 @@ def test_the_command(shop: Path, known: Any, capsys: pytest.CaptureFixture[str],
     assert main(["assets", "where", "toy"]) == 0
     assert main(["assets", "get", "toy", "ty"]) == 2
     assert "did you mean 'toy'" in capsys.readouterr().err
+    assert main(["assets", "get", "--all"]) == 0
+    assert capsys.readouterr().out == f"{place}\n"
+    for wrong in ([], ["toy", "--all"]):
+        assert main(["assets", "get", *wrong]) == 2
+        assert "name what to fetch, or say --all" in capsys.readouterr().err
 
 
 def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
