@@ -229,6 +229,31 @@ def test_nothing_is_allocated_for_what_is_merely_claimed() -> None:
     assert peak < 100e6
 
 
+def test_loading_takes_no_longer_than_the_file_is_long() -> None:
+    """Names that all become the same one; functions whose attributes double at every level."""
+    many = [tensor(chr(0x4E00 + i), raw_data=bytes(8)) for i in range(4000)]
+    nodes = [node("Add", ["x" if i == 0 else f"h{i - 1}", one.name], [f"h{i}"]) for i, one in enumerate(many)]
+    net = mlcore_onnx.load(model(nodes, many, outputs=("h3999",)))
+    assert len(net.state_dict()) == 4000
+    names = [f"q{i}" for i in range(30)]
+    functions = []
+    for level in range(30):
+        calls = []
+        for turn in (1, 2):
+            call = node(f"F{level + 1}", ["a"], [f"b{turn}"], domain="mine", **{names[level]: turn})
+            for other in names[:level]:
+                call.attribute.append(
+                    AttributeProto(name=other, type=AttributeProto.INT, ref_attr_name=other)
+                )
+            calls.append(call)
+        calls.append(node("Add", ["b1", "b2"], ["b"]))
+        imports = [helper.make_opsetid("mine", 1), helper.make_opsetid("", 17)]
+        functions.append(helper.make_function("mine", f"F{level}", ["a"], ["b"], calls, imports, names))
+    last = helper.make_function("mine", "F30", ["a"], ["b"], [node("Relu", ["a"], ["b"])], imports, names)
+    with pytest.raises(FormatError, match="4096 sets of attributes"):
+        mlcore_onnx.load(model([node("F0", domain="mine")], functions=[*functions, last], mine=1))
+
+
 # -- data beside the model -----------------------------------------------------------------------------------------
 
 

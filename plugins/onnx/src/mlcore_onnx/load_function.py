@@ -18,6 +18,7 @@ from mlcore_onnx.ops.declare import NEWEST, Handler
 from mlcore_onnx.values import dtype_of
 
 _DEEPEST: Final = 40  # functions that call functions
+_MOST: Final = 4096  # functions made ready, each with its attributes
 _KEPT: Final = 64  # plans of one node for different sizes
 
 
@@ -93,6 +94,8 @@ def _plan(scope: Scope, proto: Any, attributes: dict[str, Any], label: str) -> P
     )
     found: Plan | None = source.functions.plans.get(key)
     if found is None:
+        if len(source.functions.plans) >= _MOST:
+            raise source.bad(f"functions called with more than {_MOST} sets of attributes", node=label)
         found = source.functions.plans[key] = _compile(scope, proto, given, (*scope.active, name), label)
     return found
 

@@ -232,6 +232,7 @@ class _Holding:
         self.module = module
         self.device = device
         self.renamed: dict[str, str] = {}
+        self.numbers: dict[str, int] = {}  # how often a name was taken already
 
     def hold(self, name: str, array: np.ndarray[Any, Any], state: bool) -> Held | None:
         """Where the module holds a tensor; None where it is better a part of the plan."""
@@ -261,9 +262,9 @@ class _Holding:
         parts = [one or "_" for one in clean.split(".")]
         if len(parts) > _DEEP or not self._free(parts):
             parts = [clean.replace(".", "_")]
-        first, number = parts[-1], 0
+        first = parts[-1]
         while not self._free(parts):
-            number += 1
+            self.numbers[first] = number = self.numbers.get(first, 0) + 1
             parts[-1] = f"{first}_{number}"
         return parts
 
