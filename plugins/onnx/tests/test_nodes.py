@@ -83,14 +83,14 @@ def run_case(case) -> str:
     return "compared"
 
 
-def report(what: str, device: str, counts: Counter) -> None:
-    print(f"\nonnx {onnx.__version__}, {what}, on {device}: {sum(counts.values())} cases")
+def report(say, what: str, device: str, counts: Counter) -> None:
+    say(f"onnx {onnx.__version__}, {what}, on {device}: {sum(counts.values())} cases")
     for reason, count in counts.most_common():
-        print(f"  {count:5d}  {reason}")
+        say(f"  {count:5d}  {reason}")
 
 
 @pytest.mark.parametrize("device", _DEVICES)
-def test_every_operator(device) -> None:
+def test_every_operator(device, say) -> None:
     counts: Counter = Counter()
     wrong = []
     with ml.device(device), warnings.catch_warnings():
@@ -100,7 +100,7 @@ def test_every_operator(device) -> None:
                 counts[run_case(case)] += 1
             except Exception as error:  # any failure is a finding: all are named at the end
                 wrong.append(f"{case.name}: {type(error).__name__}: {str(error).strip().splitlines()[:1]}")
-    report("node tests", device, counts)
+    report(say, "node tests", device, counts)
     assert not wrong, f"{len(wrong)} of {len(cases('node'))}:\n" + "\n".join(wrong[:40])
     if onnx.__version__ == "1.23.2":
         assert sum(counts.values()) == 1884
@@ -139,16 +139,16 @@ def run_folder(case) -> str:
 @pytest.mark.parametrize(
     ("kind", "least"), [("simple", 21), ("pytorch-converted", 59), ("pytorch-operator", 24)]
 )
-def test_the_models_of_the_wheel(kind, least, device) -> None:
+def test_the_models_of_the_wheel(kind, least, device, say) -> None:
     counts: Counter = Counter()
     with ml.device(device):
         for case in cases(kind):
             counts[run_folder(case)] += 1
-    report(f"models of kind {kind!r}", device, counts)
+    report(say, f"models of kind {kind!r}", device, counts)
     assert counts["compared"] >= least
 
 
-def test_the_light_models() -> None:
+def test_the_light_models(say) -> None:
     """Nine known networks at opset 9, their weights made by ConstantOfShape: the outputs are one number each."""
     count = 0
     with ml.device("cpu"), ml.no_grad():
@@ -166,5 +166,5 @@ def test_the_light_models() -> None:
             ]
             check_equal(backend.prepare(path).run(inputs), wanted, case.rtol, case.atol)
             count += 1
-    print(f"\nlight models: {count} compared")
+    say(f"light models: {count} compared")
     assert count == 9
