@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -85,12 +86,22 @@ def test_the_plugin_is_light() -> None:
 
 
 @pytest.mark.assets
-def test_the_commands_with_their_own_models(
-    capsys: pytest.CaptureFixture[str], mlcore_asset: Callable[[str], Path]
-) -> None:
-    mlcore_asset("minilm")
-    assert main(["embed", "That is a happy person", "Today is a sunny day"]) == 0
-    assert "1.0000  0.2569  That is a happy person" in capsys.readouterr().out
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_the_commands_with_their_own_models(device: str, mlcore_asset: Callable[[str], Path]) -> None:
+    """The same lines on each device, which MLCORE_DEVICE chooses."""
+    embed = ["embed", "That is a happy person", "That is a very happy person", "Today is a sunny day"]
+    generate = ["generate", "The capital of France is", "--max-new-tokens", "1"]
+    for asset, command, said in (
+        ("minilm", embed, "1.0000  0.9429  0.2569  That is a happy person\n"),
+        ("smollm2", generate, "The capital of France is Paris\n"),
+    ):
+        mlcore_asset(asset)
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "mlcore", *command], env={**os.environ, "MLCORE_DEVICE": device},
+            capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
 
 
 def test_it_is_found() -> None:
