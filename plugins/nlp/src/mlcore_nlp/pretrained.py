@@ -136,11 +136,10 @@ class Pretrained(nn.Module):
         with _told(cls, path / CONFIG if path.is_dir() else path):
             model = cls.made(settings) if new_head else cls._blank(settings)
         model = model.to(dtype=ml.float32 if dtype is None else dtype)
-        model = (
-            model.to(device)
-            if new_head
-            else model.to_empty(device=ml.default_device() if device is None else device)
-        )
+        if new_head:
+            model = model.to(device)
+        else:
+            model._convert(lambda one: _placeholder(one, device))
         own = set(model.state_dict())
 
         def ours(name: str) -> str | None:
@@ -181,6 +180,11 @@ class Pretrained(nn.Module):
         )
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(place)
+
+
+def _placeholder(one: Any, device: Any) -> Any:
+    """A tensor of the shape of `one` that takes the memory of one element, until a file's takes its place."""
+    return ml.broadcast_to(ml.empty((), dtype=one.dtype, device=device), one.shape)
 
 
 @contextlib.contextmanager
