@@ -46,12 +46,8 @@ def _dft(x: np.ndarray[Any, Any], axis: int, inverse: bool) -> np.ndarray[Any, A
 
 
 def _lines(**params: Any) -> list[Any]:
-    shapes = ((8,), (3, 5), (4, 1), (2, 7, 3))
-    return [
-        sample([shape], axis=axis, special=False, **params)
-        for shape in shapes
-        for axis in {0, len(shape) - 1}
-    ]
+    shapes = (((8,), 0), ((3, 5), 0), ((2, 7, 3), 1))
+    return [sample([shape], axis=axis, special=False, **params) for shape, axis in shapes]
 
 
 @primitive(
@@ -84,7 +80,7 @@ def _spread(g: Any, shape: tuple[int, ...], axis: int) -> Any:
 def _half_lines() -> list[Any]:
     return [
         sample([shape], axis=axis, n=n, special=False)
-        for shape, axis, n in (((5,), 0, 8), ((5,), 0, 9), ((3, 4), 1, 6), ((3, 4), 0, 5), ((1, 2), 0, 1))
+        for shape, axis, n in (((5,), 0, 8), ((3, 4), 0, 5), ((1, 2), 0, 1))
     ]
 
 

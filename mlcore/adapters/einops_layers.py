@@ -16,8 +16,19 @@ from mlcore.ops.linalg import einsum
 from mlcore.ops.random import uniform
 
 
-class Rearrange(RearrangeMixin, nn.Module):
+def _set_up(layer: Any, mixin: Any, args: tuple[Any, ...], sizes: dict[str, int]) -> None:
+    """What a module's constructor does, then einops'."""
+    nn.Module.__init__(layer)
+    mixin.__init__(layer, *args, **sizes)
+
+
+class Rearrange(nn.Module, RearrangeMixin):
     """`einops.rearrange` with a fixed pattern, as a module."""
+
+    __repr__ = RearrangeMixin.__repr__
+
+    def __init__(self, pattern: str, **axes_lengths: int) -> None:
+        _set_up(self, RearrangeMixin, (pattern,), axes_lengths)
 
     def forward(self, input: Any) -> Any:
         """The rearranged tensor."""
@@ -25,8 +36,13 @@ class Rearrange(RearrangeMixin, nn.Module):
         return apply(input)
 
 
-class Reduce(ReduceMixin, nn.Module):
+class Reduce(nn.Module, ReduceMixin):
     """`einops.reduce` with a fixed pattern, as a module."""
+
+    __repr__ = ReduceMixin.__repr__
+
+    def __init__(self, pattern: str, reduction: str, **axes_lengths: int) -> None:
+        _set_up(self, ReduceMixin, (pattern, reduction), axes_lengths)
 
     def forward(self, input: Any) -> Any:
         """The reduced tensor."""
@@ -34,8 +50,15 @@ class Reduce(ReduceMixin, nn.Module):
         return apply(input)
 
 
-class EinMix(_EinmixMixin, nn.Module):
+class EinMix(nn.Module, _EinmixMixin):
     """An einsum with a weight of its own, and a bias if asked for; see einops' documentation."""
+
+    __repr__ = _EinmixMixin.__repr__
+
+    def __init__(
+        self, pattern: str, weight_shape: str, bias_shape: str | None = None, **axes_lengths: int
+    ) -> None:
+        _set_up(self, _EinmixMixin, (pattern, weight_shape, bias_shape), axes_lengths)
 
     def _create_parameters(
         self, weight_shape: Any, weight_bound: float, bias_shape: Any, bias_bound: float
@@ -47,13 +70,14 @@ class EinMix(_EinmixMixin, nn.Module):
 
     def _create_rearrange_layers(
         self,
-        before: str | None,
-        before_lengths: Mapping[str, int] | None,
-        after: str | None,
-        after_lengths: Any,
+        pre_reshape_pattern: str | None,
+        pre_reshape_lengths: Mapping[str, int] | None,
+        post_reshape_pattern: str | None,
+        post_reshape_lengths: Mapping[str, int] | None,
     ) -> None:
-        self.pre_rearrange = None if before is None else Rearrange(before, **(before_lengths or {}))
-        self.post_rearrange = None if after is None else Rearrange(after, **(after_lengths or {}))
+        before, after = pre_reshape_pattern, post_reshape_pattern
+        self.pre_rearrange = None if before is None else Rearrange(before, **(pre_reshape_lengths or {}))
+        self.post_rearrange = None if after is None else Rearrange(after, **(post_reshape_lengths or {}))
 
     def forward(self, input: Any) -> Any:
         """The mixed tensor."""

@@ -91,7 +91,7 @@ def eigh(x: Any, /) -> EighResult:
 def _symmetric() -> list[Any]:
     return [
         sample([shape], derive={"x": lambda x: x + mH(x)}, special=False)
-        for shape in ((3, 3), (2, 4, 4), (1, 1), (0, 0))
+        for shape in ((3, 3), (2, 2, 2), (0, 0))
     ]
 
 

@@ -107,6 +107,9 @@ class MetalBackend(ArrayLibraryBackend):
         mx.clear_cache()
         return kept - int(mx.get_cache_memory())
 
+    def extension(self, space: str, name: str) -> None:
+        """None of MLX's: its factorisations run on the processor's stream only, and empty transforms end the process."""
+
     def kernel(self, op: Any) -> Kernel | None:
         """Ours where the catalog has one, else MLX's by name; None composes it."""
         own = catalog.find(op, self)
