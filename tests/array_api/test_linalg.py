@@ -203,6 +203,8 @@ def test_factors_make_the_matrix_again(device: Any, kind: str) -> None:
         near(low @ mH(low), definite(x))
         up = linalg.cholesky(definite(x), upper=True)
         near(mH(up) @ up, definite(x))
+        if ml.complex128 not in held:
+            continue
         w, v = linalg.eig(x)
         near(v * ml.expand_dims(w, axis=-2), ml.astype(x, v.dtype) @ v, 50)
 
