@@ -285,6 +285,10 @@ BAD_CONFIGS: list[tuple[dict[str, Any], type[MlcoreError], str]] = [
     (dict(hidden_size=32), StateDictError, "(?s)mismatched.*embed_tokens"),
     (dict(tie_word_embeddings="no"), FormatError, "tie_word_embeddings is a str"),
     (dict(rope_scaling={"rope_type": "longrope"}), FormatError, "kind 'longrope'"),
+    (dict(num_hidden_layers=10**9), FormatError, "num_hidden_layers is 1000000000"),
+    (dict(hidden_size=2**40), FormatError, "hidden_size is 1099511627776"),
+    (dict(vocab_size=2**24), StateDictError, "(?s)mismatched.*embed_tokens"),
+    (dict(intermediate_size=-1), MlcoreError, "-1"),
     (dict(sliding_window=4096), FormatError, "sliding_window 4096"),
     (dict(model_type="mamba", architectures=None), FormatError, "unknown architecture"),
 ]

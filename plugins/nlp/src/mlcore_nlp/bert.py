@@ -295,6 +295,10 @@ class BertForSequenceClassification(Pretrained):
         found = self.bert(input_ids, attention_mask, token_type_ids)
         return self.classifier(self.dropout(found.pooler_output))
 
+    def draw_head(self) -> None:
+        """Draw the classifier again."""
+        draw(self.classifier, self.bert.initializer_range)
+
     @classmethod
     def settings(cls, config: Mapping[str, Any]) -> Settings:
         """The encoder's arguments, and how many labels are named."""

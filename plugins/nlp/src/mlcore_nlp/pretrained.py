@@ -20,6 +20,7 @@ from mlcore.io import FileError, MissingFileError, atomic_write, open_weights, s
 P = TypeVar("P", bound="Pretrained")
 Settings = dict[str, Any]
 CONFIG: Final = "config.json"
+_LARGEST: Final = 1 << 24  # of the sizes in a config
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -134,12 +135,11 @@ class Pretrained(nn.Module):
         settings = cls.adapt(settings, names)
         new_head = bool(cls.head) and not any(_matches(name, cls.head) for name in names)
         with _told(cls, path / CONFIG if path.is_dir() else path):
-            model = cls.made(settings) if new_head else cls._blank(settings)
+            _check_sizes(settings, len(theirs))
+            with shape_only():  # nothing is allocated for what a file only claims
+                model = cls.made(settings)
         model = model.to(dtype=ml.float32 if dtype is None else dtype)
-        if new_head:
-            model = model.to(device)
-        else:
-            model._convert(lambda one: _placeholder(one, device))
+        model._convert(lambda one: _placeholder(one, device))
         own = set(model.state_dict())
 
         def ours(name: str) -> str | None:
@@ -149,13 +149,12 @@ class Pretrained(nn.Module):
         found = model.load_weights(path, ours, strict=not new_head)
         if found.unexpected_keys or any(not _matches(name, cls.head) for name in found.missing_keys):
             model.load_weights(path, ours)  # raises the table
+        if new_head:
+            model.draw_head()
         return model.eval()
 
-    @classmethod
-    def _blank(cls: type[P], settings: Settings) -> P:
-        """Without memory for values."""
-        with shape_only():
-            return cls.made(settings)
+    def draw_head(self) -> None:
+        """Give new values to the parameters that `head` names."""
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json, model.safetensors and the tokenizer's files to a folder, which is made if need be.
@@ -180,6 +179,14 @@ class Pretrained(nn.Module):
         )
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(place)
+
+
+def _check_sizes(settings: Settings, tensors: int) -> None:
+    """Sizes that no model has, and more layers than there are tensors, are refused before anything is made of them."""
+    for name, value in settings.items():
+        most = tensors if name == "num_hidden_layers" else _LARGEST
+        if isinstance(value, int) and not -1 <= value <= most:
+            raise ArgumentError(f"{name} is {value}", cause=f"the file has {tensors} tensors")
 
 
 def _placeholder(one: Any, device: Any) -> Any:
