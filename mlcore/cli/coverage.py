@@ -6,8 +6,6 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-import mlcore.fft
-import mlcore.linalg  # noqa: F401  (declares operations, as the other does)
 from mlcore import dtypes, table
 from mlcore.backends import detect
 from mlcore.cli import badge
