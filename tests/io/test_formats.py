@@ -156,6 +156,8 @@ def test_damaged_indices(tmp_path: Path, change: Any, kind: Any, text: str) -> N
 def test_a_checkpoint_comes_as_it_was_saved(tmp_path: Path) -> None:
     state = {"weight": ml.asarray([1.0, 2.0]), "z": np.array([1 + 2j]), "more": [1, "text", (ml.asarray(3),)]}
     path = save_checkpoint(tmp_path, epoch=2, step=9, rng=False, model=state)
+    with pytest.raises(FormatError, match="load checkpoint-000001, one of the run's checkpoints"):
+        ml.load(tmp_path)
     back = ml.load(path)
     assert back["model"]["weight"].tolist() == [1.0, 2.0]
     assert back["model"]["z"].tolist() == [1 + 2j]

@@ -160,9 +160,11 @@ def recognise(path: str | os.PathLike[str]) -> Format:
     what = (
         f"the folder holds {_listed(peek.names)}" if peek.is_folder else f"it begins with {peek.head[:16]!r}"
     )
+    run = sorted(name for name in peek.names if name.startswith("checkpoint-"))
     raise FormatError(
         f"{place} is in no format that mlcore reads: {what}",
         known=", ".join(one.about for one in all_formats()),
+        fix=f"load {run[-1]}, one of the run's checkpoints" if run else None,
     )
 
 
