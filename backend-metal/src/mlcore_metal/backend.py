@@ -108,7 +108,7 @@ class MetalBackend(ArrayLibraryBackend):
         return kept - int(mx.get_cache_memory())
 
     def extension(self, space: str, name: str) -> None:
-        """None of MLX's: its factorisations run on the processor's stream only, and empty transforms end the process."""
+        """None of MLX: its factorisations run on the processor's stream only, empty transforms end the process."""
 
     def kernel(self, op: Any) -> Kernel | None:
         """Ours where the catalog has one, else MLX's by name; None composes it."""
