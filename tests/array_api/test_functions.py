@@ -32,7 +32,7 @@ def test_function(name: str) -> None:
     make = derived(name)
     assert make is not None, f"no call of {name} is made in calls.py"
 
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(st.data())
     def check(data: Any) -> None:
         args, kwargs = make(data.draw)
