@@ -226,6 +226,7 @@ def _checkpoints() -> None:
         "is_no_json": (lambda c: b"{" * 9, "makes no sense"),
         "is_deep": (lambda c: b'{"version": ' + b"[" * 90_000 + b"]" * 90_000 + b"}", "makes no sense"),
         "is_a_list": (lambda c: b"[2]", "makes no sense"),
+        "is_in_utf_32": (lambda c: json.dumps(c).encode("utf-32-le"), "makes no sense"),
         "refers_to_no_tensor": (lambda c: c | {"state": {"model": {"$tensor": "nowhere"}}}, "nowhere"),
         "calls_something": (
             lambda c: c | {"state": {"model": {"$call": "os.system"}}},
