@@ -109,7 +109,7 @@ def main() -> int:
     parser.add_argument(
         "--through", default="", help="a command that runs each process, such as 'nice -n 19'"
     )
-    parser.add_argument("--asan", type=Path, help="a sanitizer's library to load before everything else")
+    parser.add_argument("--asan", default="", help="a sanitizer's library to load before everything else")
     arguments = parser.parse_args()
     arguments.corpus.mkdir(parents=True, exist_ok=True)
     environment = {}
