@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ EXAMPLES = [*HOW.distinct(HOW.docstring_examples(["mlcore_onnx"])), *HOW.page_ex
 def test_example(example: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     HOW.run(example)
+
+
+def test_the_page_s_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)  # noqa: S102  (a page of this repository)
+    assert len(blocks) >= 2
 
 
 def test_there_are_examples() -> None:
