@@ -106,6 +106,17 @@ def test_number_of_threads() -> None:
         mlcore_cpu.set_num_threads(0)
 
 
+def test_the_number_of_threads_changes_while_workers_are_on_their_way() -> None:
+    """A worker that came to its job just as the pool ended missed the end, once in some hundred thousand times."""
+    code = (
+        WORK
+        + "import mlcore_cpu\nx = np.ones((64, 4096), 'f')\n"
+        + "for i in range(3000):\n    mlcore_cpu.set_num_threads(2 + i % 12)\n    k('exp', x)\n"
+        + "    mlcore_cpu.set_num_threads(1)\nprint(i)\n"
+    )
+    assert run_python(code, timeout=120).strip() == "2999"
+
+
 def test_a_forked_child_computes_the_same() -> None:
     code = (
         WORK

@@ -190,8 +190,8 @@ class Pool {
                 wake_.wait(lock, news);
                 sleeping_.fetch_sub(1);
             }
-            if (stopping_.load()) return;
             std::uint64_t gate = gate_.load();
+            if (stopping_.load()) return;  // asked after the gate: an end that comes later changes the gate once more
             seen = gate / GENERATION;
             while ((gate & OPEN) && !gate_.compare_exchange_weak(gate, gate + ENTRY)) {}
             if (!(gate & OPEN)) continue;
