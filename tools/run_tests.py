@@ -61,18 +61,13 @@ class Count:
 def suites(pure: Path | None, bare: Path | None, strict: Path | None) -> list[Suite]:
     """All suites, in the order in which they run: the quick and telling ones first."""
     compiled = {"MLCORE__EXPECT": "compiled"}
-    found = [pytest("core", ["tests"], compiled)]
+    once = said_once()
+    most = [f"--ignore={path}" for path in once]
+    found = [pytest("core", ["tests", *most], compiled)]
     if pure is not None:
         uncompiled = {"MLCORE__EXPECT": "pure", "PYTHONPATH": str(pure.resolve())}
-        # What looks at the source tree, at PyTorch or at the kit itself says nothing new on the second build.
-        folders = ("packaging", "parity", "docs", "conformance", "backends", "benchmarks")
-        once = [
-            *(f"--ignore=tests/{folder}" for folder in folders),
-            "--ignore-glob=*_parity_*",
-            "-m",
-            "not slow",
-        ]
-        found.append(pytest("core-uncompiled", ["tests", *once], uncompiled))
+        found.append(pytest("core-uncompiled", ["tests", *most, "-m", "not slow"], uncompiled))
+    found.append(pytest("core-once", once, compiled))
     for folder, elsewhere in base_suites().items():
         ignored = [f"--ignore={part}" for part in elsewhere]
         found.append(pytest(Path(folder).name, [f"{folder}/tests", *ignored], compiled))
@@ -86,6 +81,15 @@ def suites(pure: Path | None, bare: Path | None, strict: Path | None) -> list[Su
     if strict is not None:
         found.append(conformance("strict", PYTHONPATH=str(strict.resolve())))
     return found
+
+
+def said_once() -> list[str]:
+    """Tests that say nothing new on the core's second build: they look at the source tree, at PyTorch, at files, or at
+    the kit itself."""
+    folders = ("packaging", "parity", "docs", "conformance", "backends", "benchmarks", "hostile")
+    beside = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/**/test_parity_*.py"))
+    found = [f"tests/{folder}" for folder in folders]
+    return found + [path for path in beside if not path.startswith(tuple(found))]
 
 
 def suites_of(leg: Leg, environments: Path) -> list[Suite]:
