@@ -55,10 +55,20 @@ def policy(choice: str) -> Iterator[None]:
         _policy.chosen = before
 
 
+def current() -> str:
+    """The policy in force in this thread.
+
+    >>> with policy("allow"):
+    ...     current()
+    'allow'
+    """
+    return _policy.chosen or config.FALLBACK.get()
+
+
 def kernel(op: Any, device: Device, dtype: DType, user_line: Callable[[], Any]) -> Callable[..., Any]:
     """A kernel that moves the inputs to the host, runs the reference there, and moves the result back."""
     key = (op.name, device.id)
-    choice = _policy.chosen or config.FALLBACK.get()
+    choice = current()
     if choice == "error":
         raise UnsupportedOpError(
             f"{op.name!r} has no kernel for {dtype} on {device} and no composite",

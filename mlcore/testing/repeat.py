@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from mlcore.backends import fallback
 from mlcore.backends.protocol import Device
 from mlcore.dtypes import DType
 from mlcore.testing.inputs import Case, accepted, build, cases, fits, samples
@@ -75,12 +76,14 @@ def _in_threads(function: Callable[[], Any], threads: int = 2, turns: int = 2) -
     found: list[Any] = []
     errors: list[BaseException] = []
     start = threading.Barrier(threads)
+    choice = fallback.current()  # of this thread, and no other's
 
     def work() -> None:
         try:
             start.wait(30)
-            for _ in range(turns):
-                found.append(function())
+            with fallback.policy(choice):
+                for _ in range(turns):
+                    found.append(function())
         except BaseException as error:
             errors.append(error)
 
