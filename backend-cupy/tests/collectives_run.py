@@ -15,12 +15,12 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "plugins/mpi/tests")]
 
-import program  # noqa: E402
+import program  # noqa: E402  (found beside this file, by the path above)
 import standin_run  # noqa: E402, F401  (GPUs and a CuPy, as far as anybody can see)
-from cupy.cuda import nccl  # noqa: E402
+from cupy.cuda import nccl  # noqa: E402  (the stand-in, which the line above put there)
 
-import mlcore as ml  # noqa: E402
-from mlcore import distributed as dist  # noqa: E402
+import mlcore as ml  # noqa: E402  (after the stand-in)
+from mlcore import distributed as dist  # noqa: E402  (likewise)
 
 
 def dies_in_the_middle(how: str) -> None:
@@ -37,7 +37,7 @@ def dies_in_the_middle(how: str) -> None:
 
     device = f"cuda:{dist.get_rank()}"
     dist.all_gather(ml.ones((3,), device=device))
-    nccl.NcclCommunicator.allReduce = instead  # type: ignore[method-assign]
+    nccl.NcclCommunicator.allReduce = instead  # type: ignore[method-assign]  # a fault is planted
     try:
         dist.all_reduce(ml.ones((3,), device=device))
     except ml.errors.CollectiveError as error:
@@ -59,7 +59,7 @@ def main(what: str, gpus: str = "") -> None:
             program.refused()
             program.training()
             assert dist.all_reduce(ml.ones((2,), device="reference")).tolist() == [group.size] * 2
-            link = group.collectives.link  # type: ignore[attr-defined]
+            link = group.collectives.link  # type: ignore[attr-defined]  # of this kind of collectives only
             print(f"{group!r} {'device to device' if link else 'through the host'}\n", end="", flush=True)
             dist.destroy_process_group()
         else:

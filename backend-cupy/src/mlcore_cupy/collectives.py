@@ -182,7 +182,7 @@ class CupyCollectives:
             return None
         ours = nccl.get_unique_id() if self.rank == 0 else bytes(128)
         name = bytes(self.control.broadcast(np.frombuffer(ours, np.uint8), 0))
-        communicator = lambda: nccl.NcclCommunicator(self.size, name, self.rank)  # noqa: E731
+        communicator = lambda: nccl.NcclCommunicator(self.size, name, self.rank)  # noqa: E731  # called in another thread
         begun = self._begin(lambda: backend.runtime.run(communicator))
         self._wait(lambda: bool(begun), lambda: None)
         try:

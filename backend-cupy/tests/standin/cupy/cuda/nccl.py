@@ -81,7 +81,7 @@ class NcclCommunicator:
 
     def allReduce(self, sendbuf: int, recvbuf: int, count: int, datatype: int, op: int, stream: int) -> None:
         found = _at(recvbuf, count, datatype)
-        end = lambda all_: np.copyto(found, _OPERATIONS[op].reduce(all_, dtype=found.dtype))  # noqa: E731
+        end = lambda all_: np.copyto(found, _OPERATIONS[op].reduce(all_, dtype=found.dtype))  # noqa: E731  # run at the end of the call
         self._later(_at(sendbuf, count, datatype), stream, end)
 
     def reduceScatter(
@@ -89,7 +89,7 @@ class NcclCommunicator:
     ) -> None:
         found = _at(recvbuf, recvcount, datatype)
         mine = slice(self._rank * recvcount, (self._rank + 1) * recvcount)
-        end = lambda all_: np.copyto(found, _OPERATIONS[op].reduce(all_[:, mine], dtype=found.dtype))  # noqa: E731
+        end = lambda all_: np.copyto(found, _OPERATIONS[op].reduce(all_[:, mine], dtype=found.dtype))  # noqa: E731  # run at the end of the call
         self._later(_at(sendbuf, self._ndev * recvcount, datatype), stream, end)
 
     def allGather(self, sendbuf: int, recvbuf: int, count: int, datatype: int, stream: int) -> None:
